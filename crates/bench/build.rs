@@ -1,0 +1,22 @@
+//! Tells the crate what it is compiled by and how, which reports name beside every number.
+
+use std::process::Command;
+
+fn main() {
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let version = Command::new(variable("RUSTC")).arg("--version").output();
+    let compiler = version.ok().and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
+    // How the signature library chooses, too: what is asked for by name, or else what every target has.
+    let named = variable("CARGO_CFG_CURVE25519_DALEK_BACKEND");
+    let features = variable("CARGO_CFG_TARGET_FEATURE");
+    let everywhere = |name| features.split(',').any(|feature| feature == name);
+    let avx512 = named == "avx512" || named.is_empty() && everywhere("avx512ifma") && everywhere("avx512vl");
+    println!("cargo::rustc-env=QUORATE_COMPILER={}", compiler.trim());
+    println!("cargo::rustc-env=QUORATE_TARGET={}", variable("TARGET"));
+    println!("cargo::rustc-env=QUORATE_PROFILE={}", variable("PROFILE"));
+    println!("cargo::rustc-check-cfg=cfg(avx512_signatures)");
+    if avx512 && variable("CARGO_CFG_TARGET_ARCH") == "x86_64" {
+        println!("cargo::rustc-cfg=avx512_signatures");
+    }
+    println!("cargo::rerun-if-changed=build.rs");
+}

@@ -1,0 +1,4 @@
+//! Load and measurements: what a cluster does, and what this machine could do at most.
+
+pub mod limits;
+pub mod load;

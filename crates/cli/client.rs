@@ -1,0 +1,234 @@
+//! `quorate client`: ask a cluster something, and see who vouches for the answer.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use quorate_apps::{counter, kv};
+use quorate_node::client::{self, Caller};
+use quorate_node::cluster_file::ClusterFile;
+use quorate_node::init::Layout;
+use quorate_node::key_file;
+use quorate_node::transport::{ClientTransportConfig, Limits};
+use quorate_protocol::client::{Answer, Options};
+use quorate_protocol::codec;
+use quorate_protocol::message::Outcome;
+use serde::Serialize;
+
+const EXAMPLES: &str = "Examples:
+  quorate client kv put a 1
+  quorate client kv get a
+  quorate client kv cas a 1 2
+  quorate client --cluster prod/cluster.toml --key me.pem counter add 5
+  quorate client raw 68656c6c6f         bytes in hex, for an application of your own
+
+Exit codes: 0 answered, 1 not answered in time or refused, 3 answered, and some replica said otherwise.";
+
+/// Arguments of `quorate client`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The cluster file
+    #[arg(long, default_value = "cluster.toml")]
+    cluster: PathBuf,
+    /// The client's key file [default: keys/client-0.pem beside the cluster file]
+    #[arg(long)]
+    key: Option<PathBuf>,
+    /// How long to wait for an answer, in seconds
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(subcommand)]
+    application: Application,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Application {
+    /// The key-value store
+    #[command(subcommand)]
+    Kv(Kv),
+    /// The counter
+    #[command(subcommand)]
+    Counter(Counter),
+    /// Any application: bytes in, bytes out, in hex
+    Raw {
+        /// The operation, in hex
+        operation: String,
+    },
+}
+
+#[derive(Debug, Clone, clap::Subcommand)]
+enum Kv {
+    /// Read a key's value
+    Get { key: String },
+    /// Set a key's value
+    Put { key: String, value: String },
+    /// Remove a key
+    Delete { key: String },
+    /// Set a key's value if it is the expected one
+    Cas { key: String, expected: String, new: String },
+    /// List keys that begin with a prefix
+    Scan {
+        #[arg(default_value = "")]
+        prefix: String,
+        /// Most entries
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Counter {
+    /// Add a number, which may be negative
+    Add {
+        #[arg(allow_hyphen_values = true)]
+        amount: i64,
+    },
+    /// Read the value
+    Get,
+}
+
+/// What is printed.
+#[derive(Debug, Serialize)]
+struct Printed {
+    reply: String,
+    sequence: u64,
+    view: u64,
+    vouched_by: Vec<u16>,
+    dissented: Vec<u16>,
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let cluster = ClusterFile::load(&args.cluster)?;
+    check_application(&args.application, cluster.application())?;
+    let folder = args.cluster.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let layout = Layout::new(folder.unwrap_or_else(|| std::path::Path::new(".")));
+    let key = key_file::load(&args.key.clone().unwrap_or_else(|| layout.client_key(0)))?;
+    let operation = encode(&args.application)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let replicas: Vec<SocketAddr> = cluster.replicas().iter().map(|replica| replica.addresses.client).collect();
+        let context = cluster.context();
+        let transport = ClientTransportConfig { context, key: Arc::new(key), replicas, limits: Limits::default() };
+        let caller = client::connect(transport, None, Options::new(0)).await?;
+        let answered = caller.call_within(operation, Duration::from_secs(args.timeout)).await;
+        let links = unreachable(&caller).await;
+        caller.close().await;
+        let answer = answered.with_context(|| links)?;
+        print(&args, &answer)
+    })
+}
+
+/// Says which replicas cannot be reached, and why: the likely cause when no answer comes.
+async fn unreachable(caller: &Caller) -> String {
+    let Some(report) = caller.report().await else { return "the client ended".to_owned() };
+    let down = report.links.iter().filter(|link| !link.up).map(|link| {
+        let trouble = link.trouble.clone().unwrap_or_else(|| "not reached yet".to_owned());
+        format!("{:?}: {trouble}", link.remote)
+    });
+    let down: Vec<String> = down.collect();
+    if down.is_empty() { "all replicas can be reached".to_owned() } else { down.join("; ") }
+}
+
+fn check_application(asked: &Application, running: &str) -> anyhow::Result<()> {
+    let name = match asked {
+        Application::Kv(_) => "kv",
+        Application::Counter(_) => "counter",
+        Application::Raw { .. } => return Ok(()),
+    };
+    if name != running {
+        bail!("this cluster runs `{running}`, not `{name}`; use `quorate client {running}`, or `raw`");
+    }
+    Ok(())
+}
+
+fn encode(application: &Application) -> anyhow::Result<Bytes> {
+    let value = |text: &str| kv::Value(text.as_bytes().to_vec());
+    Ok(match application {
+        Application::Raw { operation } => unhex(operation)?.into(),
+        Application::Counter(command) => codec::encode_serde(&match command {
+            Counter::Add { amount } => counter::Command::Add(*amount),
+            Counter::Get => counter::Command::Get,
+        })?
+        .into(),
+        Application::Kv(command) => codec::encode_serde(&match command.clone() {
+            Kv::Get { key } => kv::Command::Get { key },
+            Kv::Put { key, value: new } => kv::Command::Put { key, value: value(&new) },
+            Kv::Delete { key } => kv::Command::Delete { key },
+            Kv::Cas { key, expected, new } => {
+                kv::Command::CompareAndSwap { key, expected: Some(value(&expected)), new: Some(value(&new)) }
+            }
+            Kv::Scan { prefix, limit } => kv::Command::Scan { prefix, after: String::new(), limit },
+        })?
+        .into(),
+    })
+}
+
+fn unhex(text: &str) -> anyhow::Result<Vec<u8>> {
+    if !text.is_ascii() || !text.len().is_multiple_of(2) {
+        bail!("`{text}` is not hex; write two digits for each byte");
+    }
+    let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2).unwrap_or_default(), 16);
+    (0..text.len()).step_by(2).map(|at| byte(at).with_context(|| format!("`{text}` is not hex"))).collect()
+}
+
+fn print(args: &Args, answer: &Answer) -> anyhow::Result<ExitCode> {
+    let ids = |set: &quorate_protocol::client::ReplicaSet| set.iter().map(|replica| replica.0).collect::<Vec<u16>>();
+    let reply = match &answer.outcome {
+        Outcome::Done(bytes) => describe(&args.application, bytes)?,
+        refused => bail!("the cluster agreed not to execute this: {refused:?}"),
+    };
+    let (vouched_by, dissented) = (ids(&answer.voters), ids(&answer.dissenters));
+    let code = if dissented.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) };
+    let printed = Printed { reply, sequence: answer.seq.0, view: answer.view.0, vouched_by, dissented };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&printed)?);
+        return Ok(code);
+    }
+    let names = |who: &[u16]| who.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+    println!("{}", printed.reply);
+    let dissent = if printed.dissented.is_empty() {
+        String::new()
+    } else {
+        format!("; OTHERWISE said replicas {}", names(&printed.dissented))
+    };
+    eprintln!(
+        "sequence {}, view {}, vouched for by replicas {}{dissent}",
+        printed.sequence,
+        printed.view,
+        names(&printed.vouched_by)
+    );
+    Ok(code)
+}
+
+fn describe(application: &Application, reply: &[u8]) -> anyhow::Result<String> {
+    Ok(match application {
+        Application::Raw { .. } => reply.iter().map(|byte| format!("{byte:02x}")).collect(),
+        Application::Counter(_) => codec::decode_serde::<i64>(reply)?.to_string(),
+        Application::Kv(_) => describe_kv(codec::decode_serde::<kv::Reply>(reply)?),
+    })
+}
+
+fn describe_kv(reply: kv::Reply) -> String {
+    let text = |value: &kv::Value| String::from_utf8_lossy(&value.0).into_owned();
+    let or_none = |value: &Option<kv::Value>| value.as_ref().map_or_else(|| "(none)".to_owned(), text);
+    match &reply {
+        kv::Reply::Value(value) => or_none(value),
+        kv::Reply::Stored { replaced } => if *replaced { "replaced" } else { "stored" }.to_owned(),
+        kv::Reply::Deleted { existed } => if *existed { "deleted" } else { "was not there" }.to_owned(),
+        kv::Reply::Swapped => "swapped".to_owned(),
+        kv::Reply::Differs { current } => format!("not swapped: the value is {}", or_none(current)),
+        kv::Reply::Entries { entries, more } => {
+            let lines = entries.iter().map(|(key, value)| format!("{key} = {}", text(value)));
+            let rest = more.then(|| "(more behind these)".to_owned());
+            lines.chain(rest).collect::<Vec<_>>().join("\n")
+        }
+        kv::Reply::Refused(refusal) => format!("refused: {refusal:?}"),
+    }
+}

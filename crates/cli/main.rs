@@ -1,0 +1,61 @@
+//! The program `quorate`: one file per subcommand, each with its `Args` and its `run`.
+
+mod bench;
+mod client;
+mod init;
+mod replica;
+mod status;
+mod testbed;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Replicas answer from several threads at once, and freeing what another thread allocated is what mimalloc is good at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Byzantine-fault-tolerant replication: PBFT with signed messages over QUIC.
+#[derive(Debug, Parser)]
+#[command(name = "quorate", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed (the error names the fix), 2 wrong usage.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a new cluster: one public cluster.toml, a key file per replica and client, formatted data folders
+    Init(init::Args),
+    /// Run one replica of a cluster
+    Replica(replica::Args),
+    /// Ask a cluster something, and see who vouches for the answer
+    Client(client::Args),
+    /// Show where every replica of a cluster stands
+    Status(status::Args),
+    /// Run a whole cluster on this machine for a while, with load, and check that its replicas agree
+    Testbed(testbed::Args),
+    /// Measure what this machine, and clusters on it, can do
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("QUORATE_LOG");
+    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let done = match cli.command {
+        Command::Init(args) => init::run(args),
+        Command::Replica(args) => replica::run(args),
+        Command::Client(args) => client::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Testbed(args) => testbed::run(args),
+        Command::Bench(args) => bench::run(args),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,95 @@
+//! `quorate replica`: one replica, until it is told to stop.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use quorate_node::cluster_file::{ClusterFile, Durability};
+use quorate_node::init::Layout;
+use quorate_node::key_file;
+use quorate_node::node::{Node, NodeConfig};
+use quorate_protocol::types::ReplicaId;
+
+const EXAMPLES: &str = "Examples:
+  quorate replica 0                              replica 0 of ./cluster.toml
+  quorate replica 2 --cluster prod/cluster.toml  key and data are looked for beside the cluster file";
+
+/// Arguments of `quorate replica`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Which replica of the cluster file, counted from 0
+    id: u16,
+    /// The cluster file
+    #[arg(long, default_value = "cluster.toml")]
+    cluster: PathBuf,
+    /// The replica's key file [default: keys/replica-ID.pem beside the cluster file]
+    #[arg(long)]
+    key: Option<PathBuf>,
+    /// The replica's data folder, made by `quorate init` [default: data/replica-ID beside the cluster file]
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// What a promise waits for before it leaves: sync, os or none [default: the cluster file's]
+    #[arg(long)]
+    durability: Option<Durability>,
+    /// Bytes of each reply of the application `null`
+    #[arg(long, default_value_t = 0)]
+    reply_bytes: usize,
+    /// Stop when standard input ends, as it does when whoever started this replica is gone
+    #[arg(long)]
+    exit_with_stdin: bool,
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let cluster = ClusterFile::load(&args.cluster)?;
+    let id = ReplicaId(args.id);
+    let folder = args.cluster.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let layout = Layout::new(folder.unwrap_or_else(|| std::path::Path::new(".")));
+    let key = key_file::load_for(&args.key.unwrap_or_else(|| layout.replica_key(id)), &cluster, id)?;
+    let data = args.data.unwrap_or_else(|| layout.data(id));
+    let machine = quorate_apps::by_name(cluster.application(), args.reply_bytes).with_context(|| {
+        let known = quorate_apps::NAMES.join(", ");
+        format!("no application is called `{}`; set `application` to one of {known}", cluster.application())
+    })?;
+    let mut tuning = cluster.node();
+    tuning.durability = args.durability.unwrap_or(tuning.durability);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let config = NodeConfig { cluster, id, key, data, machine, tuning };
+        let node = Node::start(config).await?;
+        for warning in node.warnings() {
+            tracing::warn!("{warning}");
+        }
+        tracing::info!(replica = id.0, durability = %tuning.durability, "serving");
+        node.run(stop(args.exit_with_stdin)).await?;
+        tracing::info!(replica = id.0, "stopped");
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Ready when somebody wants the replica to stop.
+async fn stop(exit_with_stdin: bool) {
+    let (gone, orphaned) = tokio::sync::oneshot::channel::<()>();
+    if exit_with_stdin {
+        std::thread::spawn(move || {
+            let mut byte = [0; 1];
+            // Nobody writes; the read ends when the other end is closed, however its owner died.
+            while std::io::stdin().read(&mut byte).is_ok_and(|read| read > 0) {}
+            drop(gone);
+        });
+    } else {
+        std::mem::forget(gone);
+    }
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = orphaned => {}
+        () = terminate => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

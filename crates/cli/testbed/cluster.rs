@@ -1,0 +1,217 @@
+//! The processes of a testbed: started, asked, and gone when the testbed is, however it ends.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use quorate_host::journal::Reserve;
+use quorate_node::admin::{self, HistoryHead};
+use quorate_node::cluster_file::{Addresses, ClusterFile, Draft, Preset};
+use quorate_node::init::{Admission, Layout, init};
+use quorate_node::status::Status;
+use quorate_protocol::parameters::Parameters;
+use quorate_protocol::types::ReplicaId;
+use tokio::process::{Child, Command};
+
+use super::Args;
+use super::report::Verdict;
+
+/// A replica's process may take this long to end by itself.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// One replica's process and where its words go.
+struct Member {
+    child: Child,
+    log: PathBuf,
+}
+
+/// Replicas as processes of this machine.
+pub(crate) struct Cluster {
+    file: ClusterFile,
+    members: Vec<Member>,
+    folder: PathBuf,
+    /// Removes the folder when the testbed ends, unless the user named one.
+    _temporary: Option<tempfile::TempDir>,
+}
+
+/// Ports that nobody has, held until all are chosen so that none is chosen twice.
+fn free_addresses(replicas: u16) -> anyhow::Result<Vec<Addresses>> {
+    let mut held = Vec::new();
+    let mut addresses = Vec::new();
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    for _ in 0..replicas {
+        let (peer, client, operator) = (UdpSocket::bind(any)?, UdpSocket::bind(any)?, TcpListener::bind(any)?);
+        addresses.push(Addresses {
+            peer: peer.local_addr()?,
+            client: client.local_addr()?,
+            admin: operator.local_addr()?,
+        });
+        held.push((peer, client, operator));
+    }
+    Ok(addresses)
+}
+
+impl Cluster {
+    /// Makes keys, configuration and data folders, and starts every replica.
+    pub(crate) async fn start(args: &Args) -> anyhow::Result<Self> {
+        let (folder, temporary) = match &args.folder {
+            Some(folder) => (folder.clone(), None),
+            None => {
+                let temporary = tempfile::Builder::new().prefix("quorate-testbed-").tempdir()?;
+                (temporary.path().to_owned(), Some(temporary))
+            }
+        };
+        let mut draft = Draft {
+            name: "testbed".to_owned(),
+            application: args.application.clone(),
+            testing: true,
+            allow_f0: false,
+            clients: quorate_node::cluster_file::Clients::Open,
+            parameters: Parameters::default(),
+            node: quorate_node::cluster_file::NodeDefaults::default(),
+            addresses: free_addresses(args.replicas).context("no free ports on the loopback interface")?,
+        };
+        if let Some(path) = &args.preset {
+            let preset = Preset::load(path)?;
+            (draft.parameters, draft.node) = (preset.parameters, preset.node);
+        }
+        draft.node.durability = args.durability;
+        let written = init(&folder, draft, Admission::Open, Reserve::Records)?;
+        let mut cluster = Self { file: written.cluster, members: Vec::new(), folder, _temporary: temporary };
+        for id in 0..args.replicas {
+            let member = cluster.spawn(ReplicaId(id), args.reply_bytes)?;
+            cluster.members.push(member);
+        }
+        Ok(cluster)
+    }
+
+    fn spawn(&self, id: ReplicaId, reply_bytes: u32) -> anyhow::Result<Member> {
+        let log = self.folder.join(format!("replica-{id}.log"));
+        let words = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let child = Command::new(std::env::current_exe()?)
+            .arg("replica")
+            .arg(id.to_string())
+            .arg("--cluster")
+            .arg(Layout::new(&self.folder).cluster_file())
+            .args(["--reply-bytes", &reply_bytes.to_string(), "--exit-with-stdin"])
+            // Held open as long as this process lives: its end is how replicas learn that they are alone.
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(words)
+            // Ctrl-C in a terminal reaches the whole group; the testbed ends its replicas itself.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot start a replica")?;
+        Ok(Member { child, log })
+    }
+
+    pub(crate) fn file(&self) -> &ClusterFile {
+        &self.file
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Waits until every replica has a link to every other.
+    pub(crate) async fn wait_until_up(&mut self, patience: Duration) -> anyhow::Result<()> {
+        let until = Instant::now() + patience;
+        loop {
+            let statuses = self.statuses().await;
+            let complete = |status: &Option<Status>| {
+                status.as_ref().is_some_and(|status| status.links_up.len() + 1 == self.members.len())
+            };
+            if statuses.iter().all(complete) {
+                return Ok(());
+            }
+            for member in &mut self.members {
+                if let Some(code) = member.child.try_wait()? {
+                    bail!("a replica ended at its start ({code}): {}", tail(&member.log));
+                }
+            }
+            if Instant::now() > until {
+                bail!("the replicas did not all reach each other within {patience:?}; {}", self.last_words());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What the replicas said last, where one said anything.
+    pub(crate) fn last_words(&self) -> String {
+        let words = self.members.iter().map(|member| tail(&member.log)).find(|words| !words.is_empty());
+        words.unwrap_or_else(|| "the replicas' logs are empty".to_owned())
+    }
+
+    /// The status of every replica; none of one that does not answer.
+    pub(crate) async fn statuses(&self) -> Vec<Option<Status>> {
+        let mut statuses = Vec::new();
+        for replica in self.file.replicas() {
+            statuses.push(admin::fetch(replica.addresses.admin, "/status").await.ok());
+        }
+        statuses
+    }
+
+    /// Waits until the replicas are at rest beyond `highest`, and compares their histories there.
+    pub(crate) async fn verdict(&self, highest: u64, patience: Duration) -> (Vec<Option<Status>>, Verdict) {
+        let until = Instant::now() + patience;
+        let mut statuses = self.statuses().await;
+        loop {
+            if statuses.iter().any(Option::is_none) && Instant::now() > until {
+                let silent = (0..).zip(&statuses).filter(|(_, status)| status.is_none());
+                return (statuses.clone(), Verdict::Unreachable(silent.map(|(id, _)| id).collect()));
+            }
+            let executed = statuses.iter().flatten().map(|status| status.executed);
+            let (least, most) = (executed.clone().min().unwrap_or(0), executed.max().unwrap_or(0));
+            if least == most && least >= highest && statuses.iter().all(Option::is_some) {
+                break;
+            }
+            if Instant::now() > until {
+                let behind = statuses.iter().flatten().filter(|status| status.executed < most.max(highest));
+                return (statuses.clone(), Verdict::Behind(behind.map(|status| status.replica).collect()));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            statuses = self.statuses().await;
+        }
+        let verdict = if highest == 0 { Verdict::NoProgress } else { self.compare(highest).await };
+        (statuses, verdict)
+    }
+
+    /// Compares the heads of the histories: equal heads mean equal histories all the way down.
+    async fn compare(&self, seq: u64) -> Verdict {
+        let mut heads = Vec::new();
+        for replica in self.file.replicas() {
+            let head: Result<HistoryHead, _> =
+                admin::fetch(replica.addresses.admin, &format!("/history?seq={seq}")).await;
+            match head.ok().and_then(|head| head.head) {
+                Some(head) => heads.push((replica.id.0, head)),
+                None => return Verdict::Unreachable(vec![replica.id.0]),
+            }
+        }
+        let first = heads.first().map(|(_, head)| head.clone()).unwrap_or_default();
+        let others: Vec<u16> = heads.iter().filter(|(_, head)| *head != first).map(|(id, _)| *id).collect();
+        if others.is_empty() { Verdict::Agreement } else { Verdict::Diverged(others) }
+    }
+
+    /// Ends every replica, gently first.
+    pub(crate) async fn stop(&mut self) {
+        for member in &mut self.members {
+            drop(member.child.stdin.take());
+        }
+        for member in &mut self.members {
+            if tokio::time::timeout(FAREWELL, member.child.wait()).await.is_err() {
+                // It is a process that this one started, and it had its time.
+                drop(member.child.kill().await);
+            }
+        }
+    }
+}
+
+fn tail(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().rev().take(3).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
+}

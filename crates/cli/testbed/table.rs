@@ -1,0 +1,59 @@
+//! The live table: one line a replica, redrawn in place, and only where somebody is looking.
+
+use std::io::{IsTerminal, Write, stderr};
+use std::time::{Duration, Instant};
+
+use quorate_node::status::Status;
+
+/// What a run looks like while it runs.
+pub(crate) struct Table {
+    watched: bool,
+    started: Instant,
+    duration: Duration,
+    lines: usize,
+    last: (Instant, u64),
+}
+
+impl Table {
+    pub(crate) fn new(duration: Duration) -> Self {
+        let now = Instant::now();
+        Self { watched: stderr().is_terminal(), started: now, duration, lines: 0, last: (now, 0) }
+    }
+
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched
+    }
+
+    /// Draws over what was drawn before.
+    pub(crate) fn draw(&mut self, statuses: &[Option<Status>], matched: u64) {
+        let now = Instant::now();
+        let since = now.duration_since(self.last.0).as_secs_f64().max(0.001);
+        let rate = matched.saturating_sub(self.last.1) as f64 / since;
+        self.last = (now, matched);
+        let mut text = String::new();
+        for _ in 0..self.lines {
+            text.push_str("\x1b[A\x1b[2K");
+        }
+        text.push_str(crate::status::HEADER);
+        text.push('\n');
+        for (id, status) in statuses.iter().enumerate() {
+            text.push_str(&match status {
+                None => format!("{id:>7}  does not answer\n"),
+                Some(status) => crate::status::line(status) + "\n",
+            });
+        }
+        let elapsed = now.duration_since(self.started).as_secs_f64();
+        let total = self.duration.as_secs_f64() + super::WARM_UP.as_secs_f64();
+        text.push_str(&format!("{elapsed:.0} of {total:.0} s, {matched} answers matched, {rate:.0} per second\n"));
+        self.lines = statuses.len() + 2;
+        // A terminal that is gone is no reason to stop a run.
+        drop(stderr().write_all(text.as_bytes()));
+    }
+
+    /// Leaves the last table standing.
+    pub(crate) fn finish(&mut self) {
+        if self.lines > 0 {
+            eprintln!();
+        }
+    }
+}

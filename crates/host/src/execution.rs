@@ -1,0 +1,113 @@
+//! The execution role: the executor, its retries and its checkpoints, wherever it runs.
+
+use std::sync::Arc;
+
+use quorate_protocol::executor::{Executed, Executor};
+use quorate_protocol::message::Reply;
+use quorate_protocol::request::{Body, Request};
+use quorate_protocol::types::{ClientId, Digest, Seq};
+
+/// What the execution role is asked to do, in order.
+#[derive(Debug, Clone)]
+pub enum Task {
+    /// Execute a slot.
+    Execute {
+        /// The slot.
+        seq: Seq,
+        /// The batch; none for the null batch.
+        body: Option<Arc<Body>>,
+        /// Whether a checkpoint is due after it.
+        checkpoint: bool,
+    },
+    /// Answer a client's request from the replies that are kept, or say that it has to be ordered.
+    Screen(Arc<Request>),
+}
+
+/// What the execution role did.
+#[derive(Debug)]
+pub enum Done {
+    /// Executed a slot.
+    Executed {
+        /// The slot.
+        seq: Seq,
+        /// Answers by client.
+        replies: Vec<(ClientId, Vec<Reply>)>,
+        /// Operations that executed for the first time.
+        fresh: usize,
+        /// The state after it, where a checkpoint was due.
+        state: Option<quorate_protocol::executor::State>,
+    },
+    /// Every operation of a request had executed: here are its answers.
+    Known {
+        /// The client.
+        client: ClientId,
+        /// The answers.
+        replies: Vec<Reply>,
+    },
+    /// A request that has to be ordered.
+    Fresh {
+        /// The request.
+        request: Arc<Request>,
+        /// The slot up to which this was found.
+        executed: Seq,
+    },
+    /// The application's state cannot be written down; the replica has to stop.
+    Failed {
+        /// The slot.
+        seq: Seq,
+        /// Why, for the operator.
+        why: String,
+    },
+}
+
+/// Executes tasks one after the other.
+#[derive(Debug)]
+pub struct Execution {
+    executor: Executor,
+}
+
+impl Execution {
+    /// Starts from an executor.
+    #[must_use]
+    pub fn new(executor: Executor) -> Self {
+        Self { executor }
+    }
+
+    /// The executor, to be asked.
+    #[must_use]
+    pub fn executor(&self) -> &Executor {
+        &self.executor
+    }
+
+    /// Head of the history after a slot, while it is remembered.
+    #[must_use]
+    pub fn history(&self, seq: Seq) -> Option<Digest> {
+        self.executor.history(seq)
+    }
+
+    /// Does one task.
+    pub fn run(&mut self, task: Task) -> Done {
+        match task {
+            Task::Execute { seq, body, checkpoint } => self.execute(seq, body.as_deref(), checkpoint),
+            Task::Screen(request) => {
+                let replies = self.executor.cached(&request);
+                if replies.len() == request.len() {
+                    Done::Known { client: request.client(), replies }
+                } else {
+                    Done::Fresh { request, executed: self.executor.executed() }
+                }
+            }
+        }
+    }
+
+    fn execute(&mut self, seq: Seq, body: Option<&Body>, checkpoint: bool) -> Done {
+        let Executed { replies, fresh, .. } = self.executor.execute(seq, body);
+        if !checkpoint {
+            return Done::Executed { seq, replies, fresh, state: None };
+        }
+        match self.executor.checkpoint() {
+            Ok(state) => Done::Executed { seq, replies, fresh, state: Some(state) },
+            Err(error) => Done::Failed { seq, why: error.to_string() },
+        }
+    }
+}

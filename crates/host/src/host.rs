@@ -1,0 +1,457 @@
+//! The host: everything between a replica's effects and the world, and nothing of the world itself.
+//!
+//! It decodes what links deliver, has it verified, steps the replica, signs what the replica says, keeps it back until
+//! what it rests on is durable, hands the replica's own messages back to it, and passes batches to the executor. Who
+//! drives it decides which thread verifies, writes and executes; the simulator drives the very same code.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use quorate_protocol::certificate::Certificate;
+use quorate_protocol::codec::{self, List};
+use quorate_protocol::message::{BusyReason, Checkpoint, ClientMessage, PeerMessage, PrePrepare, Reply};
+use quorate_protocol::process::{Alarm, Effect, Event, Process, Recipient, Record, Say};
+use quorate_protocol::replica::Replica;
+use quorate_protocol::request::Request;
+use quorate_protocol::signed::{Signed, Signer, Statement, Verified};
+use quorate_protocol::types::{ClientId, Digest, Number, Position, PublicKey, ReplicaId, Seq, Session, Time};
+use quorate_protocol::verify::{Incoming, Invalid};
+
+use crate::border::{Border, Refusal};
+use crate::execution::{Done, Task};
+use crate::gate::Gate;
+use crate::journal::{Group, Journal};
+use crate::lane::Class;
+
+/// Requests whose numbers are remembered to tell retries from new ones.
+const SEEN_MAX: usize = 65_536;
+/// Messages that may wait to be verified before clients are told to come back later.
+const UNVERIFIED_MAX: usize = 8_192;
+/// Bytes of replies in one frame, about.
+const REPLY_FRAME_BYTES: usize = 1 << 20;
+
+/// The links of a replica. None of these ever waits: what a link cannot take is dropped and counted there.
+pub trait Link {
+    /// To one other replica.
+    fn send(&mut self, to: ReplicaId, class: Class, frame: Bytes);
+    /// To all other replicas.
+    fn broadcast(&mut self, class: Class, frame: Bytes);
+    /// To a client, over its own connection.
+    fn reply(&mut self, client: ClientId, frame: Bytes);
+}
+
+/// A message that is signed and encoded, and waits for what it rests on.
+#[derive(Debug)]
+struct Outgoing {
+    to: Recipient,
+    class: Class,
+    frame: Bytes,
+    /// The same message as an event, where the replica is among its own audience.
+    own: Option<Event>,
+}
+
+/// What became of a frame that was let in.
+pub type Received = Result<(), Refusal>;
+
+/// What a host did, for its operator.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HostCounters {
+    /// Statements signed.
+    pub signed: u64,
+    /// Messages refused by verification.
+    pub invalid: u64,
+    /// Frames sent to replicas; a broadcast counts once for each.
+    pub frames_out: u64,
+    /// Bytes of those.
+    pub bytes_out: u64,
+    /// Requests answered from the reply cache.
+    pub retries_known: u64,
+    /// Requests refused with Busy.
+    pub busy: u64,
+    /// Operations executed for the first time.
+    pub operations: u64,
+    /// Times the cluster proved that this replica's state is too old to be caught up from the log.
+    pub behind: u64,
+}
+
+/// One replica with everything around it that is not the world.
+#[derive(Debug)]
+pub struct Host {
+    replica: Replica,
+    signer: Signer,
+    border: Border,
+    gate: Gate<Outgoing>,
+    journal: Journal,
+    events: VecDeque<Event>,
+    effects: Vec<Effect>,
+    tasks: VecDeque<Task>,
+    states: VecDeque<quorate_protocol::executor::State>,
+    alarms: Vec<Alarm>,
+    seen: BTreeMap<(ClientId, Session), Number>,
+    stable: Option<Seq>,
+    failed: Option<String>,
+    counters: HostCounters,
+}
+
+impl Host {
+    /// A host for a replica, with the key that it signs with and the journal that it promises in.
+    #[must_use]
+    pub fn new(replica: Replica, signer: Signer, journal: Journal) -> Self {
+        let mut gate = Gate::default();
+        // What the journal held when it was opened is durable: nothing can have been waiting for it.
+        drop(gate.open(journal.last()));
+        Self {
+            replica,
+            signer,
+            border: Border::default(),
+            gate,
+            journal,
+            events: VecDeque::new(),
+            effects: Vec::new(),
+            tasks: VecDeque::new(),
+            states: VecDeque::new(),
+            alarms: Vec::new(),
+            seen: BTreeMap::new(),
+            stable: None,
+            failed: None,
+            counters: HostCounters::default(),
+        }
+    }
+
+    /// Does what a recovered replica wants first.
+    pub fn resume(&mut self, now: Time, effects: Vec<Effect>, link: &mut impl Link) {
+        for effect in effects {
+            self.interpret(effect, link);
+        }
+        self.run(now, link);
+    }
+
+    /// The replica, to be looked at.
+    #[must_use]
+    pub fn replica(&self) -> &Replica {
+        &self.replica
+    }
+    /// The border, to be looked at.
+    #[must_use]
+    pub fn border(&self) -> &Border {
+        &self.border
+    }
+    /// What the host did so far.
+    #[must_use]
+    pub fn counters(&self) -> HostCounters {
+        self.counters
+    }
+    /// Messages that wait for the disk.
+    #[must_use]
+    pub fn waiting_for_disk(&self) -> usize {
+        self.gate.waiting()
+    }
+    /// Why this replica must stop, if it must.
+    #[must_use]
+    pub fn failed(&self) -> Option<&str> {
+        self.failed.as_deref()
+    }
+
+    /// Takes a frame of another replica.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the fault of the channel that delivered it.
+    pub fn peer_frame(&mut self, now: Time, from: ReplicaId, frame: &[u8]) -> Received {
+        self.border.peer_frame(now, from, frame, &self.replica)
+    }
+
+    /// Takes a frame of a client; `key` is what its connection proved.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the fault of the connection that delivered it.
+    pub fn client_frame(&mut self, key: &PublicKey, frame: &[u8], link: &mut impl Link) -> Received {
+        let request = self.border.client_frame(key, frame)?;
+        if self.border.ready() >= UNVERIFIED_MAX || self.tasks.len() >= UNVERIFIED_MAX {
+            self.refuse(&request, BusyReason::VerifierFull, link);
+        } else if self.is_new(&request) {
+            self.border.admit(request);
+        } else {
+            self.tasks.push_back(Task::Screen(request));
+        }
+        Ok(())
+    }
+
+    /// Whether a request's numbers are beyond all that this session sent here. Others may have executed already.
+    fn is_new(&mut self, request: &Request) -> bool {
+        let key = (request.client(), request.session());
+        if self.seen.len() >= SEEN_MAX && !self.seen.contains_key(&key) {
+            self.seen.clear();
+        }
+        let last = self.seen.insert(key, request.last());
+        let highest = last.map_or(request.last(), |last| last.max(request.last()));
+        self.seen.insert(key, highest);
+        self.replica.primary() == self.replica.id() && last.is_some_and(|last| request.first() > last)
+    }
+
+    /// What waits to be verified.
+    pub fn take_unverified(&mut self) -> Vec<Incoming> {
+        self.border.take()
+    }
+    /// What waits to be executed, in order.
+    pub fn take_tasks(&mut self) -> VecDeque<Task> {
+        std::mem::take(&mut self.tasks)
+    }
+    /// What waits to be written, if anything does.
+    pub fn take_group(&mut self) -> Option<Group> {
+        self.journal.take_group()
+    }
+    /// A state that has to be stored before its checkpoint is announced.
+    pub fn take_state(&mut self) -> Option<quorate_protocol::executor::State> {
+        self.states.pop_front()
+    }
+    /// A newer stable checkpoint since this was last asked: what lies below may be reclaimed.
+    pub fn take_stable(&mut self) -> Option<Seq> {
+        self.stable.take()
+    }
+    /// Alarms raised since this was last asked.
+    pub fn take_alarms(&mut self) -> Vec<Alarm> {
+        std::mem::take(&mut self.alarms)
+    }
+
+    /// Takes what verification made of messages.
+    pub fn verified(&mut self, now: Time, verdicts: Vec<Result<Event, Invalid>>, link: &mut impl Link) {
+        let mut together = Vec::new();
+        for verdict in verdicts {
+            match verdict {
+                Err(_) => self.counters.invalid += 1,
+                Ok(Event::Requests { requests, forwarded_by: None }) => together.extend(requests),
+                Ok(event) => self.events.push_back(event),
+            }
+        }
+        if !together.is_empty() {
+            self.events.push_back(Event::Requests { requests: together, forwarded_by: None });
+        }
+        self.run(now, link);
+    }
+
+    /// Takes what execution did.
+    pub fn executed(&mut self, now: Time, done: Done, link: &mut impl Link) {
+        match done {
+            Done::Executed { seq, replies, fresh, state } => {
+                self.counters.operations += fresh as u64;
+                for (client, replies) in replies {
+                    self.reply(client, replies, link);
+                }
+                self.states.extend(state);
+                self.events.push_back(Event::Executed { seq, root: None });
+            }
+            Done::Known { client, replies } => {
+                self.counters.retries_known += 1;
+                self.reply(client, replies, link);
+            }
+            Done::Fresh { request, executed } => {
+                if self.replica.ordered_since(executed, &request) {
+                    self.tasks.push_back(Task::Screen(request));
+                } else {
+                    self.border.admit(request);
+                }
+            }
+            Done::Failed { seq, why } => {
+                self.failed = Some(format!("no checkpoint can be made at slot {seq}: {why}"));
+            }
+        }
+        self.run(now, link);
+    }
+
+    /// Everything up to `position` is on stable storage.
+    pub fn durable(&mut self, now: Time, position: Position, link: &mut impl Link) {
+        for outgoing in self.gate.open(position) {
+            self.release(outgoing, link);
+        }
+        self.run(now, link);
+    }
+
+    /// The state after `seq` is stored; its checkpoint may be announced.
+    pub fn stored(&mut self, now: Time, seq: Seq, root: Digest, link: &mut impl Link) {
+        self.events.push_back(Event::Executed { seq, root: Some(root) });
+        self.run(now, link);
+    }
+
+    /// A link to a replica came up: both sides may have missed what was said meanwhile.
+    pub fn link_up(&mut self, now: Time, link: &mut impl Link) {
+        self.events.push_back(Event::LinkUp);
+        self.run(now, link);
+    }
+
+    /// Lets time pass.
+    pub fn tick(&mut self, now: Time, link: &mut impl Link) {
+        self.border.tick(now);
+        if self.replica.deadline().is_some_and(|at| at <= now) {
+            self.events.push_back(Event::Timeout);
+        }
+        self.run(now, link);
+    }
+
+    /// When [`Host::tick`] has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        self.replica.deadline().into_iter().chain(self.border.deadline()).min()
+    }
+
+    /// Steps the replica through its events, its own messages among them, until none is left.
+    fn run(&mut self, now: Time, link: &mut impl Link) {
+        while let Some(event) = self.events.pop_front() {
+            let mut effects = std::mem::take(&mut self.effects);
+            self.replica.step(now, event, &mut effects);
+            for effect in effects.drain(..) {
+                self.interpret(effect, link);
+            }
+            self.effects = effects;
+        }
+    }
+
+    fn interpret(&mut self, effect: Effect, link: &mut impl Link) {
+        match effect {
+            Effect::Persist(record) => self.persist(&record),
+            Effect::Send { to, message, after } => {
+                let outgoing = self.prepare(to, message);
+                if let Some(outgoing) = self.gate.pass(after, outgoing) {
+                    self.release(outgoing, link);
+                }
+            }
+            Effect::Execute { seq, body } => {
+                let interval = self.replica.context().parameters.checkpoint_interval;
+                self.tasks.push_back(Task::Execute { seq, body, checkpoint: seq.0.is_multiple_of(interval) });
+            }
+            Effect::Forward { to, request } => {
+                let frame = encode(&PeerMessage::Forward(request));
+                self.send(to, Class::Bulk, frame, link);
+            }
+            Effect::Refuse { request, reason } => self.refuse(&request, reason, link),
+            Effect::Install(Certificate { statement: Checkpoint { .. }, .. }) => self.counters.behind += 1,
+            Effect::Alarm(alarm) => self.alarms.push(alarm),
+        }
+    }
+
+    /// A record that quotes what this replica signs carries the signed bytes, so that after a restart the very same
+    /// bytes are sent again.
+    fn persist(&mut self, record: &Record) {
+        let signed = match record {
+            Record::ViewChange(message) => Some(encode(&*self.signer.sign(message.clone()))),
+            Record::NewView { new_view, signature, .. } => Some(match signature {
+                Some(signature) => {
+                    let signer = self.replica.context().committee.primary(new_view.view);
+                    encode(&Signed { body: new_view.clone(), signer, signature: *signature })
+                }
+                None => encode(&*self.signer.sign(new_view.clone())),
+            }),
+            Record::Vote { .. } | Record::Body { .. } | Record::Prepared(_) | Record::Horizon { .. } => None,
+            Record::Stable(certificate) => {
+                self.stable = Some(certificate.statement.seq);
+                None
+            }
+        };
+        self.journal.append(record, signed.as_deref());
+    }
+
+    /// Signs and encodes a message, once for all who get it.
+    fn prepare(&mut self, to: Recipient, message: Say) -> Outgoing {
+        let (class, frame, own) = match message {
+            Say::PrePrepare { prepare, body } => {
+                let signed = self.sign(prepare);
+                let batch = body.as_ref().map(|body| body.batch.clone());
+                let frame = encode(&PeerMessage::PrePrepare(PrePrepare { prepare: (*signed).clone(), batch }));
+                (Class::Proposals, frame, Event::PrePrepare { prepare: signed, body: None })
+            }
+            Say::Prepare(vote) => {
+                let signed = self.sign(vote);
+                (Class::Votes, encode(&PeerMessage::Prepare((*signed).clone())), Event::Prepare(signed))
+            }
+            Say::Commit(vote) => {
+                let signed = self.sign(vote);
+                (Class::Votes, encode(&PeerMessage::Commit((*signed).clone())), Event::Commit(signed))
+            }
+            Say::Checkpoint(vote) => {
+                let signed = self.sign(vote);
+                (Class::Votes, encode(&PeerMessage::Checkpoint((*signed).clone())), Event::Checkpoint(signed))
+            }
+            Say::ViewChange(message) => {
+                let signed = self.sign(message).shared();
+                (Class::Bulk, encode(&PeerMessage::ViewChange((*signed).clone())), Event::ViewChange(signed))
+            }
+            Say::NewView(message) => {
+                let signed = self.sign(message);
+                (Class::Proposals, encode(&PeerMessage::NewView((*signed).clone())), Event::NewView(signed))
+            }
+            Say::Relay(message) => {
+                return Outgoing { to, class: class_of(&message), frame: encode(&message), own: None };
+            }
+        };
+        let own = (to == Recipient::Everyone).then_some(own);
+        Outgoing { to, class, frame, own }
+    }
+
+    fn sign<S: Statement>(&mut self, body: S) -> Verified<Signed<S>> {
+        self.counters.signed += 1;
+        self.signer.sign(body)
+    }
+
+    /// Sends a message whose promise is durable, and hands it back to the replica where that is in its audience.
+    fn release(&mut self, outgoing: Outgoing, link: &mut impl Link) {
+        let Outgoing { to, class, frame, own } = outgoing;
+        match to {
+            Recipient::Everyone => {
+                let others = self.replica.context().committee.size() as u64 - 1;
+                self.counters.frames_out += others;
+                self.counters.bytes_out += others * frame.len() as u64;
+                link.broadcast(class, frame);
+            }
+            Recipient::Replica(to) => self.send(to, class, frame, link),
+        }
+        self.events.extend(own);
+    }
+
+    fn send(&mut self, to: ReplicaId, class: Class, frame: Bytes, link: &mut impl Link) {
+        self.counters.frames_out += 1;
+        self.counters.bytes_out += frame.len() as u64;
+        link.send(to, class, frame);
+    }
+
+    fn refuse(&mut self, request: &Request, reason: BusyReason, link: &mut impl Link) {
+        self.counters.busy += 1;
+        let message = ClientMessage::Busy { session: request.session(), first: request.first(), reason };
+        link.reply(request.client(), encode(&message));
+    }
+
+    /// Answers a client: few frames, none larger than a link takes.
+    fn reply(&self, client: ClientId, replies: Vec<Reply>, link: &mut impl Link) {
+        let (epoch, view) = (self.replica.context().epoch, self.replica.view());
+        let mut frame = Vec::new();
+        let mut bytes = 0;
+        for reply in replies {
+            bytes += 128 + reply.outcome.bytes();
+            if bytes > REPLY_FRAME_BYTES && !frame.is_empty() {
+                let replies = List(std::mem::take(&mut frame));
+                link.reply(client, encode(&ClientMessage::Replies { epoch, view, replies }));
+                bytes = 0;
+            }
+            frame.push(reply);
+        }
+        link.reply(client, encode(&ClientMessage::Replies { epoch, view, replies: List(frame) }));
+    }
+}
+
+fn class_of(message: &PeerMessage) -> Class {
+    match message {
+        PeerMessage::Prepare(_)
+        | PeerMessage::Commit(_)
+        | PeerMessage::Checkpoint(_)
+        | PeerMessage::Status(_)
+        | PeerMessage::CommitCertificate(_)
+        | PeerMessage::StableCertificate(_)
+        | PeerMessage::FetchBody { .. }
+        | PeerMessage::FetchViewChange { .. } => Class::Votes,
+        PeerMessage::PrePrepare(_) | PeerMessage::NewView(_) => Class::Proposals,
+        PeerMessage::ViewChange(_) | PeerMessage::Body { .. } | PeerMessage::Forward(_) => Class::Bulk,
+    }
+}
+
+/// What we build ourselves is bounded by the parameters, far below a frame's limit.
+fn encode<T: codec::Encode>(message: &T) -> Bytes {
+    codec::encode(message).expect("our own messages are bounded below a frame").into()
+}

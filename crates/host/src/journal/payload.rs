@@ -1,0 +1,146 @@
+//! A record as bytes: parts, each behind its length, so that a NEW-VIEW may be longer than a frame.
+
+use std::sync::Arc;
+
+use quorate_protocol::codec;
+use quorate_protocol::message::{NewView, ViewChange};
+use quorate_protocol::process::Record;
+use quorate_protocol::signed::Signed;
+use quorate_protocol::types::{Digest, Seq, Signature};
+
+use super::layout::{INLINE, Place};
+
+/// Records of which only the newest counts, whatever the stable checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Newest {
+    Stable = 0,
+    ViewChange = 1,
+    NewView = 2,
+}
+
+/// How long a record is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// Until this slot is stable.
+    Until(Seq),
+    /// Until there is a newer one of its kind.
+    Newest(Newest),
+}
+
+const NEW_VIEW: u8 = 5;
+
+/// The record's tag in the file; none for what is not kept there.
+pub(crate) fn kind_of(record: &Record) -> Option<u8> {
+    match record {
+        Record::Vote { .. } => Some(1),
+        Record::Body { .. } => Some(2),
+        Record::Prepared(_) => Some(3),
+        Record::ViewChange(_) => Some(4),
+        Record::NewView { .. } => Some(NEW_VIEW),
+        Record::Stable(_) => Some(6),
+        Record::Horizon { .. } => None,
+    }
+}
+
+/// How long the record is needed.
+pub(crate) fn life_of(record: &Record) -> Life {
+    match record {
+        Record::Vote { prepare, .. } => Life::Until(prepare.seq),
+        Record::Body { seq, .. } => Life::Until(*seq),
+        Record::Prepared(certificate) => Life::Until(certificate.statement.seq),
+        Record::ViewChange(_) => Life::Newest(Newest::ViewChange),
+        Record::NewView { .. } => Life::Newest(Newest::NewView),
+        Record::Stable(_) => Life::Newest(Newest::Stable),
+        Record::Horizon { .. } => Life::Until(Seq(0)),
+    }
+}
+
+/// Which area takes a payload of `length` bytes.
+pub(crate) fn place_of(record: &Record, length: usize) -> Place {
+    match record {
+        Record::Body { .. } => Place::Body,
+        _ if length <= INLINE => Place::Inline,
+        _ => Place::Side,
+    }
+}
+
+/// Appends the record's bytes. A part that exceeds a frame is an error.
+pub(crate) fn encode(
+    record: &Record,
+    signed: Option<&[u8]>,
+    out: &mut Vec<u8>,
+) -> Result<(), codec::CodecError> {
+    match record {
+        Record::NewView { new_view, signature, view_changes } => {
+            part(out, |out| codec::append(&(new_view, signature), out))?;
+            for view_change in view_changes {
+                part(out, |out| codec::append(view_change, out))?;
+            }
+        }
+        _ => part(out, |out| codec::append(record, out))?,
+    }
+    if let Some(signed) = signed {
+        part(out, |out| {
+            out.extend_from_slice(signed);
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn part(
+    out: &mut Vec<u8>,
+    fill: impl FnOnce(&mut Vec<u8>) -> Result<(), codec::CodecError>,
+) -> Result<(), codec::CodecError> {
+    let at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    fill(out)?;
+    let length = out.len() - at - 4;
+    let length = u32::try_from(length).map_err(|_| codec::CodecError::TooLong(length))?;
+    out[at..at + 4].copy_from_slice(&length.to_le_bytes());
+    Ok(())
+}
+
+/// The record that `bytes` hold, and what the host signed with it; none if they hold no such record.
+pub(crate) fn decode(kind: u8, has_signed: bool, bytes: &[u8]) -> Option<(Record, Option<Vec<u8>>)> {
+    let mut parts = split(bytes)?;
+    let signed = if has_signed { Some(parts.pop()?.to_vec()) } else { None };
+    let (first, rest) = parts.split_first()?;
+    let record = if kind == NEW_VIEW {
+        let (new_view, signature): (NewView, Option<Signature>) = codec::decode(first).ok()?;
+        let view_changes = rest.iter().map(|part| codec::decode::<Arc<Signed<ViewChange>>>(part).ok());
+        Record::NewView { new_view, signature, view_changes: view_changes.collect::<Option<_>>()? }
+    } else if rest.is_empty() {
+        codec::decode(first).ok()?
+    } else {
+        return None;
+    };
+    (kind_of(&record) == Some(kind)).then_some((record, signed))
+}
+
+fn split(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut parts = Vec::new();
+    while !bytes.is_empty() {
+        let (length, rest) = bytes.split_first_chunk::<4>()?;
+        let (part, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        parts.push(part);
+        bytes = rest;
+    }
+    Some(parts)
+}
+
+/// Names a body in its record, so that it can be fetched again when only its bytes are lost.
+pub(crate) fn name_body(seq: Seq, digest: Digest) -> [u8; INLINE] {
+    let mut inline = [0; INLINE];
+    inline[..8].copy_from_slice(&seq.0.to_le_bytes());
+    inline[8..40].copy_from_slice(&digest.0);
+    inline
+}
+
+/// The slot and digest that [`name_body`] wrote.
+pub(crate) fn body_name(inline: &[u8; INLINE]) -> (Seq, Digest) {
+    let (mut seq, mut digest) = ([0; 8], [0; 32]);
+    seq.copy_from_slice(&inline[..8]);
+    digest.copy_from_slice(&inline[8..40]);
+    (Seq(u64::from_le_bytes(seq)), Digest(digest))
+}

@@ -1,0 +1,413 @@
+//! Reading a journal back: which records stand, which were never promised, and whether a promise is lost.
+
+use quorate_protocol::process::Record;
+use quorate_protocol::types::{Digest, Position, Seq};
+
+use super::layout::{Fixed, Header, INLINE, Place, RECORD, Seal, Shape, checksum_of, payload_checksum};
+use super::payload::{Life, body_name, decode, life_of};
+use super::rings::{Mark, Rings};
+use super::scan::{Repair, Scan, read_header};
+use super::writer::{Tail, Writer};
+use super::{Area, Durability, Entry, Journal, JournalError};
+use crate::disk::{Disk, DiskError, FileName, read_padded};
+use crate::superblock::{AmnesiaBox, Superblock};
+
+/// How much of a new journal's space is taken at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reserve {
+    /// All of it: it cannot run out later, and syncs change no metadata.
+    Whole,
+    /// Only the records; certificates and bodies take space when they are written. For trials on a small disk.
+    Records,
+}
+
+/// Why a replica may have forgotten votes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Amnesia {
+    /// There is no journal file.
+    Missing,
+    /// Its header or its seals are damaged in all copies, or it is not the journal that the superblock names.
+    Header,
+    /// It was written without syncing and not closed.
+    Unsynced,
+    /// A record that had been durable is lost in both copies.
+    Rotten {
+        /// Which record of the file, counted from 1.
+        slot: u64,
+        /// Up to where everything had been durable.
+        acknowledged: u64,
+    },
+}
+
+/// What a journal was found to hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RecoveryReport {
+    /// Set if votes may be lost: the journal must be replaced, and the replica is bound by an amnesia box.
+    pub amnesia: Option<Amnesia>,
+    /// Records that stand.
+    pub records: usize,
+    /// Records at the end that were never promised, and were cut.
+    pub cut: usize,
+    /// Pieces of which one copy was bad and the other good.
+    pub repaired: usize,
+    /// Bodies that this replica vouches for and has to fetch again.
+    pub missing_bodies: Vec<(Seq, Digest)>,
+}
+
+/// A record that stands, and the bytes that the host signed with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovered {
+    /// Its position in the run that wrote it; ascending.
+    pub position: Position,
+    /// The record.
+    pub record: Record,
+    /// What [`Journal::append`] was given with it.
+    pub signed: Option<Vec<u8>>,
+}
+
+/// A journal that goes on.
+#[derive(Debug)]
+pub struct Opened<D: Disk> {
+    /// For the protocol's thread.
+    pub journal: Journal,
+    /// For the disk's thread.
+    pub writer: Writer<D>,
+    /// What the replica must remember, in order; nothing after amnesia.
+    pub records: Vec<Recovered>,
+    /// How it was found.
+    pub report: RecoveryReport,
+}
+
+/// Creates the journal that the superblock names, over any that is there.
+///
+/// # Errors
+/// If the disk fails.
+pub fn create(
+    disk: &mut impl Disk,
+    superblock: &Superblock,
+    shape: Shape,
+    reserve: Reserve,
+) -> Result<(), DiskError> {
+    let file = FileName::Journal;
+    disk.remove(file)?;
+    disk.set_len(file, shape.file_bytes())?;
+    let records = (0, shape.side_at(0));
+    let ranges = match reserve {
+        Reserve::Whole => vec![(0, shape.file_bytes())],
+        Reserve::Records => vec![records, (shape.mirror(), shape.mirror() + records.1)],
+    };
+    for (from, to) in ranges {
+        disk.reserve(file, from, to)?;
+    }
+    let header = Header::new(&superblock.identity, superblock.journal_instance, shape).encode();
+    // With a seal from the beginning, a journal without any is damaged and not new.
+    let seal = Seal { instance: superblock.journal_instance, synced: 0, first: 1 }.encode();
+    for copy in [0, shape.mirror()] {
+        disk.write_at(file, copy, &header)?;
+        for at in Shape::seals() {
+            disk.write_at(file, copy + at, &seal)?;
+        }
+    }
+    disk.sync(file)?;
+    disk.sync_folder()
+}
+
+/// Reads a journal and changes nothing.
+///
+/// # Errors
+/// If the disk fails, or a later program wrote the journal.
+pub fn inspect(
+    disk: &mut impl Disk,
+    superblock: &Superblock,
+    shape: Shape,
+) -> Result<(Vec<Recovered>, RecoveryReport), JournalError> {
+    let found = examine(disk, superblock, shape)?;
+    Ok((found.recovered, found.report))
+}
+
+/// Reads a journal, repairs what one copy can repair, cuts what was never promised, and goes on. A journal that lost
+/// promises is replaced by a new one of `shape`, after the superblock says by an amnesia box what it may have held.
+///
+/// # Errors
+/// If the disk fails, or a later program wrote the journal.
+pub fn open<D: Disk>(
+    mut disk: D,
+    mut superblock: Superblock,
+    shape: Shape,
+    durability: Durability,
+) -> Result<Opened<D>, JournalError> {
+    let mut found = examine(&mut disk, &superblock, shape)?;
+    if found.report.amnesia.is_some() {
+        enter_box(&mut superblock);
+        superblock.journal_instance += 1;
+        superblock.unsynced = durability != Durability::Sync;
+        superblock.store(&mut disk)?;
+        create(&mut disk, &superblock, shape, Reserve::Records)?;
+        found = Found { report: found.report, ..Found::empty(shape) };
+    } else {
+        mend(&mut disk, &found)?;
+        if durability != Durability::Sync {
+            superblock.unsynced = true;
+            superblock.store(&mut disk)?;
+        }
+    }
+    let last = found.tail.last;
+    let mut writer = Writer::new(disk, superblock, durability, found.tail);
+    if durability == Durability::Sync {
+        writer.seal()?;
+    }
+    Ok(Opened { journal: Journal::after(last), writer, records: found.recovered, report: found.report })
+}
+
+/// A horizon is durable before the first vote it covers, so without one there was no vote to forget.
+fn enter_box(superblock: &mut Superblock) {
+    let (view, high) = (superblock.view_promised, superblock.high_promised);
+    if view.0 > 0 || high.0 > 0 {
+        superblock.amnesia = Some(AmnesiaBox { epoch: superblock.epoch, view, high });
+    }
+}
+
+/// Makes the file what recovery says it is, durably: what a dead process left in the operating system's memory counts
+/// only once it is synced.
+fn mend(disk: &mut impl Disk, found: &Found) -> Result<(), DiskError> {
+    let file = FileName::Journal;
+    let bytes = found.tail.shape.file_bytes();
+    if disk.len(file)?.is_some_and(|length| length < bytes) {
+        disk.set_len(file, bytes)?;
+    }
+    for Repair { at, bytes } in &found.repairs {
+        disk.write_at(file, *at, bytes)?;
+    }
+    disk.sync(file)
+}
+
+struct Found {
+    tail: Tail,
+    recovered: Vec<Recovered>,
+    report: RecoveryReport,
+    /// What to write where, so that both copies are good and nothing is left behind the end.
+    repairs: Vec<Repair>,
+}
+
+impl Found {
+    fn empty(shape: Shape) -> Self {
+        let tail = Tail { shape, rings: Rings::new(shape, Mark::START), chain: 0, last: Position(0) };
+        Self { tail, recovered: Vec::new(), report: RecoveryReport::default(), repairs: Vec::new() }
+    }
+
+    fn amnesia(shape: Shape, amnesia: Amnesia) -> Self {
+        let mut found = Self::empty(shape);
+        found.report.amnesia = Some(amnesia);
+        found
+    }
+}
+
+fn examine(disk: &mut impl Disk, superblock: &Superblock, shape: Shape) -> Result<Found, JournalError> {
+    if disk.len(FileName::Journal)?.is_none() {
+        return Ok(Found::amnesia(shape, Amnesia::Missing));
+    }
+    let Some((header, repairs)) = read_header(disk, superblock, shape)? else {
+        return Ok(Found::amnesia(shape, Amnesia::Header));
+    };
+    if superblock.unsynced {
+        return Ok(Found::amnesia(header.shape, Amnesia::Unsynced));
+    }
+    let scan = Scan::read(disk, header)?;
+    if !scan.sealed {
+        return Ok(Found::amnesia(header.shape, Amnesia::Header));
+    }
+    let mut walk = Walk::new(disk, &scan);
+    walk.repairs = repairs;
+    walk.run()?;
+    Ok(walk.finish())
+}
+
+/// A record that stands: its fixed part, and what it holds unless that is a lost body.
+struct Whole {
+    fixed: Fixed,
+    bytes: Vec<u8>,
+    entry: Option<Entry>,
+    life: Life,
+}
+
+struct Walk<'a, D: Disk> {
+    disk: &'a mut D,
+    scan: &'a Scan,
+    accepted: Vec<Whole>,
+    /// The slot after the last one that stands.
+    end: u64,
+    report: RecoveryReport,
+    repairs: Vec<Repair>,
+}
+
+impl<'a, D: Disk> Walk<'a, D> {
+    fn new(disk: &'a mut D, scan: &'a Scan) -> Self {
+        let (accepted, report, repairs) = (Vec::new(), RecoveryReport::default(), Vec::new());
+        Self { disk, scan, accepted, end: scan.first, report, repairs }
+    }
+
+    /// From the lowest slot needed to the first that is not whole.
+    fn run(&mut self) -> Result<(), JournalError> {
+        let acknowledged = self.scan.acknowledged;
+        let last = self.scan.top.max(acknowledged);
+        while self.end <= last {
+            let slot = self.end;
+            let whole = self.whole(slot)?.filter(|whole| whole.entry.is_some() || slot <= acknowledged);
+            let Some(whole) = whole else {
+                if slot <= acknowledged {
+                    self.report.amnesia = Some(Amnesia::Rotten { slot, acknowledged });
+                } else {
+                    self.cut(slot, last);
+                }
+                return Ok(());
+            };
+            if whole.entry.is_none() {
+                self.report.missing_bodies.push(body_name(&whole.fixed.inline));
+            }
+            self.accepted.push(whole);
+            self.end += 1;
+        }
+        Ok(())
+    }
+
+    /// Wipes what stands behind the end, so that no later recovery meets it.
+    fn cut(&mut self, from: u64, last: u64) {
+        for slot in from..=last.min(from + self.scan.header.shape.records() - 1) {
+            let found =
+                (0..2).filter(|copy| self.scan.at(*copy, slot).is_some_and(|(fixed, _)| fixed.slot == slot));
+            let offsets: Vec<u64> = found.map(|copy| self.scan.offset(copy, slot)).collect();
+            self.report.cut += usize::from(!offsets.is_empty());
+            self.repairs.extend(offsets.into_iter().map(|at| Repair { at, bytes: vec![0; RECORD] }));
+        }
+    }
+
+    /// The record of a slot, if a copy of it and everything it names are valid; a body may be missing.
+    fn whole(&mut self, slot: u64) -> Result<Option<Whole>, JournalError> {
+        let scan = self.scan;
+        let chain = self.accepted.last().map(|whole| checksum_of(&whole.bytes));
+        let fits = |fixed: &Fixed| fixed.slot == slot && chain.is_none_or(|chain| chain == fixed.previous);
+        let candidates: Vec<_> =
+            (0..2).filter_map(|copy| scan.at(copy, slot)).filter(|(fixed, _)| fits(fixed)).collect();
+        for (fixed, bytes) in candidates {
+            let Some((entry, life)) = self.contents(&fixed)? else { continue };
+            for copy in (0..2).filter(|copy| scan.bytes(*copy, slot) != bytes) {
+                self.report.repaired += 1;
+                self.repairs.push(Repair { at: scan.offset(copy, slot), bytes: bytes.to_vec() });
+            }
+            return Ok(Some(Whole { fixed, bytes: bytes.to_vec(), entry, life }));
+        }
+        Ok(None)
+    }
+
+    /// What the record holds, and how long it is needed; none if that cannot be read.
+    fn contents(&mut self, fixed: &Fixed) -> Result<Option<(Option<Entry>, Life)>, JournalError> {
+        let shape = self.scan.header.shape;
+        let length = fixed.length as usize;
+        let payload = match fixed.place {
+            Place::Inline if length <= INLINE => {
+                let bytes = fixed.inline[..length].to_vec();
+                self.is_payload(fixed, &bytes).then_some(bytes)
+            }
+            Place::Inline => None,
+            Place::Side => self.side(fixed)?,
+            Place::Body => {
+                let inside = fixed.offset % shape.body_bytes() + length as u64 <= shape.body_bytes();
+                let bytes = if inside { self.read(shape.body_at(fixed.offset), length)? } else { Vec::new() };
+                self.is_payload(fixed, &bytes).then_some(bytes)
+            }
+        };
+        let decoded = payload.and_then(|payload| decode(fixed.kind, fixed.signed, &payload));
+        let decoded = decoded.filter(|(record, _)| self.is_named_right(fixed, record));
+        Ok(match (decoded, fixed.place) {
+            (Some((record, signed)), _) => {
+                let life = life_of(&record);
+                Some((Some(Entry { position: fixed.position, record, signed }), life))
+            }
+            (None, Place::Body) => Some((None, Life::Until(body_name(&fixed.inline).0))),
+            (None, Place::Inline | Place::Side) => None,
+        })
+    }
+
+    /// Reads both copies of a payload, and notes the bad one for repair.
+    fn side(&mut self, fixed: &Fixed) -> Result<Option<Vec<u8>>, JournalError> {
+        let shape = self.scan.header.shape;
+        if fixed.offset % shape.side_bytes() + u64::from(fixed.length) > shape.side_bytes() {
+            return Ok(None);
+        }
+        let offsets = [shape.side_at(fixed.offset), shape.side_at(fixed.offset) + shape.mirror()];
+        let mut copies = Vec::with_capacity(2);
+        for at in offsets {
+            copies.push((at, self.read(at, fixed.length as usize)?));
+        }
+        let Some(good) = copies.iter().find(|(_, bytes)| self.is_payload(fixed, bytes)) else {
+            return Ok(None);
+        };
+        let good = good.1.clone();
+        for (at, _) in copies.into_iter().filter(|(_, bytes)| *bytes != good) {
+            self.report.repaired += 1;
+            self.repairs.push(Repair { at, bytes: good.clone() });
+        }
+        Ok(Some(good))
+    }
+
+    fn read(&mut self, at: u64, length: usize) -> Result<Vec<u8>, JournalError> {
+        Ok(read_padded(self.disk, FileName::Journal, at, length)?)
+    }
+
+    fn is_payload(&self, fixed: &Fixed, bytes: &[u8]) -> bool {
+        bytes.len() == fixed.length as usize
+            && payload_checksum(fixed.instance, fixed.slot, bytes) == fixed.payload_checksum
+    }
+
+    /// A body is what its digest says, or missing.
+    fn is_named_right(&self, fixed: &Fixed, record: &Record) -> bool {
+        match record {
+            Record::Body { seq, body } => {
+                body_name(&fixed.inline) == (*seq, body.digest)
+                    && body.batch.digest(self.scan.header.cluster) == body.digest
+            }
+            Record::Vote { .. }
+            | Record::Prepared(_)
+            | Record::ViewChange(_)
+            | Record::NewView { .. }
+            | Record::Stable(_)
+            | Record::Horizon { .. } => true,
+        }
+    }
+
+    fn finish(mut self) -> Found {
+        let shape = self.scan.header.shape;
+        if self.report.amnesia.is_some() {
+            return Found { report: self.report, ..Found::empty(shape) };
+        }
+        let offset_in = |place| {
+            self.accepted.iter().find(|whole| whole.fixed.place == place).map(|whole| whole.fixed.offset)
+        };
+        let start = Mark {
+            slot: self.scan.first,
+            side: offset_in(Place::Side).unwrap_or(0),
+            body: offset_in(Place::Body).unwrap_or(0),
+        };
+        let mut rings = Rings::new(shape, start);
+        for Whole { fixed, entry, life, .. } in &self.accepted {
+            let area = match fixed.place {
+                Place::Inline => Area::Records,
+                Place::Side => Area::Certificates,
+                Place::Body => Area::Bodies,
+            };
+            rings.push(entry.as_ref(), *life, area, fixed.offset + u64::from(fixed.length));
+        }
+        self.report.records = self.accepted.len();
+        let chain = self.accepted.last().map_or(0, |whole| checksum_of(&whole.bytes));
+        let last = self.accepted.iter().map(|whole| whole.fixed.position).max().unwrap_or_default();
+        let entries = self.accepted.into_iter().filter_map(|whole| whole.entry);
+        let mut recovered: Vec<Recovered> = entries
+            .map(|Entry { position, record, signed }| Recovered { position, record, signed })
+            .collect();
+        // What was carried forward stands twice while its first place is not reused.
+        recovered.sort_by_key(|recovered| recovered.position);
+        recovered.dedup_by_key(|recovered| recovered.position);
+        let tail = Tail { shape, rings, chain, last };
+        Found { tail, recovered, report: self.report, repairs: self.repairs }
+    }
+}

@@ -1,0 +1,114 @@
+//! What a journal's file says, piece by piece: its header, its seals, and both copies of its records.
+
+use quorate_protocol::types::{ClusterId, ReplicaId};
+
+use super::JournalError;
+use super::layout::{BLOCK, Fixed, Header, Parsed, RECORD, SEAL, Seal, Shape};
+use crate::disk::{Disk, FileName, read_padded};
+use crate::superblock::Superblock;
+
+/// Bytes that are to stand somewhere in the file.
+pub(super) struct Repair {
+    pub(super) at: u64,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// The second copy is found where the first says, or where `shape` says if the first is damaged.
+pub(super) fn read_header(
+    disk: &mut impl Disk,
+    superblock: &Superblock,
+    shape: Shape,
+) -> Result<Option<(Header, Vec<Repair>)>, JournalError> {
+    let mut read = |at: u64| match Header::parse(&read_padded(disk, FileName::Journal, at, BLOCK as usize)?) {
+        Parsed::Valid(header) => Ok(Some(header)),
+        Parsed::Future(found) => Err(JournalError::FutureVersion { found }),
+        Parsed::Invalid => Ok(None),
+    };
+    let first = read(0)?;
+    let second = read(first.map_or(shape, |header| header.shape).mirror())?;
+    let Some(header) = first.or(second) else { return Ok(None) };
+    let identity = &superblock.identity;
+    if (header.cluster, header.replica) != (identity.cluster, identity.replica) {
+        let (cluster, replica): (ClusterId, ReplicaId) = (header.cluster, header.replica);
+        return Err(JournalError::OtherOwner { cluster, replica });
+    }
+    if header.instance != superblock.journal_instance {
+        return Ok(None);
+    }
+    let copies = [(0, first), (header.shape.mirror(), second)];
+    let bad = copies.into_iter().filter(|(_, copy)| *copy != Some(header));
+    Ok(Some((header, bad.map(|(at, _)| Repair { at, bytes: header.encode() }).collect())))
+}
+
+/// Everything in the file that is small: both copies of all records, and what records and seals say together.
+pub(super) struct Scan {
+    pub(super) header: Header,
+    copies: [Vec<u8>; 2],
+    /// Highest slot known to have been durable.
+    pub(super) acknowledged: u64,
+    /// Lowest slot still needed.
+    pub(super) first: u64,
+    /// Highest slot of which a copy is valid.
+    pub(super) top: u64,
+    /// Whether any seal is valid.
+    pub(super) sealed: bool,
+}
+
+impl Scan {
+    pub(super) fn read(disk: &mut impl Disk, header: Header) -> Result<Self, JournalError> {
+        let shape = header.shape;
+        let length = shape.records() as usize * RECORD;
+        let mut copy = |at| read_padded(disk, FileName::Journal, at, length);
+        let copies = [copy(shape.records_at())?, copy(shape.records_at() + shape.mirror())?];
+        let mut scan = Self { header, copies, acknowledged: 0, first: 1, top: 0, sealed: false };
+        scan.read_records()?;
+        for at in Shape::seals().flat_map(|at| [at, at + shape.mirror()]) {
+            let seal = Seal::parse(&read_padded(disk, FileName::Journal, at, SEAL)?);
+            if let Some(seal) = seal.filter(|seal| seal.instance == header.instance) {
+                scan.acknowledged = scan.acknowledged.max(seal.synced);
+                scan.first = scan.first.max(seal.first);
+                scan.sealed = true;
+            }
+        }
+        Ok(scan)
+    }
+
+    /// A record at another's place still tells the truth about what had been durable.
+    fn read_records(&mut self) -> Result<(), JournalError> {
+        for bytes in self.copies.iter().flat_map(|copy| copy.chunks_exact(RECORD)) {
+            match Fixed::parse(bytes) {
+                Parsed::Valid(fixed) if fixed.instance == self.header.instance => {
+                    self.acknowledged = self.acknowledged.max(fixed.synced);
+                    self.first = self.first.max(fixed.first);
+                }
+                Parsed::Valid(_) | Parsed::Invalid => {}
+                Parsed::Future(found) => return Err(JournalError::FutureVersion { found }),
+            }
+        }
+        for place in 1..=self.header.shape.records() {
+            let slots = (0..2).filter_map(|copy| self.at(copy, place)).map(|(fixed, _)| fixed.slot);
+            self.top = slots.fold(self.top, u64::max);
+        }
+        Ok(())
+    }
+
+    pub(super) fn bytes(&self, copy: usize, slot: u64) -> &[u8] {
+        let index = (slot.saturating_sub(1) % self.header.shape.records()) as usize;
+        &self.copies[copy][index * RECORD..(index + 1) * RECORD]
+    }
+
+    /// The valid record at the place of `slot`, of whichever lap.
+    pub(super) fn at(&self, copy: usize, slot: u64) -> Option<(Fixed, &[u8])> {
+        let bytes = self.bytes(copy, slot);
+        let Parsed::Valid(fixed) = Fixed::parse(bytes) else { return None };
+        let shape = self.header.shape;
+        let belongs = fixed.slot > 0
+            && fixed.instance == self.header.instance
+            && shape.record_at(fixed.slot) == shape.record_at(slot);
+        belongs.then_some((fixed, bytes))
+    }
+
+    pub(super) fn offset(&self, copy: usize, slot: u64) -> u64 {
+        self.header.shape.record_at(slot) + if copy == 0 { 0 } else { self.header.shape.mirror() }
+    }
+}

@@ -1,0 +1,121 @@
+//! The admin endpoint of a replica: read-only, on its own address, which should be a loopback one.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use quorate_protocol::types::Seq;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::node::Question;
+
+/// How long the replica may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Most bytes of an answer.
+const ANSWER_BYTES_MAX: u64 = 1 << 20;
+
+/// Head of a replica's history after one slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryHead {
+    /// The slot.
+    pub seq: u64,
+    /// The head, in hex; none if the slot was not executed yet, or too long ago.
+    pub head: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct At {
+    seq: u64,
+}
+
+pub(crate) async fn serve(
+    address: SocketAddr,
+    questions: mpsc::Sender<Question>,
+) -> Result<tokio::task::JoinHandle<()>, std::io::Error> {
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    let routes = Router::new()
+        .route("/status", get(status))
+        .route("/history", get(history))
+        .route("/metrics", get(metrics))
+        .with_state(questions);
+    Ok(tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, routes).await {
+            tracing::error!(%error, "the admin endpoint stopped");
+        }
+    }))
+}
+
+/// Why an admin endpoint gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// Nothing answers there.
+    #[error("no answer from {address}: {error}; is the replica running?")]
+    Unreachable {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// Something else answers there.
+    #[error("{0} does not answer as a replica's admin endpoint does")]
+    Malformed(SocketAddr),
+}
+
+/// Asks a replica's admin endpoint.
+///
+/// # Errors
+/// [`AdminError`] if there is no answer, or none that can be read.
+pub async fn fetch<T: serde::de::DeserializeOwned>(address: SocketAddr, path: &str) -> Result<T, AdminError> {
+    let exchange = async {
+        let mut stream = tokio::net::TcpStream::connect(address).await?;
+        let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
+        Ok(answer)
+    };
+    let answer = tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()));
+    let answer = answer.map_err(|error| AdminError::Unreachable { address, error })?;
+    let text = std::str::from_utf8(&answer).ok();
+    let body = text.and_then(|text| text.strip_prefix("HTTP/1.0 200")).and_then(|text| text.split_once("\r\n\r\n"));
+    body.and_then(|(_, body)| serde_json::from_str(body).ok()).ok_or(AdminError::Malformed(address))
+}
+
+async fn ask<T>(
+    questions: &mpsc::Sender<Question>,
+    question: impl FnOnce(oneshot::Sender<T>) -> Question,
+) -> Result<T, StatusCode> {
+    let (answer, wait) = oneshot::channel();
+    let busy = StatusCode::SERVICE_UNAVAILABLE;
+    questions.try_send(question(answer)).map_err(|_| busy)?;
+    tokio::time::timeout(PATIENCE, wait).await.map_err(|_| busy)?.map_err(|_| busy)
+}
+
+async fn status(State(questions): State<mpsc::Sender<Question>>) -> Response {
+    match ask(&questions, Question::Status).await {
+        Ok(status) => axum::Json(status).into_response(),
+        Err(code) => code.into_response(),
+    }
+}
+
+async fn metrics(State(questions): State<mpsc::Sender<Question>>) -> Response {
+    match ask(&questions, Question::Status).await {
+        Ok(status) => status.prometheus().into_response(),
+        Err(code) => code.into_response(),
+    }
+}
+
+async fn history(State(questions): State<mpsc::Sender<Question>>, Query(at): Query<At>) -> Response {
+    match ask(&questions, |answer| Question::History(Seq(at.seq), answer)).await {
+        Ok(head) => axum::Json(HistoryHead { seq: at.seq, head: head.map(|head| head.to_string()) }).into_response(),
+        Err(code) => code.into_response(),
+    }
+}

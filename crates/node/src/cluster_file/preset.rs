@@ -1,0 +1,41 @@
+//! Presets: the `[parameters]` and `[node]` sections of a cluster file, on their own, for clusters yet to be made.
+
+use std::path::Path;
+
+use quorate_protocol::parameters::Parameters;
+
+use super::error::ClusterFileError;
+use super::section::{Section, Source};
+use super::{NodeDefaults, parameters, parse, section};
+
+/// Protocol constants and local tuning that suit one kind of network or purpose.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Preset {
+    /// Protocol constants.
+    pub parameters: Parameters,
+    /// Local tuning.
+    pub node: NodeDefaults,
+}
+
+impl Preset {
+    /// Reads and checks the file at `path`; what it does not say keeps its default.
+    ///
+    /// # Errors
+    /// [`ClusterFileError`] names the file, the line, the key and the fix.
+    pub fn load(path: &Path) -> Result<Self, ClusterFileError> {
+        Self::parse(&section::read(path)?, path)
+    }
+
+    /// Checks the text of a preset; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`Preset::load`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ClusterFileError> {
+        let source = Source::new(text, path);
+        let table = source.parse()?;
+        let top = Section::open(source, "", &table, &["parameters", "node"])?;
+        let section = top.section("parameters", parameters::NAMES)?;
+        let parameters = parameters::read(&source, section.as_ref(), Parameters::default())?;
+        Ok(Self { parameters, node: parse::node_defaults(&source, &top)? })
+    }
+}

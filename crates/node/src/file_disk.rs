@@ -1,0 +1,189 @@
+//! A replica's folder on a real file system.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use quorate_host::disk::{Disk, DiskError, DiskFailure, FileName, Operation};
+
+/// Holds the lock that keeps a second process out; no [`FileName`].
+const LOCK: &str = "lock";
+/// Files kept open; more than a replica uses at once.
+const OPEN_MAX: usize = 8;
+const ZEROS: usize = 1 << 20;
+
+/// A folder that this process holds alone. Files are readable by their owner only.
+///
+/// A disk belongs to one thread; [`FileDisk::share`] makes another one for another thread under the same lock.
+#[derive(Debug)]
+pub struct FileDisk {
+    folder: PathBuf,
+    lock: Arc<File>,
+    open: BTreeMap<FileName, File>,
+}
+
+fn failed(file: FileName, operation: Operation) -> impl Fn(io::Error) -> DiskError {
+    move |error| {
+        let kind = match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => DiskFailure::Full,
+            _ => DiskFailure::Failed(error.to_string()),
+        };
+        DiskError { file, operation, kind }
+    }
+}
+
+impl FileDisk {
+    /// Creates the folder, and those above it, unless it is there; then opens it.
+    ///
+    /// # Errors
+    /// As [`FileDisk::open`], and if it cannot be created.
+    pub fn create(folder: &Path) -> Result<Self, DiskError> {
+        let failed = failed(FileName::Folder, Operation::Open);
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(&failed)?;
+        // The folder's own name must be durable too, or a power cut takes the folder with all that was synced in it.
+        let canonical = folder.canonicalize().map_err(&failed)?;
+        if let Some(above) = canonical.parent() {
+            File::open(above).and_then(|above| above.sync_all()).map_err(&failed)?;
+        }
+        Self::open(folder)
+    }
+
+    /// Opens a folder and locks it until this disk, and all that share its lock, are dropped.
+    ///
+    /// # Errors
+    /// [`DiskFailure::Locked`] if another process, or this one, has it open already.
+    pub fn open(folder: &Path) -> Result<Self, DiskError> {
+        let path = folder.join(LOCK);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let lock = options.open(path).map_err(failed(FileName::Folder, Operation::Open))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { folder: folder.to_owned(), lock: Arc::new(lock), open: BTreeMap::new() }),
+            Err(TryLockError::WouldBlock) => Err(DiskError {
+                file: FileName::Folder,
+                operation: Operation::Lock,
+                kind: DiskFailure::Locked,
+            }),
+            Err(TryLockError::Error(error)) => Err(failed(FileName::Folder, Operation::Lock)(error)),
+        }
+    }
+
+    /// The same folder for another thread of this process, such as one that stores snapshots.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self { folder: self.folder.clone(), lock: Arc::clone(&self.lock), open: BTreeMap::new() }
+    }
+
+    /// Where the folder is.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn path(&self, file: FileName) -> PathBuf {
+        self.folder.join(file.to_string())
+    }
+
+    fn file(&mut self, file: FileName, operation: Operation, create: bool) -> Result<&File, DiskError> {
+        if !self.open.contains_key(&file) {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(create).truncate(false).mode(0o600);
+            let opened = options.open(self.path(file)).map_err(failed(file, operation))?;
+            if self.open.len() >= OPEN_MAX {
+                // The names sort snapshots last, oldest first among them; what is closed here is opened again at need.
+                let surplus = self.open.keys().rfind(|name| **name > FileName::Journal).copied();
+                surplus.and_then(|name| self.open.remove(&name));
+            }
+            self.open.insert(file, opened);
+        }
+        Ok(self.open.get(&file).expect("it was opened just now, unless it was open"))
+    }
+}
+
+impl Disk for FileDisk {
+    fn read_at(&mut self, file: FileName, offset: u64, bytes: &mut [u8]) -> Result<usize, DiskError> {
+        let handle = self.file(file, Operation::Read, false)?;
+        let mut done = 0;
+        while done < bytes.len() {
+            match handle.read_at(&mut bytes[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(failed(file, Operation::Read)(error)),
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_at(&mut self, file: FileName, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        let handle = self.file(file, Operation::Write, true)?;
+        handle.write_all_at(bytes, offset).map_err(failed(file, Operation::Write))
+    }
+
+    fn sync(&mut self, file: FileName) -> Result<(), DiskError> {
+        self.file(file, Operation::Sync, false)?.sync_data().map_err(failed(file, Operation::Sync))
+    }
+
+    fn sync_folder(&mut self) -> Result<(), DiskError> {
+        let synced = File::open(&self.folder).and_then(|folder| folder.sync_all());
+        synced.map_err(failed(FileName::Folder, Operation::Sync))
+    }
+
+    fn len(&mut self, file: FileName) -> Result<Option<u64>, DiskError> {
+        match fs::metadata(self.path(file)) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(file, Operation::Read)(error)),
+        }
+    }
+
+    fn set_len(&mut self, file: FileName, bytes: u64) -> Result<(), DiskError> {
+        self.file(file, Operation::Resize, true)?.set_len(bytes).map_err(failed(file, Operation::Resize))
+    }
+
+    fn reserve(&mut self, file: FileName, from: u64, to: u64) -> Result<(), DiskError> {
+        let handle = self.file(file, Operation::Resize, true)?;
+        let zeros = vec![0; ZEROS];
+        let mut at = from;
+        while at < to {
+            let count = (to - at).min(ZEROS as u64);
+            handle.write_all_at(&zeros[..count as usize], at).map_err(failed(file, Operation::Resize))?;
+            at += count;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, file: FileName) -> Result<(), DiskError> {
+        self.open.remove(&file);
+        match fs::remove_file(self.path(file)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(file, Operation::Remove)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn rename(&mut self, from: FileName, to: FileName) -> Result<(), DiskError> {
+        self.open.remove(&from);
+        self.open.remove(&to);
+        fs::rename(self.path(from), self.path(to)).map_err(failed(from, Operation::Rename))
+    }
+
+    fn list(&mut self) -> Result<Vec<String>, DiskError> {
+        let failed = failed(FileName::Folder, Operation::List);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(&failed)? {
+            let name = entry.map_err(&failed)?.file_name().to_string_lossy().into_owned();
+            if name != LOCK {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,0 +1,19 @@
+//! The real world under the host: files, keys, clocks, threads, QUIC.
+//!
+//! Nothing here decides anything about agreement; that is the protocol's, and what safety rests on besides it is the
+//! host's.
+
+pub mod client;
+pub mod cluster_file;
+pub mod file_disk;
+pub mod init;
+pub mod key_file;
+pub mod transport;
+pub mod admin;
+pub mod clock;
+pub mod node;
+pub mod status;
+mod roles;
+
+/// Which program this is, for reports.
+pub const BUILD: &str = concat!("quorate ", env!("CARGO_PKG_VERSION"));

@@ -1,0 +1,278 @@
+//! Verification, execution and the journal as roles: each runs on the protocol's thread or on threads of its own. Which
+//! one is configuration; what they do is the same.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use quorate_host::disk::Disk;
+use quorate_host::execution::{Done, Execution, Task};
+use quorate_host::journal::{Counters as JournalCounters, Group, JournalError, Writer};
+use quorate_host::superblock::SnapshotPointer;
+use quorate_protocol::executor::State;
+use quorate_protocol::process::Event;
+use quorate_protocol::types::{Digest, Position, Seq};
+use quorate_protocol::verify::{Incoming, Invalid, Verifier};
+use tokio::sync::mpsc::UnboundedSender;
+
+/// Jobs that may wait for one worker.
+const JOBS_MAX: usize = 64;
+/// Messages in one verification job, at most; the largest batch that still pays.
+const JOB_MESSAGES_MAX: usize = 256;
+
+/// What a role gives back. As many as were given to it, so what it sends needs no bound of its own.
+#[derive(Debug)]
+pub(crate) enum Back {
+    Verdicts { verdicts: Vec<Result<Event, Invalid>>, checks: u64, worker: usize },
+    Done(Done),
+    Written(Result<Position, JournalError>, JournalCounters),
+    Stored(Result<(Seq, Digest), JournalError>, JournalCounters),
+}
+
+/// Where roles give back.
+pub(crate) type Returns = UnboundedSender<Back>;
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, std::io::Error> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work)
+}
+
+/// Checks signatures.
+pub(crate) enum Verification {
+    Here(Box<Verifier>),
+    Threads { workers: Vec<VerifierThread>, waiting: VecDeque<Incoming> },
+}
+
+pub(crate) struct VerifierThread {
+    jobs: SyncSender<Vec<Incoming>>,
+    busy: usize,
+}
+
+impl Verification {
+    pub(crate) fn threads(verifiers: Vec<Verifier>, returns: &Returns) -> Result<Self, std::io::Error> {
+        let mut workers = Vec::new();
+        for (worker, mut verifier) in verifiers.into_iter().enumerate() {
+            let (jobs, inbox): (_, Receiver<Vec<Incoming>>) = sync_channel(JOBS_MAX);
+            let returns = returns.clone();
+            spawn("verifier", move || {
+                while let Ok(job) = inbox.recv() {
+                    let verdicts = verifier.verify(job);
+                    let back = Back::Verdicts { verdicts, checks: verifier.checks(), worker };
+                    if returns.send(back).is_err() {
+                        return;
+                    }
+                }
+            })?;
+            workers.push(VerifierThread { jobs, busy: 0 });
+        }
+        Ok(Self::Threads { workers, waiting: VecDeque::new() })
+    }
+
+    /// Checks messages, here and now or soon elsewhere.
+    pub(crate) fn check(&mut self, messages: Vec<Incoming>) -> Option<(Vec<Result<Event, Invalid>>, u64)> {
+        match self {
+            Self::Here(verifier) => {
+                let verdicts = verifier.verify(messages);
+                Some((verdicts, verifier.checks()))
+            }
+            Self::Threads { waiting, .. } => {
+                waiting.extend(messages);
+                self.dispatch();
+                None
+            }
+        }
+    }
+
+    /// A worker has given a job back.
+    pub(crate) fn finished(&mut self, worker: usize) {
+        if let Self::Threads { workers, .. } = self {
+            workers[worker].busy -= 1;
+        }
+        self.dispatch();
+    }
+
+    /// Gives what waits to workers that have nothing to do: the longer it waited, the larger the batch.
+    fn dispatch(&mut self) {
+        let Self::Threads { workers, waiting } = self else { return };
+        for worker in workers.iter_mut().filter(|worker| worker.busy == 0) {
+            if waiting.is_empty() {
+                return;
+            }
+            let job = waiting.drain(..waiting.len().min(JOB_MESSAGES_MAX)).collect();
+            match worker.jobs.try_send(job) {
+                Ok(()) => worker.busy += 1,
+                Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => waiting.extend(job),
+            }
+        }
+    }
+}
+
+/// Executes batches.
+pub(crate) enum Executing {
+    Here(Box<Execution>),
+    Thread(SyncSender<ExecutionJob>, VecDeque<Task>),
+}
+
+/// What the execution thread is asked.
+pub(crate) enum ExecutionJob {
+    Tasks(VecDeque<Task>),
+    History(Seq, tokio::sync::oneshot::Sender<Option<Digest>>),
+}
+
+impl Executing {
+    pub(crate) fn thread(mut execution: Execution, returns: Returns) -> Result<Self, std::io::Error> {
+        let (jobs, inbox) = sync_channel(JOBS_MAX);
+        spawn("execution", move || {
+            while let Ok(job) = inbox.recv() {
+                match job {
+                    ExecutionJob::Tasks(tasks) => {
+                        for task in tasks {
+                            if returns.send(Back::Done(execution.run(task))).is_err() {
+                                return;
+                            }
+                        }
+                    }
+                    ExecutionJob::History(seq, answer) => drop(answer.send(execution.history(seq))),
+                }
+            }
+        })?;
+        Ok(Self::Thread(jobs, VecDeque::new()))
+    }
+
+    /// Does tasks, here and now or soon elsewhere.
+    pub(crate) fn run(&mut self, tasks: VecDeque<Task>) -> Vec<Done> {
+        match self {
+            Self::Here(execution) => tasks.into_iter().map(|task| execution.run(task)).collect(),
+            Self::Thread(jobs, waiting) => {
+                waiting.extend(tasks);
+                if !waiting.is_empty()
+                    && let Err(TrySendError::Full(ExecutionJob::Tasks(tasks))) =
+                        jobs.try_send(ExecutionJob::Tasks(std::mem::take(waiting)))
+                {
+                    *waiting = tasks;
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// Answers with the head of the history after a slot.
+    pub(crate) fn history(&self, seq: Seq, answer: tokio::sync::oneshot::Sender<Option<Digest>>) {
+        match self {
+            Self::Here(execution) => drop(answer.send(execution.history(seq))),
+            Self::Thread(jobs, _) => drop(jobs.try_send(ExecutionJob::History(seq, answer))),
+        }
+    }
+}
+
+/// Writes the journal and the snapshots.
+pub(crate) enum Writing<D: Disk> {
+    Here(Box<Writer<D>>),
+    Thread { jobs: SyncSender<WriteJob>, thread: JoinHandle<()>, busy: bool, states: usize },
+}
+
+/// What the journal's thread is asked.
+pub(crate) enum WriteJob {
+    Group(Group),
+    State(Box<State>),
+}
+
+/// What became of a group: durable up to here, or not known yet.
+pub(crate) type Written = Option<Result<Position, JournalError>>;
+
+fn store<D: Disk>(writer: &mut Writer<D>, state: &State) -> Result<(Seq, Digest), JournalError> {
+    writer.store_snapshot(SnapshotPointer { seq: state.seq, root: state.root }, &state.snapshot)?;
+    Ok((state.seq, state.root))
+}
+
+impl<D: Disk + Send + 'static> Writing<D> {
+    pub(crate) fn thread(mut writer: Writer<D>, returns: Returns) -> Result<Self, std::io::Error> {
+        let (jobs, inbox) = sync_channel(JOBS_MAX);
+        let thread = spawn("journal", move || {
+            while let Ok(job) = inbox.recv() {
+                let back = match job {
+                    WriteJob::Group(group) => {
+                        let written = writer.write(&group, true);
+                        Back::Written(written, writer.counters())
+                    }
+                    WriteJob::State(state) => {
+                        let stored = store(&mut writer, &state);
+                        Back::Stored(stored, writer.counters())
+                    }
+                };
+                if returns.send(back).is_err() {
+                    break;
+                }
+            }
+            // A clean stop: the error of a last write has been reported with that write.
+            drop(writer.close());
+        })?;
+        Ok(Self::Thread { jobs, thread, busy: false, states: 0 })
+    }
+
+    /// Whether a group may be given to it: what comes meanwhile is written together.
+    pub(crate) fn ready(&self) -> bool {
+        match self {
+            Self::Here(_) => true,
+            Self::Thread { busy, .. } => !busy,
+        }
+    }
+
+    pub(crate) fn write(&mut self, group: Group) -> Written {
+        match self {
+            Self::Here(writer) => Some(writer.write(&group, true)),
+            Self::Thread { jobs, busy, .. } => {
+                *busy = true;
+                jobs.try_send(WriteJob::Group(group)).expect("one group and two states fit, and the thread lives");
+                None
+            }
+        }
+    }
+
+    /// A group was written.
+    pub(crate) fn written(&mut self) {
+        if let Self::Thread { busy, .. } = self {
+            *busy = false;
+        }
+    }
+
+    /// A state was stored.
+    pub(crate) fn stored(&mut self) {
+        if let Self::Thread { states, .. } = self {
+            *states -= 1;
+        }
+    }
+
+    /// Stores a state. When the disk is two states behind this one is left out: the next checkpoint makes up for it.
+    pub(crate) fn store(&mut self, state: State) -> Option<Result<(Seq, Digest), JournalError>> {
+        match self {
+            Self::Here(writer) => Some(store(writer, &state)),
+            Self::Thread { jobs, states, .. } => {
+                if *states < 2 {
+                    *states += 1;
+                    let job = WriteJob::State(Box::new(state));
+                    jobs.try_send(job).expect("one group and two states fit, and the thread lives");
+                }
+                None
+            }
+        }
+    }
+
+    pub(crate) fn counters(&self) -> Option<JournalCounters> {
+        match self {
+            Self::Here(writer) => Some(writer.counters()),
+            Self::Thread { .. } => None,
+        }
+    }
+
+    /// Writes what was given to it, and lets go of the folder.
+    pub(crate) fn close(self) -> Result<(), JournalError> {
+        match self {
+            Self::Here(writer) => writer.close().map(drop),
+            Self::Thread { jobs, thread, .. } => {
+                drop(jobs);
+                drop(thread.join());
+                Ok(())
+            }
+        }
+    }
+}

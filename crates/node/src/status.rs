@@ -1,0 +1,90 @@
+//! What a replica says of itself to its operator.
+
+use serde::{Deserialize, Serialize};
+
+/// A replica's state at one moment. Counters count since its start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Which replica.
+    pub replica: u16,
+    /// How many there are.
+    pub replicas: u16,
+    /// Its epoch.
+    pub epoch: u64,
+    /// Its view.
+    pub view: u64,
+    /// The primary of that view.
+    pub primary: u16,
+    /// `normal`, `view-changing` or `halted`.
+    pub status: String,
+    /// The low watermark: its newest stable checkpoint.
+    pub low: u64,
+    /// The high watermark.
+    pub high: u64,
+    /// Highest slot up to which all committed.
+    pub committed: u64,
+    /// Highest slot executed.
+    pub executed: u64,
+    /// Operations that wait to be ordered.
+    pub pooled: u64,
+    /// Messages that wait for the disk.
+    pub waiting_for_disk: u64,
+    /// `sync`, `os` or `none`.
+    pub durability: String,
+    /// Replicas it has a link to, itself not counted.
+    pub links_up: Vec<u16>,
+    /// Replicas it has no link to, and why.
+    pub links_down: Vec<LinkDown>,
+    /// Clients connected.
+    pub clients: u64,
+    /// What it counts, by the name of its metric.
+    pub counters: Vec<(String, u64)>,
+    /// What its operator should know and mend.
+    pub warnings: Vec<String>,
+    /// Alarms, the newest last; at most 64.
+    pub alarms: Vec<String>,
+    /// Which program it runs.
+    pub build: String,
+}
+
+/// A link that is down.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkDown {
+    /// The replica at its end.
+    pub replica: u16,
+    /// Why, as far as is known.
+    pub why: String,
+}
+
+impl Status {
+    /// A counter by name; 0 if there is none of that name.
+    #[must_use]
+    pub fn counter(&self, name: &str) -> u64 {
+        self.counters.iter().find(|(found, _)| found == name).map_or(0, |(_, value)| *value)
+    }
+
+    /// In the text form that Prometheus reads.
+    #[must_use]
+    pub fn prometheus(&self) -> String {
+        let mut text = String::new();
+        let gauges = [
+            ("quorate_view", self.view),
+            ("quorate_low_watermark", self.low),
+            ("quorate_high_watermark", self.high),
+            ("quorate_committed_sequence", self.committed),
+            ("quorate_executed_sequence", self.executed),
+            ("quorate_pooled_operations", self.pooled),
+            ("quorate_waiting_for_disk_messages", self.waiting_for_disk),
+            ("quorate_peer_links_up", self.links_up.len() as u64),
+            ("quorate_client_links_up", self.clients),
+        ];
+        let replica = self.replica;
+        for (name, value) in gauges {
+            text.push_str(&format!("# TYPE {name} gauge\n{name}{{replica=\"{replica}\"}} {value}\n"));
+        }
+        for (name, value) in &self.counters {
+            text.push_str(&format!("# TYPE {name} counter\n{name}{{replica=\"{replica}\"}} {value}\n"));
+        }
+        text
+    }
+}

@@ -1,0 +1,84 @@
+//! What the transport did and refused, in numbers that anyone may read at any time.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use quorate_host::lane::Class;
+
+use super::refused::RefusalKind;
+
+/// One number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// Its value now.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts since the transport started.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Handshakes that ended in a link, hellos included.
+    pub links_up: Counter,
+    /// Links that ended.
+    pub links_down: Counter,
+    /// Dials begun.
+    pub dials: Counter,
+    /// Handshakes that others began.
+    pub handshakes: Counter,
+    /// Strangers that were asked to prove their address first.
+    pub retries: Counter,
+    /// Frames received, by [`Class::index`].
+    pub frames_in: [Counter; 3],
+    /// Frames handed to streams, by [`Class::index`].
+    pub frames_out: [Counter; 3],
+    /// Bytes of frames received.
+    pub bytes_in: Counter,
+    /// Bytes of frames handed to streams, lengths included.
+    pub bytes_out: Counter,
+    /// Frames given up because their lane was full, by [`Class::index`].
+    pub frames_dropped: [Counter; 3],
+    /// Frames given up because there was no link.
+    pub frames_unlinked: Counter,
+    refused: [Counter; RefusalKind::ALL.len()],
+    refused_by_others: [Counter; RefusalKind::ALL.len()],
+}
+
+impl Counters {
+    /// How often this side refused or ended a link for this reason.
+    #[must_use]
+    pub fn refused(&self, kind: RefusalKind) -> u64 {
+        self.refused[kind.index()].get()
+    }
+
+    /// How often the other side did.
+    #[must_use]
+    pub fn refused_by_others(&self, kind: RefusalKind) -> u64 {
+        self.refused_by_others[kind.index()].get()
+    }
+
+    pub(crate) fn count_refused(&self, kind: RefusalKind) {
+        self.refused[kind.index()].add(1);
+    }
+
+    pub(crate) fn count_refused_by_others(&self, kind: RefusalKind) {
+        self.refused_by_others[kind.index()].add(1);
+    }
+
+    pub(crate) fn count_in(&self, class: Class, frames: u64, bytes: u64) {
+        self.frames_in[class.index()].add(frames);
+        self.bytes_in.add(bytes);
+    }
+
+    pub(crate) fn count_out(&self, class: Class, frames: u64, bytes: u64) {
+        self.frames_out[class.index()].add(frames);
+        self.bytes_out.add(bytes);
+    }
+}

@@ -1,0 +1,84 @@
+//! Making links to replicas, again and again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Shape;
+use super::hello::{Established, Greeting, Side};
+use super::limits::Limits;
+use super::link::{self, Wiring};
+use super::refused::{Ended, Refused};
+use super::seat::Seat;
+use super::tls;
+
+/// Dials one replica.
+pub(crate) struct Dialler {
+    pub(crate) endpoint: quinn::Endpoint,
+    pub(crate) tls: quinn::ClientConfig,
+    pub(crate) address: SocketAddr,
+    pub(crate) shape: Shape,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) greeting: Arc<Greeting>,
+}
+
+impl Dialler {
+    async fn dial(&self) -> Result<Established, Ended> {
+        let connecting = self
+            .endpoint
+            .connect_with(self.tls.clone(), self.address, tls::SERVER_NAME)
+            .map_err(|error| Ended::Lost(error.to_string()))?;
+        // Nobody at the other end shows only by silence, which has no limit of its own below the idle timeout.
+        let connection = tokio::time::timeout(self.limits.handshake_timeout, connecting)
+            .await
+            .map_err(|_| Ended::Lost(format!("nobody answers at {}", self.address)))??;
+        self.greeting.establish(connection, self.shape, Side::Dialler, &self.limits).await
+    }
+
+    /// Keeps a link in `seat` for as long as somebody reads the inbox.
+    pub(crate) async fn keep(self, seat: Arc<Seat>, wiring: Wiring) {
+        let mut backoff = Backoff::new(&self.limits);
+        loop {
+            wiring.counters.dials.add(1);
+            let begun = Instant::now();
+            match self.dial().await {
+                Ok(established) => {
+                    if seat.hold(established, &wiring, std::future::pending::<Refused>()).await.is_err() {
+                        return;
+                    }
+                }
+                Err(ended) => {
+                    link::count(&wiring.counters, &ended);
+                    seat.note(&ended);
+                }
+            }
+            // A link that lasted begins anew; one that is refused at once does not.
+            if begun.elapsed() > self.limits.redial_max + self.limits.handshake_timeout {
+                backoff = Backoff::new(&self.limits);
+            }
+            tokio::time::sleep(backoff.next()).await;
+        }
+    }
+}
+
+/// Pauses that double up to a limit, each shortened at random by up to half, so that nobody dials in step.
+struct Backoff {
+    pause: Duration,
+    longest: Duration,
+}
+
+impl Backoff {
+    fn new(limits: &Limits) -> Self {
+        Self { pause: limits.redial_min, longest: limits.redial_max }
+    }
+
+    fn next(&mut self) -> Duration {
+        let pause = self.pause;
+        self.pause = (pause * 2).min(self.longest);
+        // Without randomness from the system there is no jitter, which costs little.
+        let random = getrandom::u32().unwrap_or(0) % 512;
+        pause - pause * random / 1024
+    }
+}

@@ -1,0 +1,109 @@
+//! Requests that are out, in the order of their numbers, and when to send them again.
+
+use std::collections::VecDeque;
+
+use super::retry::Outgoing;
+use crate::types::Time;
+
+/// One request's share of the calls.
+#[derive(Debug)]
+pub(crate) struct Bundle {
+    /// Operations that have no answer.
+    pub(crate) unanswered: u64,
+    /// Its operations were ordered but not executed; they must travel again, with a fresh acknowledgement.
+    pub(crate) postponed: bool,
+    pub(crate) out: Outgoing,
+}
+
+/// The bundles of a session. An answered one leaves when those before it have left.
+#[derive(Debug)]
+pub(crate) struct Bundles {
+    queue: VecDeque<Bundle>,
+    /// Id of the queue's first bundle.
+    base: u64,
+    unanswered: usize,
+    /// No bundle is due before this; looking at all of them is rare.
+    earliest: Time,
+}
+
+impl Bundles {
+    pub(crate) fn new() -> Self {
+        Self { queue: VecDeque::new(), base: 0, unanswered: 0, earliest: Time(u64::MAX) }
+    }
+
+    /// Id of the bundle that is pushed next.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.base + self.queue.len() as u64
+    }
+
+    pub(crate) fn push(&mut self, operations: u64, out: Outgoing) {
+        self.earliest = self.earliest.min(out.due);
+        self.unanswered += 1;
+        self.queue.push_back(Bundle { unanswered: operations, postponed: false, out });
+    }
+
+    pub(crate) fn get_mut(&mut self, id: u64) -> Option<&mut Bundle> {
+        let index = usize::try_from(id.checked_sub(self.base)?).ok()?;
+        self.queue.get_mut(index)
+    }
+
+    /// One of the bundle's operations was answered.
+    pub(crate) fn answered(&mut self, id: u64) {
+        let Some(bundle) = self.get_mut(id) else { return };
+        bundle.unanswered = bundle.unanswered.saturating_sub(1);
+        if bundle.unanswered > 0 {
+            return;
+        }
+        bundle.out.request = None;
+        self.unanswered -= 1;
+        while self.queue.front().is_some_and(|bundle| bundle.unanswered == 0) {
+            self.queue.pop_front();
+            self.base += 1;
+        }
+    }
+
+    /// Bundles that have unanswered operations.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.unanswered
+    }
+
+    /// Not later than the next bundle is due; nothing if none is out.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        (self.unanswered > 0).then_some(self.earliest)
+    }
+
+    /// A bundle's due time was moved to `due`, perhaps forward.
+    pub(crate) fn moved(&mut self, due: Time) {
+        self.earliest = self.earliest.min(due);
+    }
+
+    /// Ids of the bundles that are due.
+    pub(crate) fn due(&mut self, now: Time) -> Vec<u64> {
+        if now < self.earliest {
+            return Vec::new();
+        }
+        let open = (self.base..).zip(&self.queue).filter(|(_, bundle)| bundle.unanswered > 0);
+        let (due, later): (Vec<_>, Vec<_>) = open.partition(|(_, bundle)| bundle.out.due <= now);
+        self.earliest = later.iter().map(|(_, bundle)| bundle.out.due).min().unwrap_or(Time(u64::MAX));
+        due.into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// Makes bundles due at once: those that went to the primary only, or all.
+    pub(crate) fn hurry(&mut self, now: Time, all: bool) {
+        for bundle in self.queue.iter_mut().filter(|bundle| all || bundle.out.primary_only) {
+            bundle.out.due = bundle.out.due.min(now);
+            if all {
+                bundle.out.attempts = 0;
+            }
+            self.earliest = self.earliest.min(bundle.out.due);
+        }
+    }
+
+    /// The session is over.
+    pub(crate) fn clear(&mut self) {
+        self.base = self.next_id();
+        self.queue.clear();
+        self.unanswered = 0;
+        self.earliest = Time(u64::MAX);
+    }
+}

@@ -1,0 +1,85 @@
+//! When to say something again, and to whom.
+
+use std::sync::Arc;
+
+use super::ballot::ReplicaSet;
+use crate::request::Request;
+use crate::types::{ReplicaId, Time};
+
+/// Spreads the retries of many clients, the same way every time for one seed.
+#[derive(Debug, Clone)]
+pub(crate) struct Backoff {
+    base_us: u64,
+    most_us: u64,
+    state: u64,
+}
+
+impl Backoff {
+    pub(crate) fn new(base_us: u64, most_us: u64, seed: u64) -> Self {
+        Self { base_us: base_us.max(1), most_us: most_us.max(base_us).max(1), state: seed }
+    }
+
+    /// How long to wait after this many attempts: doubling, capped, and a quarter more or less.
+    pub(crate) fn delay(&mut self, attempts: u32) -> u64 {
+        let doubled = self.base_us.saturating_mul(1_u64.checked_shl(attempts).unwrap_or(u64::MAX));
+        let capped = doubled.min(self.most_us);
+        (capped - capped / 4).saturating_add(self.random() % (capped / 2 + 1))
+    }
+
+    /// SplitMix64 (Steele, Lea, Flood, OOPSLA '14): spreading is all that is asked of it.
+    fn random(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+/// One request on its way. Retries repeat the very same bytes: a replica that verified them does not do it again.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    /// Kept from when its driver has signed it until it is answered.
+    pub(crate) request: Option<Arc<Request>>,
+    /// How often it was sent again.
+    pub(crate) attempts: u32,
+    /// When to send it again.
+    pub(crate) due: Time,
+    /// Whether it went to the primary only.
+    pub(crate) primary_only: bool,
+    /// Who refused it since it was last sent.
+    busy: ReplicaSet,
+}
+
+impl Outgoing {
+    pub(crate) fn new(due: Time, primary_only: bool) -> Self {
+        Self { request: None, attempts: 0, due, primary_only, busy: ReplicaSet::default() }
+    }
+
+    /// Notes that it goes to everyone, again.
+    pub(crate) fn again(&mut self, now: Time, backoff: &mut Backoff) {
+        self.attempts = self.attempts.saturating_add(1);
+        self.primary_only = false;
+        self.busy = ReplicaSet::default();
+        self.due = now.plus(backoff.delay(self.attempts));
+    }
+
+    /// A replica has no room for it. One replica may lie, so one refusal costs one timeout and no more; only when
+    /// so many refuse that a correct one is among them is the cluster really busy.
+    pub(crate) fn refused(
+        &mut self,
+        now: Time,
+        replica: ReplicaId,
+        weak_quorum: usize,
+        backoff: &mut Backoff,
+    ) {
+        if !self.busy.insert(replica) {
+            return;
+        }
+        let refusals = self.busy.len();
+        if refusals == 1 || refusals == weak_quorum {
+            let steps = if refusals == weak_quorum { 2 } else { 1 };
+            self.due = self.due.max(now.plus(backoff.delay(self.attempts.saturating_add(steps))));
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! Executes batches in order: sessions make every operation execute once, and the application does the rest.
+//!
+//! An executor is a function of the ordered batches alone. It reads no clock; the time an application sees is agreed.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use crate::application::{self, SNAPSHOT_BYTES_MAX, StateMachine};
+use crate::codec::Blob;
+use crate::crypto::{HashTag, Hasher};
+use crate::message::{Outcome, Reply};
+use crate::parameters::Context;
+use crate::request::{Body, Kind, Request, null_digest};
+use crate::session::{Answer, Judgement, Limits, Sessions};
+use crate::snapshot::{self, Frames, Header};
+pub use crate::snapshot::{CheckpointError, RestoreError, State, Summary};
+use crate::types::{ClientId, Digest, Number, Seq, Session, Time};
+
+#[cfg(test)]
+mod tests;
+
+/// Slots of which the head of the history is remembered.
+pub const HISTORY_KEPT: usize = 8192;
+
+/// The session table, the application and the history of one replica.
+pub struct Executor {
+    null: Digest,
+    config: Digest,
+    reply_bytes_max: usize,
+    machine: Box<dyn StateMachine>,
+    sessions: Sessions,
+    executed: Seq,
+    time: Time,
+    /// Heads of the history after `executed` (last) and the slots before it.
+    heads: VecDeque<Digest>,
+    counters: Counters,
+}
+
+/// What executing one slot did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Executed {
+    /// The slot.
+    pub seq: Seq,
+    /// Answers for each client, in the order of the batch; clients in order of first appearance.
+    pub replies: Vec<(ClientId, Vec<Reply>)>,
+    /// Operations that executed, each for the first time.
+    pub fresh: usize,
+    /// Digest of the batch, or of the null batch.
+    pub digest: Digest,
+    /// Head of the history after the slot.
+    pub history: Digest,
+}
+
+/// What an executor has done since it was made, and what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Slots executed, null batches included.
+    pub slots: u64,
+    /// Operations executed for the first time.
+    pub operations: u64,
+    /// Operations that had executed before and were answered again.
+    pub duplicates: u64,
+    /// Operations that were ordered and might not execute.
+    pub refused: u64,
+    /// Sessions there are.
+    pub sessions: u64,
+    /// Bytes of the replies that clients have not acknowledged.
+    pub cached_bytes: u64,
+}
+
+impl Executor {
+    /// An executor at the beginning of history, with the application's first state.
+    #[must_use]
+    pub fn new(context: Context, machine: Box<dyn StateMachine>) -> Self {
+        let sessions = Sessions::new(Limits::of(&context.parameters));
+        Self::at(context, machine, sessions, Header::new(Seq(0), Time(0), Digest::ZERO, Digest::ZERO))
+    }
+
+    /// The executor that made a snapshot, as it was then. `machine` may be in any state; it takes that of the snapshot.
+    ///
+    /// # Errors
+    /// [`RestoreError`] if the snapshot is not the one that `root` names, or `machine` is another application.
+    pub fn restore(
+        context: Context,
+        mut machine: Box<dyn StateMachine>,
+        snapshot: &[u8],
+        root: Digest,
+    ) -> Result<Self, RestoreError> {
+        let frames = Frames::split(snapshot)?;
+        let found = frames.summary(context.config_digest(), snapshot).root();
+        if found != root {
+            return Err(RestoreError::WrongRoot { expected: root, found });
+        }
+        let sessions = snapshot::decode_sessions(frames.sessions, Limits::of(&context.parameters))?;
+        machine.restore(frames.application)?;
+        let application = machine.snapshot()?;
+        if application != frames.application || machine.digest(&application) != frames.header.application {
+            return Err(RestoreError::Unfaithful);
+        }
+        Ok(Self::at(context, machine, sessions, frames.header))
+    }
+
+    fn at(context: Context, machine: Box<dyn StateMachine>, sessions: Sessions, header: Header) -> Self {
+        let reply_bytes_max = usize::try_from(context.parameters.reply_bytes_max).unwrap_or(usize::MAX);
+        Self {
+            null: null_digest(context.cluster),
+            config: context.config_digest(),
+            reply_bytes_max,
+            machine,
+            sessions,
+            executed: header.seq,
+            time: header.time,
+            heads: VecDeque::from([header.history]),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Executes a slot: in order, without gaps, exactly once. No body stands for the null batch.
+    ///
+    /// # Panics
+    /// If `seq` is not the one after [`Executor::executed`]: executing another would make this replica another state.
+    pub fn execute(&mut self, seq: Seq, body: Option<&Body>) -> Executed {
+        assert_eq!(seq, self.executed.next(), "slots execute in order");
+        self.sessions.advance(seq);
+        let fresh_before = self.counters.operations;
+        let mut replies = Vec::new();
+        if let Some(body) = body {
+            self.time = self.time.max(body.batch.nondet.time);
+            let mut position = BTreeMap::new();
+            for request in body.batch.requests.iter() {
+                let client = request.client();
+                let at = *position.entry(client).or_insert_with(|| {
+                    replies.push((client, Vec::new()));
+                    replies.len() - 1
+                });
+                self.execute_request(seq, request, &mut replies[at].1);
+            }
+        }
+        let digest = body.map_or(self.null, |body| body.digest);
+        let history = self.append_history(seq, digest);
+        self.executed = seq;
+        self.counters.slots += 1;
+        let fresh = self.counters.operations - fresh_before;
+        Executed { seq, replies, fresh: usize::try_from(fresh).unwrap_or(usize::MAX), digest, history }
+    }
+
+    fn execute_request(&mut self, seq: Seq, request: &Request, replies: &mut Vec<Reply>) {
+        replies.reserve(request.len());
+        match request.kind() {
+            Kind::Register => self.execute_registration(seq, request, replies),
+            Kind::Operations => self.execute_operations(seq, request, false, replies),
+            Kind::Fifo => self.execute_operations(seq, request, true, replies),
+        }
+    }
+
+    fn execute_registration(&mut self, seq: Seq, request: &Request, replies: &mut Vec<Reply>) {
+        let key = (request.client(), request.session());
+        let Some((_, operation, _)) = request.operations().next() else { return };
+        let answer = self.sessions.register(seq, key, request.registration(), operation);
+        replies.push(reply_of(request.session(), Number(0), answer));
+    }
+
+    fn execute_operations(&mut self, seq: Seq, request: &Request, fifo: bool, replies: &mut Vec<Reply>) {
+        let limits = self.sessions.limits();
+        let Some(session) = self.sessions.get_mut(request.client(), request.session()) else {
+            self.counters.refused += request.len() as u64;
+            replies.extend(request.operations().map(|(number, operation, _)| {
+                reply_of(request.session(), number, Answer { seq, operation, outcome: Outcome::NoSession })
+            }));
+            return;
+        };
+        session.acknowledge(request.ack());
+        let mut context = application::Context {
+            client: request.client(),
+            session: request.session(),
+            number: request.first(),
+            operation: Digest::ZERO,
+            seq,
+            time: self.time,
+            history: self.heads.back().copied().expect("the head of the history is always kept"),
+        };
+        for (number, operation, command) in request.operations() {
+            let answer = match session.judge(number, fifo, &limits) {
+                Judgement::Known(answer) => {
+                    self.counters.duplicates += 1;
+                    answer.clone()
+                }
+                Judgement::Refuse(outcome) => {
+                    self.counters.refused += 1;
+                    Answer { seq, operation, outcome }
+                }
+                Judgement::Execute => {
+                    self.counters.operations += 1;
+                    (context.number, context.operation) = (number, operation);
+                    let outcome = apply(&mut *self.machine, &context, command, self.reply_bytes_max);
+                    let answer = Answer { seq, operation, outcome };
+                    session.remember(number, answer.clone());
+                    answer
+                }
+            };
+            replies.push(reply_of(request.session(), number, answer));
+        }
+    }
+
+    fn append_history(&mut self, seq: Seq, batch: Digest) -> Digest {
+        let mut hasher = Hasher::new(HashTag::History);
+        let head = self.heads.back().expect("the head of the history is always kept");
+        hasher.update(&head.0).u64(seq.0).update(&batch.0);
+        let head = hasher.finish();
+        if self.heads.len() == HISTORY_KEPT {
+            self.heads.pop_front();
+        }
+        self.heads.push_back(head);
+        head
+    }
+
+    /// Answers a retry: a reply for each operation of the request that executed and is not acknowledged; none if the
+    /// request has to be ordered to be answered.
+    #[must_use]
+    pub fn cached(&self, request: &Request) -> Vec<Reply> {
+        let Some(session) = self.sessions.get(request.client(), request.session()) else { return Vec::new() };
+        match request.kind() {
+            Kind::Register => {
+                let outcome = Outcome::Registered;
+                let answer = Answer { seq: session.registered, operation: session.registration, outcome };
+                vec![reply_of(request.session(), Number(0), answer)]
+            }
+            Kind::Operations | Kind::Fifo => {
+                let known =
+                    request.operations().filter_map(|(number, _, _)| Some((number, session.answer(number)?)));
+                known.map(|(number, answer)| reply_of(request.session(), number, answer.clone())).collect()
+            }
+        }
+    }
+
+    /// Answers a command from the state as it is, without ordering it; none if the application wants it ordered.
+    #[must_use]
+    pub fn query(&self, command: &[u8]) -> Option<Bytes> {
+        self.machine.query(command).filter(|reply| reply.len() <= self.reply_bytes_max)
+    }
+
+    /// Last executed slot.
+    #[must_use]
+    pub fn executed(&self) -> Seq {
+        self.executed
+    }
+
+    /// The agreed time after the last executed slot.
+    #[must_use]
+    pub fn time(&self) -> Time {
+        self.time
+    }
+
+    /// Numbers of a session up to this one are acknowledged; none if there is no such session.
+    #[must_use]
+    pub fn floor(&self, client: ClientId, session: Session) -> Option<Number> {
+        self.sessions.get(client, session).map(|state| state.floor)
+    }
+
+    /// Head of the history after a slot: `h_n = H(History || h_(n-1) || n || batch digest)`, `h_0` all zeros. Kept for
+    /// the last [`HISTORY_KEPT`] slots, of a restored executor from its snapshot's slot on.
+    #[must_use]
+    pub fn history(&self, seq: Seq) -> Option<Digest> {
+        let back = usize::try_from(self.executed.0.checked_sub(seq.0)?).ok()?;
+        let index = self.heads.len().checked_sub(1)?.checked_sub(back)?;
+        self.heads.get(index).copied()
+    }
+
+    /// What was done since this executor was made, and what it holds. Takes time in the number of sessions.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        Counters {
+            sessions: self.sessions.len() as u64,
+            cached_bytes: self.sessions.iter().map(|(_, _, state)| state.bytes()).sum(),
+            ..self.counters
+        }
+    }
+
+    /// The replicated state after the last executed slot, and the root to vote for (OSDI '99, section 4.3).
+    ///
+    /// # Errors
+    /// [`CheckpointError`] says what keeps the state from being written.
+    pub fn checkpoint(&self) -> Result<State, CheckpointError> {
+        let application = self.machine.snapshot()?;
+        if application.len() > SNAPSHOT_BYTES_MAX {
+            return Err(CheckpointError::TooLarge(application.len()));
+        }
+        let sessions = snapshot::encode_sessions(&self.sessions)?;
+        let history = self.heads.back().copied().expect("the head of the history is always kept");
+        let header = Header::new(self.executed, self.time, history, self.machine.digest(&application));
+        let frames = Frames { header, application: &application, sessions: &sessions };
+        let snapshot = frames.join()?;
+        let summary = frames.summary(self.config, &snapshot);
+        Ok(State { seq: self.executed, root: summary.root(), summary, snapshot: snapshot.into() })
+    }
+}
+
+impl std::fmt::Debug for Executor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "executor after slot {}, {:?}", self.executed, self.counters())
+    }
+}
+
+fn apply(
+    machine: &mut dyn StateMachine,
+    context: &application::Context,
+    command: &[u8],
+    reply_bytes_max: usize,
+) -> Outcome {
+    match machine.apply(context, command) {
+        Ok(reply) if reply.len() <= reply_bytes_max => Outcome::Done(Blob(reply)),
+        Ok(_) => Outcome::TooLarge,
+        Err(application::RejectedCommand) => Outcome::Rejected,
+    }
+}
+
+fn reply_of(session: Session, number: Number, answer: Answer) -> Reply {
+    let Answer { seq, operation, outcome } = answer;
+    Reply { seq, session, number, operation, outcome }
+}

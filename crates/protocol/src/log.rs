@@ -1,0 +1,165 @@
+//! The slots between the watermarks, and what is known about each.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::certificate::{Certificate, Tally};
+use crate::message::{Commit, Prepare};
+use crate::request::Body;
+use crate::signed::Verified;
+use crate::types::{Digest, Seq, View};
+
+/// Everything known about one sequence number.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    /// The first valid proposal of the current view.
+    pub(crate) proposal: Option<Prepare>,
+    /// The proposal follows from a NEW-VIEW: no check of our own may refuse it.
+    pub(crate) decided_by_new_view: bool,
+    /// Bodies this replica holds: of the proposal, of what it voted for in any view, of what committed.
+    pub(crate) bodies: Vec<Arc<Body>>,
+    pub(crate) prepares: Tally<Prepare>,
+    pub(crate) commits: Tally<Commit>,
+    /// The prepared certificate of the highest view. Nothing but a stable checkpoint clears it.
+    pub(crate) prepared: Option<Verified<Certificate<Prepare>>>,
+    pub(crate) committed: Option<Verified<Certificate<Commit>>>,
+    /// In the current view.
+    pub(crate) sent_prepare: bool,
+    /// In the current view.
+    pub(crate) sent_commit: bool,
+}
+
+impl Slot {
+    /// The body with this digest, if it is here.
+    pub(crate) fn body(&self, digest: &Digest) -> Option<&Arc<Body>> {
+        self.bodies.iter().find(|body| body.digest == *digest)
+    }
+
+    /// Whether a body with this digest is of use here.
+    pub(crate) fn wants(&self, digest: &Digest) -> bool {
+        let named = self.proposal.is_some_and(|proposal| proposal.digest == *digest)
+            || self.committed.as_ref().is_some_and(|certificate| certificate.statement.digest == *digest)
+            || self.prepared.as_ref().is_some_and(|certificate| certificate.statement.digest == *digest);
+        named && self.body(digest).is_none()
+    }
+
+    /// Keeps a prepared certificate if it is of a higher view than the one held, and not beyond `view`.
+    pub(crate) fn learn_prepared(&mut self, certificate: Verified<Certificate<Prepare>>, view: View) {
+        let rank = certificate.statement.view;
+        let held = self.prepared.as_ref().map(|held| held.statement.view);
+        if rank <= view && held.is_none_or(|held| held < rank) {
+            self.prepared = Some(certificate);
+        }
+    }
+
+    /// Forgets what belongs to one view only.
+    pub(crate) fn leave_view(&mut self) {
+        self.proposal = None;
+        self.decided_by_new_view = false;
+        self.sent_prepare = false;
+        self.sent_commit = false;
+    }
+}
+
+/// Slots in `(base, low + window]`, where `base` is at most `low`: committed slots stay until they executed.
+#[derive(Debug)]
+pub(crate) struct Log {
+    base: Seq,
+    low: Seq,
+    window: u64,
+    slots: VecDeque<Slot>,
+}
+
+impl Log {
+    pub(crate) fn new(window: u64) -> Self {
+        let mut log = Self { base: Seq(0), low: Seq(0), window, slots: VecDeque::new() };
+        log.fill();
+        log
+    }
+
+    fn fill(&mut self) {
+        let length = usize::try_from(self.high().0 - self.base.0).expect("a window has at most 4096 slots");
+        self.slots.resize_with(length, Slot::default);
+    }
+
+    /// The low watermark: the newest stable checkpoint.
+    pub(crate) fn low(&self) -> Seq {
+        self.low
+    }
+
+    /// The high watermark: no slot above it is voted on.
+    pub(crate) fn high(&self) -> Seq {
+        self.low.plus(self.window)
+    }
+
+    fn index(&self, seq: Seq) -> Option<usize> {
+        let offset = seq.0.checked_sub(self.base.0)?.checked_sub(1)?;
+        usize::try_from(offset).ok().filter(|index| *index < self.slots.len())
+    }
+
+    /// A slot between the watermarks: the only ones about which anything new is recorded.
+    pub(crate) fn open(&mut self, seq: Seq) -> Option<&mut Slot> {
+        if seq <= self.low {
+            return None;
+        }
+        let index = self.index(seq)?;
+        self.slots.get_mut(index)
+    }
+
+    /// A slot that is kept, whether or not it is below the low watermark.
+    pub(crate) fn get(&self, seq: Seq) -> Option<&Slot> {
+        self.slots.get(self.index(seq)?)
+    }
+
+    /// Like [`Self::get`], to change.
+    pub(crate) fn get_mut(&mut self, seq: Seq) -> Option<&mut Slot> {
+        let index = self.index(seq)?;
+        self.slots.get_mut(index)
+    }
+
+    /// Every slot that is kept.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter()
+    }
+
+    /// Slots between the watermarks, ascending.
+    pub(crate) fn open_slots(&self) -> impl Iterator<Item = (Seq, &Slot)> {
+        let below = usize::try_from(self.low.0 - self.base.0).expect("the base is at most a window below");
+        (self.low.0 + 1..).map(Seq).zip(self.slots.iter().skip(below))
+    }
+
+    /// Slots between the watermarks, ascending, to change.
+    pub(crate) fn open_slots_mut(&mut self) -> impl Iterator<Item = (Seq, &mut Slot)> {
+        let below = usize::try_from(self.low.0 - self.base.0).expect("the base is at most a window below");
+        (self.low.0 + 1..).map(Seq).zip(self.slots.iter_mut().skip(below))
+    }
+
+    /// Raises the low watermark; keeps committed slots above `executing`, at most a window of them.
+    pub(crate) fn raise(&mut self, low: Seq, executing: Seq) {
+        assert!(low >= self.low, "watermarks only rise");
+        self.low = low;
+        self.release(executing);
+        for offset in self.base.0 + 1..=low.0 {
+            let Some(slot) = self.get_mut(Seq(offset)) else { continue };
+            slot.prepares = Tally::default();
+            slot.commits = Tally::default();
+            slot.prepared = None;
+            slot.proposal = None;
+            if let Some(digest) = slot.committed.as_ref().map(|certificate| certificate.statement.digest) {
+                slot.bodies.retain(|body| body.digest == digest);
+            } else {
+                slot.bodies.clear();
+            }
+        }
+        self.fill();
+    }
+
+    /// Drops slots that are below the low watermark and were handed to the executor.
+    pub(crate) fn release(&mut self, executing: Seq) {
+        let floor = Seq(self.low.0.saturating_sub(self.window));
+        let base = self.low.min(executing).max(floor).max(self.base);
+        let gone = usize::try_from(base.0 - self.base.0).unwrap_or(usize::MAX).min(self.slots.len());
+        self.slots.drain(..gone);
+        self.base = base;
+    }
+}

@@ -1,0 +1,160 @@
+//! What every replica of a cluster must have configured alike.
+
+use std::sync::Arc;
+
+use crate::codec::{Decode, Encode};
+use crate::committee::Committee;
+use crate::crypto::HashTag;
+use crate::message::WINDOW_MAX;
+use crate::request::BATCH_REQUESTS_MAX;
+use crate::signed::digest_of;
+use crate::types::{ClusterId, Digest, Epoch};
+
+/// Protocol constants of a cluster. All replicas have the same; the hello compares their digest.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Parameters {
+    /// Slots between two checkpoints, K.
+    pub checkpoint_interval: u64,
+    /// Slots between the watermarks, L: a multiple of K, at least 2 K, at most [`WINDOW_MAX`].
+    pub window: u64,
+    /// Batches that may be in agreement at once.
+    pub pipeline_depth: u64,
+    /// Operations one session may have outstanding, W.
+    pub client_window: u64,
+    /// Most bytes of one batch.
+    pub batch_bytes_max: u64,
+    /// Most requests of one batch.
+    pub batch_requests_max: u64,
+    /// Most bytes of one operation.
+    pub operation_bytes_max: u64,
+    /// Most bytes of one operation's result.
+    pub reply_bytes_max: u64,
+    /// Most bytes of unacknowledged results one session keeps.
+    pub reply_cache_bytes_max: u64,
+    /// Sessions one client may have.
+    pub sessions_per_client_max: u64,
+    /// Sessions of all clients.
+    pub sessions_max: u64,
+    /// Operations a replica keeps waiting.
+    pub pool_operations_max: u64,
+    /// Bytes of requests a replica keeps waiting.
+    pub pool_bytes_max: u64,
+    /// How far a proposal's time may be from a backup's clock, in microseconds.
+    pub time_tolerance_us: u64,
+    /// Base of the progress and new-view timers, T0, in microseconds.
+    pub timeout_us: u64,
+    /// Longest timer, in microseconds.
+    pub timeout_max_us: u64,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Self {
+            checkpoint_interval: 128,
+            window: 512,
+            pipeline_depth: 4,
+            client_window: 1024,
+            batch_bytes_max: 1 << 20,
+            batch_requests_max: 1024,
+            operation_bytes_max: 256 << 10,
+            reply_bytes_max: 256 << 10,
+            reply_cache_bytes_max: 4 << 20,
+            sessions_per_client_max: 8,
+            sessions_max: 4096,
+            pool_operations_max: 65_536,
+            pool_bytes_max: 64 << 20,
+            time_tolerance_us: 30_000_000,
+            timeout_us: 500_000,
+            timeout_max_us: 60_000_000,
+        }
+    }
+}
+
+/// A parameter that cannot be, and what it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` = {value}: {fix}")]
+pub struct ParameterError {
+    /// Name in the cluster file.
+    pub name: &'static str,
+    /// What it was.
+    pub value: u64,
+    /// What to do.
+    pub fix: &'static str,
+}
+
+impl Parameters {
+    /// Checks every bound.
+    ///
+    /// # Errors
+    /// The first parameter that is out of its bounds.
+    pub fn check(&self) -> Result<(), ParameterError> {
+        let at_least_one = [
+            ("checkpoint_interval", self.checkpoint_interval),
+            ("pipeline_depth", self.pipeline_depth),
+            ("client_window", self.client_window),
+            ("batch_bytes_max", self.batch_bytes_max),
+            ("batch_requests_max", self.batch_requests_max),
+            ("operation_bytes_max", self.operation_bytes_max),
+            ("reply_bytes_max", self.reply_bytes_max),
+            ("sessions_per_client_max", self.sessions_per_client_max),
+            ("sessions_max", self.sessions_max),
+            ("pool_operations_max", self.pool_operations_max),
+            ("pool_bytes_max", self.pool_bytes_max),
+            ("timeout_us", self.timeout_us),
+        ];
+        if let Some((name, value)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
+            return Err(ParameterError { name, value, fix: "must be at least 1" });
+        }
+        let most = [
+            ("window", self.window, WINDOW_MAX as u64, "must be at most 4096"),
+            ("client_window", self.client_window, 4096, "must be at most 4096"),
+            ("batch_requests_max", self.batch_requests_max, BATCH_REQUESTS_MAX as u64, "must be at most 16384"),
+            ("batch_bytes_max", self.batch_bytes_max, 4 << 20, "must be at most 4 MiB"),
+            ("operation_bytes_max", self.operation_bytes_max, 1 << 20, "must be at most 1 MiB"),
+            ("reply_bytes_max", self.reply_bytes_max, 1 << 20, "must be at most 1 MiB"),
+            ("reply_cache_bytes_max", self.reply_cache_bytes_max, 4 << 20, "must be at most 4 MiB"),
+            ("timeout_us", self.timeout_us, self.timeout_max_us, "must be at most `timeout_max_us`"),
+            ("sessions_max", self.sessions_max, 1 << 20, "must be at most 1048576"),
+            ("timeout_max_us", self.timeout_max_us, 3_600_000_000, "must be at most one hour"),
+        ];
+        if let Some((name, value, _, fix)) = most.into_iter().find(|(_, value, limit, _)| value > limit) {
+            return Err(ParameterError { name, value, fix });
+        }
+        if !self.window.is_multiple_of(self.checkpoint_interval) || self.window < 2 * self.checkpoint_interval {
+            let fix = "must be a multiple of `checkpoint_interval`, and at least twice as much";
+            return Err(ParameterError { name: "window", value: self.window, fix });
+        }
+        if self.reply_cache_bytes_max < 2 * self.reply_bytes_max {
+            let fix = "must be at least twice `reply_bytes_max`";
+            return Err(ParameterError { name: "reply_cache_bytes_max", value: self.reply_cache_bytes_max, fix });
+        }
+        if self.batch_bytes_max < self.operation_bytes_max + 1024 {
+            let fix = "must be at least `operation_bytes_max` and 1 KiB more";
+            return Err(ParameterError { name: "batch_bytes_max", value: self.batch_bytes_max, fix });
+        }
+        Ok(())
+    }
+}
+
+/// What a replica, its border and its clients know of their cluster.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Its replicas.
+    pub committee: Arc<Committee>,
+    /// Its constants.
+    pub parameters: Arc<Parameters>,
+}
+
+impl Context {
+    /// Digest of what must be configured alike: cluster, epoch, keys in order, parameters.
+    #[must_use]
+    pub fn config_digest(&self) -> Digest {
+        let keys: Vec<_> =
+            self.committee.replicas().filter_map(|id| self.committee.key(id)).map(|key| key.public()).collect();
+        digest_of(HashTag::Config, &(self.cluster, self.epoch, keys, &*self.parameters))
+    }
+}

@@ -1,0 +1,255 @@
+//! All that can happen to a replica, and all that it can want.
+
+use std::sync::Arc;
+
+use crate::certificate::Certificate;
+use crate::codec::{Decode, Encode};
+use crate::message::{BusyReason, Checkpoint, Commit, NewView, PeerMessage, Prepare, Status, ViewChange};
+use crate::request::{Body, Request};
+use crate::signed::{Signed, Verified};
+use crate::types::{Digest, Position, ReplicaId, Seq, Signature, Time, View};
+
+/// A deterministic participant. Its host owns the clock, the keys, the network and the disk.
+pub trait Process {
+    /// Takes one event; appends what is to be done about it, in order.
+    fn step(&mut self, now: Time, event: Event, effects: &mut Vec<Effect>);
+    /// When to deliver [`Event::Timeout`] if nothing else happens first.
+    fn deadline(&self) -> Option<Time>;
+}
+
+/// All that can happen to a replica.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Clients' requests that were verified together, from the clients or passed on by a replica.
+    Requests {
+        /// The requests.
+        requests: Vec<Verified<Arc<Request>>>,
+        /// The replica that passed them on, if one did.
+        forwarded_by: Option<ReplicaId>,
+    },
+    /// A proposal, with its body unless that is null, missing or not what the digest says.
+    PrePrepare {
+        /// The primary's vote.
+        prepare: Verified<Signed<Prepare>>,
+        /// The proposed batch.
+        body: Option<Verified<Arc<Body>>>,
+    },
+    /// A PREPARE; one of the view's primary is a proposal without body.
+    Prepare(Verified<Signed<Prepare>>),
+    /// A COMMIT.
+    Commit(Verified<Signed<Commit>>),
+    /// A CHECKPOINT.
+    Checkpoint(Verified<Signed<Checkpoint>>),
+    /// A VIEW-CHANGE.
+    ViewChange(Verified<Arc<Signed<ViewChange>>>),
+    /// A NEW-VIEW.
+    NewView(Verified<Signed<NewView>>),
+    /// Proof that a batch committed.
+    CommitCertificate(Verified<Certificate<Commit>>),
+    /// Proof that a checkpoint is stable.
+    StableCertificate(Verified<Certificate<Checkpoint>>),
+    /// Where another replica stands; what it says of itself only.
+    Status {
+        /// The replica at the other end of the channel.
+        from: ReplicaId,
+        /// What it says.
+        status: Status,
+    },
+    /// A batch, fetched by digest.
+    Body {
+        /// Slot it was fetched for.
+        seq: Seq,
+        /// The batch, its client signatures checked.
+        body: Verified<Arc<Body>>,
+    },
+    /// Another replica asks for a batch.
+    FetchBody {
+        /// Who asks.
+        from: ReplicaId,
+        /// The slot it is for.
+        seq: Seq,
+        /// Its digest.
+        digest: Digest,
+    },
+    /// Another replica asks for a VIEW-CHANGE.
+    FetchViewChange {
+        /// Who asks.
+        from: ReplicaId,
+        /// The view it is for.
+        view: View,
+        /// Whose it is.
+        signer: ReplicaId,
+        /// Its digest.
+        digest: Digest,
+    },
+    /// The executor has executed a slot.
+    Executed {
+        /// The slot.
+        seq: Seq,
+        /// Root of the replicated state after it, durable, where a checkpoint is due.
+        root: Option<Digest>,
+    },
+    /// The host has installed a certified state.
+    Installed {
+        /// The slot it is the state of.
+        seq: Seq,
+    },
+    /// A link to another replica came up: what was said meanwhile may have been missed.
+    LinkUp,
+    /// The deadline has come.
+    Timeout,
+}
+
+/// Where a message goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recipient {
+    /// All replicas, the sender included.
+    Everyone,
+    /// One other replica.
+    Replica(ReplicaId),
+}
+
+/// What a replica says, before its host signs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Say {
+    /// A proposal.
+    PrePrepare {
+        /// The vote.
+        prepare: Prepare,
+        /// The batch; none for the null batch.
+        body: Option<Arc<Body>>,
+    },
+    /// A vote for a proposal.
+    Prepare(Prepare),
+    /// A vote for a prepared batch.
+    Commit(Commit),
+    /// A vote for a state.
+    Checkpoint(Checkpoint),
+    /// Leaves the view.
+    ViewChange(ViewChange),
+    /// Opens a view.
+    NewView(NewView),
+    /// Something that needs no signature of ours: certificates, stored statements, questions and answers.
+    Relay(PeerMessage),
+}
+
+/// A promise or a fact that must outlive a crash. Positions count these, from 1.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Record {
+    /// The vote this replica casts for a proposal, its own or the primary's. The body, if any, came just before.
+    Vote {
+        /// View, slot and digest.
+        prepare: Prepare,
+        /// The primary's signature; none if this replica is the primary and has yet to sign.
+        primary: Option<Signature>,
+    },
+    /// A batch that this replica vouches to hold.
+    Body {
+        /// The slot it is for.
+        seq: Seq,
+        /// The batch.
+        body: Arc<Body>,
+    },
+    /// The certificate that a COMMIT of this replica rests on.
+    Prepared(Certificate<Prepare>),
+    /// This replica left for a view. Its host adds the bytes that it signed.
+    ViewChange(ViewChange),
+    /// A NEW-VIEW that this replica sent or accepted, with the VIEW-CHANGEs it names.
+    NewView {
+        /// The NEW-VIEW.
+        new_view: NewView,
+        /// Its primary's signature; none if that is this replica, which has yet to sign.
+        signature: Option<Signature>,
+        /// The VIEW-CHANGEs, in its order.
+        view_changes: Vec<Arc<Signed<ViewChange>>>,
+    },
+    /// A checkpoint became stable; everything at or below it may go.
+    Stable(Certificate<Checkpoint>),
+    /// No vote was cast yet beyond this view and slot; kept in the superblock.
+    Horizon {
+        /// Highest view this replica may vote in.
+        view: View,
+        /// Highest slot this replica may vote at.
+        high: Seq,
+    },
+}
+
+/// All that a replica can want.
+#[derive(Debug, Clone)]
+#[must_use]
+pub enum Effect {
+    /// Append to the journal, in order.
+    Persist(Record),
+    /// Say something, once everything up to a position is durable.
+    Send {
+        /// To whom.
+        to: Recipient,
+        /// What.
+        message: Say,
+        /// What it rests on; 0 for nothing.
+        after: Position,
+    },
+    /// Execute a slot: in order, without gaps, exactly once.
+    Execute {
+        /// The slot.
+        seq: Seq,
+        /// The batch; none for the null batch.
+        body: Option<Arc<Body>>,
+    },
+    /// Pass a request on to the primary and keep it until it commits.
+    Forward {
+        /// The primary.
+        to: ReplicaId,
+        /// The request.
+        request: Arc<Request>,
+    },
+    /// The request was not taken.
+    Refuse {
+        /// The request.
+        request: Arc<Request>,
+        /// Why.
+        reason: BusyReason,
+    },
+    /// Fetch and install the state this certificate proves.
+    Install(Certificate<Checkpoint>),
+    /// Something that must not be decided in silence.
+    Alarm(Alarm),
+}
+
+/// What a replica tells its operator instead of choosing in silence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Alarm {
+    /// Two different PREPAREs of one replica for one view and slot.
+    ConflictingPrepares(Signed<Prepare>, Signed<Prepare>),
+    /// Two different COMMITs of one replica for one view and slot.
+    ConflictingCommits(Signed<Commit>, Signed<Commit>),
+    /// Two different CHECKPOINTs of one replica for one slot.
+    ConflictingCheckpoints(Signed<Checkpoint>, Signed<Checkpoint>),
+    /// More than f faults: two certificates that exclude each other. The replica halts.
+    Agreement {
+        /// The slot.
+        seq: Seq,
+        /// One digest.
+        one: Digest,
+        /// The other.
+        other: Digest,
+    },
+    /// f + 1 replicas agree on another state than ours. The replica stops voting.
+    Diverged {
+        /// The checkpoint.
+        seq: Seq,
+        /// Our root.
+        ours: Digest,
+        /// Theirs.
+        theirs: Digest,
+    },
+    /// The primary's proposal has a time that our clock refuses.
+    ClockDisagrees {
+        /// The slot.
+        seq: Seq,
+        /// The proposal's time.
+        proposed: Time,
+        /// Our time.
+        ours: Time,
+    },
+}

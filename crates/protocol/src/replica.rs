@@ -1,0 +1,364 @@
+//! A PBFT replica as a function of its events (OSDI '99, section 4; TOCS '02, section 2).
+//!
+//! Handlers record one fact and call `advance`, which alone moves a slot; so the order in which facts arrive cannot
+//! matter.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::certificate::{Certificate, Tally};
+use crate::log::Log;
+use crate::message::{Checkpoint, Commit, Prepare, ViewChange};
+use crate::parameters::{Context, Parameters};
+use crate::pool::Pool;
+use crate::process::{Alarm, Effect, Event, Process, Recipient, Record, Say};
+use crate::request::{Request, null_digest};
+use crate::signed::{Signed, Verified};
+use crate::types::{Digest, Position, ReplicaId, Seq, Time, View};
+
+mod catch_up;
+mod checkpoint;
+mod footprint;
+mod normal;
+mod recover;
+mod timers;
+mod view_change;
+
+pub use recover::{Memory, Unrecoverable};
+pub use footprint::Footprint;
+pub use timers::Waiting;
+pub use view_change::{Contradiction, Reproposals, reproposals};
+
+/// Whether a replica takes part in its view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Votes in its view.
+    Normal,
+    /// Left its view; waits for the next one to open.
+    ViewChanging,
+    /// Found itself or the cluster wrong; says nothing any more.
+    Halted,
+}
+
+/// Votes of the border that a quorum still lacks; see [`Replica::need_prepare`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// It cannot matter any more: drop it unverified.
+    Useless,
+    /// Verify it at once.
+    Now,
+    /// It may wait until this many equal votes, itself included, are there to be verified together.
+    Together(usize),
+}
+
+/// One replica.
+#[derive(Debug)]
+pub struct Replica {
+    context: Context,
+    id: ReplicaId,
+    null: Digest,
+    view: View,
+    status: Status,
+    log: Log,
+    /// Highest slot up to which all committed here.
+    committed: Seq,
+    /// Highest slot handed to the executor.
+    handed: Seq,
+    /// Highest slot the executor reported.
+    executed: Seq,
+    /// Next slot this replica proposes at, as primary.
+    next: Seq,
+    /// Slots up to here were decided by the NEW-VIEW that opened the view.
+    new_view_floor: Seq,
+    pool: Pool,
+    stable: Option<Verified<Certificate<Checkpoint>>>,
+    checkpoints: BTreeMap<Seq, Tally<Checkpoint>>,
+    /// Of each replica, its highest CHECKPOINT beyond the window.
+    far_checkpoints: BTreeMap<ReplicaId, Verified<Signed<Checkpoint>>>,
+    roots: BTreeMap<Seq, Digest>,
+    view_changes: BTreeMap<ReplicaId, Verified<Arc<Signed<ViewChange>>>>,
+    my_view_change: Option<Arc<Signed<ViewChange>>>,
+    new_view: Option<view_change::OpenView>,
+    /// By signer: its latest NEW-VIEW of which not all VIEW-CHANGEs are here yet. One that lies keeps out no other.
+    candidates: BTreeMap<ReplicaId, view_change::Candidate>,
+    /// The VIEW-CHANGEs that the NEW-VIEW of this replica's own names.
+    chosen: Vec<Arc<Signed<ViewChange>>>,
+    /// The newest view that this replica opened as its primary.
+    opening: Option<View>,
+    position: Position,
+    promised: (View, Seq),
+    timers: timers::Timers,
+    fetches: catch_up::Fetches,
+    counters: Counters,
+}
+
+/// What a replica did, for its operator.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Batches proposed as primary.
+    pub proposed: u64,
+    /// Batches committed.
+    pub committed: u64,
+    /// Operations in them.
+    pub committed_operations: u64,
+    /// Requests in them.
+    pub committed_requests: u64,
+    /// Views entered or left for, beyond the first.
+    pub view_changes: u64,
+    /// Checkpoints that became stable.
+    pub stable_checkpoints: u64,
+    /// Alarms raised.
+    pub alarms: u64,
+    /// Bodies and view changes asked for.
+    pub fetches: u64,
+}
+
+impl Process for Replica {
+    fn step(&mut self, now: Time, event: Event, effects: &mut Vec<Effect>) {
+        if self.status == Status::Halted {
+            return;
+        }
+        let mut out = Out { now, effects };
+        match event {
+            Event::Requests { requests, forwarded_by } => self.on_requests(&requests, forwarded_by, &mut out),
+            Event::PrePrepare { prepare, body } => self.on_pre_prepare(&prepare, body, &mut out),
+            Event::Prepare(prepare) => self.on_prepare(&prepare, &mut out),
+            Event::Commit(commit) => self.on_commit(&commit, &mut out),
+            Event::Checkpoint(checkpoint) => self.on_checkpoint(&checkpoint, &mut out),
+            Event::ViewChange(message) => self.on_view_change(message, &mut out),
+            Event::NewView(message) => self.on_new_view(message, &mut out),
+            Event::CommitCertificate(certificate) => self.on_commit_certificate(certificate, &mut out),
+            Event::StableCertificate(certificate) => self.on_stable(certificate, &mut out),
+            Event::Status { from, status } => self.on_status(from, &status, &mut out),
+            Event::Body { seq, body } => self.on_body(seq, &body, &mut out),
+            Event::FetchBody { from, seq, digest } => self.on_fetch_body(from, seq, digest, &mut out),
+            Event::FetchViewChange { from, view, signer, digest } => {
+                self.on_fetch_view_change(from, (view, signer, digest), &mut out);
+            }
+            Event::Executed { seq, root } => self.on_executed(seq, root, &mut out),
+            Event::Installed { seq } => self.on_installed(seq, &mut out),
+            Event::LinkUp => self.ask_status(&mut out),
+            Event::Timeout => self.on_timeout(&mut out),
+        }
+        self.propose(&mut out);
+        self.watch(now);
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        // Who has halted waits for nothing; a deadline that nobody answers would keep its host spinning.
+        if self.status == Status::Halted { None } else { self.timers.deadline() }
+    }
+}
+
+/// The time of a step, and where its effects go.
+pub(crate) struct Out<'a> {
+    now: Time,
+    effects: &'a mut Vec<Effect>,
+}
+
+impl Out<'_> {
+    fn push(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+}
+
+impl Replica {
+    /// A replica at the beginning of its epoch.
+    ///
+    /// # Panics
+    /// If the committee has no such replica.
+    #[must_use]
+    pub fn new(context: Context, id: ReplicaId) -> Self {
+        assert!(context.committee.key(id).is_some(), "a replica is a member of its committee");
+        Self {
+            null: null_digest(context.cluster),
+            log: Log::new(context.parameters.window),
+            context,
+            id,
+            view: View(0),
+            status: Status::Normal,
+            committed: Seq(0),
+            handed: Seq(0),
+            executed: Seq(0),
+            next: Seq(1),
+            new_view_floor: Seq(0),
+            pool: Pool::default(),
+            stable: None,
+            checkpoints: BTreeMap::new(),
+            far_checkpoints: BTreeMap::new(),
+            roots: BTreeMap::new(),
+            view_changes: BTreeMap::new(),
+            my_view_change: None,
+            new_view: None,
+            candidates: BTreeMap::new(),
+            chosen: Vec::new(),
+            opening: None,
+            position: Position(0),
+            promised: (View(0), Seq(0)),
+            timers: timers::Timers::default(),
+            fetches: catch_up::Fetches::default(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// This replica's id.
+    #[must_use]
+    pub fn id(&self) -> ReplicaId {
+        self.id
+    }
+    /// Its view.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.view
+    }
+    /// Whether it takes part in that view.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.status
+    }
+    /// The primary of its view.
+    #[must_use]
+    pub fn primary(&self) -> ReplicaId {
+        self.context.committee.primary(self.view)
+    }
+    /// Its low and high watermarks.
+    #[must_use]
+    pub fn watermarks(&self) -> (Seq, Seq) {
+        (self.log.low(), self.log.high())
+    }
+    /// Highest slot up to which all committed here.
+    #[must_use]
+    pub fn committed(&self) -> Seq {
+        self.committed
+    }
+    /// Highest slot the executor reported.
+    #[must_use]
+    pub fn executed(&self) -> Seq {
+        self.executed
+    }
+    /// Operations that wait to be ordered here.
+    #[must_use]
+    pub fn pooled(&self) -> u64 {
+        self.pool.operations()
+    }
+    /// What it did so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+    /// What it and its cluster agreed on beforehand.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    fn parameters(&self) -> &Parameters {
+        &self.context.parameters
+    }
+
+    fn quorum(&self) -> usize {
+        self.context.committee.quorum()
+    }
+
+    fn is_primary(&self) -> bool {
+        self.status == Status::Normal && self.primary() == self.id
+    }
+
+    /// Appends a record; later sends may rest on the position returned.
+    fn persist(&mut self, record: Record, out: &mut Out<'_>) -> Position {
+        self.position = Position(self.position.0 + 1);
+        out.push(Effect::Persist(record));
+        self.position
+    }
+
+    /// Raises the durable horizon where a vote in `view` at `seq` would exceed it.
+    fn promise(&mut self, view: View, seq: Seq, out: &mut Out<'_>) {
+        if view > self.promised.0 || seq > self.promised.1 {
+            self.promised = (self.promised.0.max(view), self.promised.1.max(self.log.high()));
+            let (view, high) = self.promised;
+            self.persist(Record::Horizon { view, high }, out);
+        }
+    }
+
+    fn say(message: Say, after: Position, out: &mut Out<'_>) {
+        out.push(Effect::Send { to: Recipient::Everyone, message, after });
+    }
+
+    fn alarm(&mut self, alarm: Alarm, out: &mut Out<'_>) {
+        self.counters.alarms += 1;
+        out.push(Effect::Alarm(alarm));
+    }
+
+    /// Clients' requests: pooled, and passed on to the primary where that is somebody else.
+    fn on_requests(
+        &mut self,
+        requests: &[Verified<Arc<Request>>],
+        forwarded_by: Option<ReplicaId>,
+        out: &mut Out<'_>,
+    ) {
+        for request in requests {
+            let parameters = self.context.parameters.clone();
+            match self.pool.add(request, &parameters) {
+                Ok(true) if forwarded_by.is_none() && self.primary() != self.id => {
+                    let effect = Effect::Forward { to: self.primary(), request: Arc::clone(request) };
+                    out.push(effect);
+                }
+                Ok(_) => {}
+                Err(reason) if forwarded_by.is_none() => {
+                    out.push(Effect::Refuse { request: Arc::clone(request), reason });
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Whether a number of this request was ordered in a slot after `executed`: then it is being executed, and must
+    /// not be pooled again.
+    #[must_use]
+    pub fn ordered_since(&self, executed: Seq, request: &Request) -> bool {
+        (executed.0 + 1..=self.handed.0).map(Seq).filter_map(|seq| self.log.get(seq)).any(|slot| {
+            let digest = slot.committed.as_ref().map(|certificate| certificate.statement.digest);
+            let body = digest.and_then(|digest| slot.body(&digest));
+            body.is_some_and(|body| body.batch.requests.iter().any(|other| other.overlaps(request)))
+        })
+    }
+
+    /// How urgently the border should verify a PREPARE.
+    #[must_use]
+    pub fn need_prepare(&self, vote: &Signed<Prepare>) -> Need {
+        let Some(slot) = self.votable(vote.seq) else { return Need::Useless };
+        if vote.view != self.view || self.status != Status::Normal || vote.signer == self.primary() {
+            return Need::Now;
+        }
+        match slot.prepares.vote_of(vote.signer) {
+            Some(known) if known.body == vote.body => return Need::Useless,
+            Some(known) if known.view == vote.view => return Need::Now,
+            _ => {}
+        }
+        let prepared = slot.prepared.as_ref().is_some_and(|held| held.statement == vote.body);
+        if prepared { Need::Useless } else { Need::Together(self.missing(slot.prepares.count(&vote.body))) }
+    }
+
+    /// How urgently the border should verify a COMMIT.
+    #[must_use]
+    pub fn need_commit(&self, vote: &Signed<Commit>) -> Need {
+        let Some(slot) = self.votable(vote.seq) else { return Need::Useless };
+        match slot.commits.vote_of(vote.signer) {
+            Some(known) if known.body == vote.body => Need::Useless,
+            Some(known) if known.view == vote.view => Need::Now,
+            _ => Need::Together(self.missing(slot.commits.count(&vote.body))),
+        }
+    }
+
+    /// A slot about which votes still matter: between the watermarks, and not committed.
+    fn votable(&self, seq: Seq) -> Option<&crate::log::Slot> {
+        if seq <= self.log.low() || seq > self.log.high() {
+            return None;
+        }
+        self.log.get(seq).filter(|slot| slot.committed.is_none())
+    }
+
+    fn missing(&self, counted: usize) -> usize {
+        self.quorum().saturating_sub(counted).max(1)
+    }
+}

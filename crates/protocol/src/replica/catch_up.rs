@@ -1,0 +1,221 @@
+//! Nothing relies on being delivered once: replicas say where they stand and are sent what they lack.
+
+use std::collections::BTreeMap;
+
+use super::{Out, Replica, Status};
+use crate::codec::Blob;
+use crate::message::{PeerMessage, PrePrepare, Status as Standing};
+use crate::process::{Effect, Recipient, Say};
+use crate::types::{Digest, Position, ReplicaId, Seq, Time, View};
+
+/// How long a body may be on its way before it is asked for, in microseconds.
+const FETCH_AFTER_US: u64 = 50_000;
+/// Answers to one STATUS at most.
+const ANSWERS_MAX: usize = 64;
+/// Between two answers to one replica, in microseconds.
+const ANSWER_PAUSE_US: u64 = 100_000;
+
+/// Bodies that are missing, and whom to ask next.
+#[derive(Debug, Default)]
+pub(super) struct Fetches {
+    missing: BTreeMap<Seq, Missing>,
+    answered: BTreeMap<ReplicaId, Time>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Missing {
+    digest: Digest,
+    ask_at: Time,
+    turn: u16,
+}
+
+impl Fetches {
+    pub(super) fn len(&self) -> usize {
+        self.missing.len()
+    }
+}
+
+fn relay(to: ReplicaId, message: PeerMessage, out: &mut Out<'_>) {
+    let to = Recipient::Replica(to);
+    out.push(Effect::Send { to, message: Say::Relay(message), after: Position(0) });
+}
+
+fn bits<const MAX: usize>(flags: impl Iterator<Item = bool>) -> Blob<MAX> {
+    let mut bytes = Vec::new();
+    for (index, flag) in flags.enumerate().take(MAX * 8) {
+        if index % 8 == 0 {
+            bytes.push(0_u8);
+        }
+        if let Some(last) = bytes.last_mut() {
+            *last |= u8::from(flag) << (index % 8);
+        }
+    }
+    Blob(bytes.into())
+}
+
+fn bit<const MAX: usize>(bits: &Blob<MAX>, index: u64) -> bool {
+    let byte = usize::try_from(index / 8).ok().and_then(|at| bits.get(at));
+    byte.is_some_and(|byte| byte >> (index % 8) & 1 == 1)
+}
+
+impl Replica {
+    /// A digest at a slot that was proposed, prepared or committed and whose batch is not here.
+    fn missing_body(&self, seq: Seq) -> Option<Digest> {
+        let slot = self.log.get(seq).filter(|_| seq > self.handed)?;
+        let committed = slot.committed.as_ref().map(|certificate| certificate.statement.digest);
+        let prepared = slot.prepared.as_ref().map(|certificate| certificate.statement.digest);
+        let named = committed.or(slot.proposal.map(|proposal| proposal.digest)).or(prepared)?;
+        (named != self.null && slot.body(&named).is_none()).then_some(named)
+    }
+
+    pub(super) fn fetch_missing(&mut self, seq: Seq, out: &mut Out<'_>) {
+        match self.missing_body(seq) {
+            None => {
+                self.fetches.missing.remove(&seq);
+            }
+            Some(digest) if self.fetches.missing.get(&seq).is_none_or(|known| known.digest != digest) => {
+                let missing = Missing { digest, ask_at: out.now.plus(FETCH_AFTER_US), turn: self.primary().0 };
+                self.fetches.missing.insert(seq, missing);
+            }
+            Some(_) => {}
+        }
+    }
+
+    pub(super) fn watch_fetches(&mut self, now: Time) {
+        let next = self.fetches.missing.values().map(|missing| missing.ask_at).min();
+        let candidate = (!self.candidates.is_empty()).then(|| now.plus(FETCH_AFTER_US));
+        self.timers.fetch = match (self.timers.fetch, next.into_iter().chain(candidate).min()) {
+            (Some(set), Some(wanted)) => Some(set.min(wanted)),
+            (_, wanted) => wanted,
+        };
+    }
+
+    /// Asks for every body that is overdue, each time somebody else.
+    pub(super) fn fetch_again(&mut self, out: &mut Out<'_>) {
+        self.timers.fetch = None;
+        let (me, handed) = (self.id, self.handed);
+        let n = u16::try_from(self.context.committee.size()).expect("n is at most 256");
+        self.fetches.missing.retain(|seq, _| *seq > handed);
+        for (seq, missing) in &mut self.fetches.missing {
+            if missing.ask_at > out.now {
+                continue;
+            }
+            missing.turn = if missing.turn % n == me.0 { missing.turn + 1 } else { missing.turn } % n;
+            self.counters.fetches += 1;
+            relay(ReplicaId(missing.turn), PeerMessage::FetchBody { seq: *seq, digest: missing.digest }, out);
+            missing.turn = (missing.turn + 1) % n;
+            missing.ask_at = out.now.plus(2 * FETCH_AFTER_US);
+        }
+        self.fetch_view_changes(out);
+    }
+
+    pub(super) fn on_fetch_body(&mut self, from: ReplicaId, seq: Seq, digest: Digest, out: &mut Out<'_>) {
+        if let Some(body) = self.log.get(seq).and_then(|slot| slot.body(&digest)) {
+            relay(from, PeerMessage::Body { seq, batch: body.batch.clone() }, out);
+        }
+    }
+
+    /// Asks everyone for what is missing, soon.
+    pub(super) fn ask_status(&mut self, out: &mut Out<'_>) {
+        self.timers.status_now(out.now.plus(FETCH_AFTER_US));
+    }
+
+    pub(super) fn say_status(&mut self, out: &mut Out<'_>) {
+        let standing = self.standing();
+        Self::say(Say::Relay(PeerMessage::Status(standing)), Position(0), out);
+    }
+
+    fn standing(&self) -> Standing {
+        let view = self.view;
+        let slots = || self.log.open_slots().map(|(_, slot)| slot);
+        let holds = |id| self.view_changes.get(&id).is_some_and(|held| held.view == view);
+        Standing {
+            epoch: self.context.epoch,
+            view,
+            changing: self.status == Status::ViewChanging,
+            low: self.log.low(),
+            executed: self.executed,
+            committed: bits(slots().map(|slot| slot.committed.is_some())),
+            prepared: bits(slots().map(|slot| slot.sent_commit)),
+            bodies: bits(slots().map(|slot| slot.proposal.is_some_and(|held| slot.body(&held.digest).is_some()))),
+            view_changes: bits(self.context.committee.replicas().map(holds)),
+            new_view: self.new_view.as_ref().map_or(View(0), |open| open.new_view.view),
+            amnesia_high: None,
+        }
+    }
+
+    /// Sends a replica what it lacks and we have; each rule on its own, always the stored bytes.
+    pub(super) fn on_status(&mut self, from: ReplicaId, status: &Standing, out: &mut Out<'_>) {
+        if from == self.id || status.epoch != self.context.epoch {
+            return;
+        }
+        if self.fetches.answered.get(&from).is_some_and(|at| out.now.since(*at) < ANSWER_PAUSE_US) {
+            return;
+        }
+        self.fetches.answered.insert(from, out.now);
+        self.answer_view(from, status, out);
+        if let Some(stable) = self.stable.as_ref().filter(|stable| stable.statement.seq > status.low) {
+            relay(from, PeerMessage::StableCertificate((**stable).clone()), out);
+        }
+        let low = status.low;
+        for tally in self.checkpoints.range(low.next()..).map(|(_, tally)| tally) {
+            if let Some(vote) = tally.vote_of(self.id) {
+                relay(from, PeerMessage::Checkpoint(vote), out);
+            }
+        }
+        self.answer_slots(from, status, out);
+    }
+
+    fn answer_view(&self, from: ReplicaId, status: &Standing, out: &mut Out<'_>) {
+        let opened = self.new_view.as_ref().filter(|open| open.new_view.view > status.new_view);
+        if let Some(open) = opened {
+            relay(from, PeerMessage::NewView((*open.new_view).clone()), out);
+        }
+        let changing = self.status == Status::ViewChanging;
+        if !changing || status.view > self.view {
+            return;
+        }
+        let lacks = |id: ReplicaId| status.view < self.view || !bit(&status.view_changes, u64::from(id.0));
+        if let Some(mine) = self.my_view_change.as_ref().filter(|_| lacks(self.id)) {
+            relay(from, PeerMessage::ViewChange(mine.clone()), out);
+        }
+        if self.primary() == self.id {
+            let of_this_view = self.view_changes.iter().filter(|(_, held)| held.view == self.view);
+            for (_, held) in of_this_view.filter(|(id, _)| **id != self.id && lacks(**id)) {
+                relay(from, PeerMessage::ViewChange((**held).clone()), out);
+            }
+        }
+    }
+
+    fn answer_slots(&self, from: ReplicaId, status: &Standing, out: &mut Out<'_>) {
+        let mut answers = 0;
+        let last = status.low.plus(self.parameters().window);
+        for seq in (status.low.next().0..=last.0.min(self.log.high().0)).map(Seq) {
+            let offset = seq.0 - status.low.0 - 1;
+            let Some(slot) = self.log.get(seq).filter(|_| !bit(&status.committed, offset)) else { continue };
+            if answers >= ANSWERS_MAX {
+                return;
+            }
+            if let Some(certificate) = &slot.committed {
+                relay(from, PeerMessage::CommitCertificate((**certificate).clone()), out);
+                answers += 1;
+                continue;
+            }
+            let prepare = slot.prepares.vote_of(self.id).filter(|vote| vote.view == self.view);
+            if let Some(prepare) = prepare.filter(|_| !bit(&status.prepared, offset)) {
+                let proposal = self.primary() == self.id && seq > self.new_view_floor;
+                let message = if proposal {
+                    PeerMessage::PrePrepare(PrePrepare { prepare, batch: None })
+                } else {
+                    PeerMessage::Prepare(prepare)
+                };
+                relay(from, message, out);
+                answers += 1;
+            }
+            if let Some(commit) = slot.commits.vote_of(self.id) {
+                relay(from, PeerMessage::Commit(commit), out);
+                answers += 1;
+            }
+        }
+    }
+}

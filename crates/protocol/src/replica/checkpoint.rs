@@ -1,0 +1,128 @@
+//! Checkpoints and garbage collection (OSDI '99, section 4.3).
+
+use std::collections::BTreeMap;
+
+use super::{Out, Replica, Status};
+use crate::certificate::{Added, Certificate, Tally};
+use crate::message::Checkpoint;
+use crate::process::{Alarm, Effect, Record, Say};
+use crate::signed::{Signed, Verified};
+use crate::types::{Digest, Position, Seq};
+
+impl Replica {
+    /// The executor has come to `seq`; where a checkpoint was due its snapshot is durable already.
+    pub(super) fn on_executed(&mut self, seq: Seq, root: Option<Digest>, out: &mut Out<'_>) {
+        assert!(seq <= self.handed, "the executor reports what it was handed");
+        self.executed = self.executed.max(seq);
+        self.log.release(self.handed.min(self.executed));
+        let Some(root) = root else { return };
+        self.roots.insert(seq, root);
+        if seq > self.log.low() {
+            Self::say(Say::Checkpoint(Checkpoint { seq, root, epoch_end: Seq::MAX }), Position(0), out);
+        }
+        let certified = self.stable.as_ref().map(|certificate| certificate.statement);
+        if let Some(theirs) = certified.filter(|certified| certified.seq == seq && certified.root != root) {
+            self.diverged(seq, root, theirs.root, out);
+            return;
+        }
+        self.compare_roots(seq, out);
+    }
+
+    pub(super) fn on_checkpoint(&mut self, vote: &Verified<Signed<Checkpoint>>, out: &mut Out<'_>) {
+        let seq = vote.seq;
+        if seq <= self.log.low() || !seq.0.is_multiple_of(self.parameters().checkpoint_interval) {
+            return;
+        }
+        if seq > self.log.high() {
+            self.note_far(vote, out);
+            return;
+        }
+        let quorum = self.quorum();
+        match self.checkpoints.entry(seq).or_default().add(vote, quorum) {
+            Added::Noted => self.compare_roots(seq, out),
+            Added::Quorum(certificate) => self.on_stable(certificate, out),
+            Added::Conflict(one, other) => self.alarm(Alarm::ConflictingCheckpoints(one, other), out),
+        }
+    }
+
+    /// A CHECKPOINT beyond the window: f + 1 of them prove that this replica is behind.
+    fn note_far(&mut self, vote: &Verified<Signed<Checkpoint>>, out: &mut Out<'_>) {
+        let newer = self.far_checkpoints.get(&vote.signer).is_none_or(|known| known.seq < vote.seq);
+        if newer {
+            self.far_checkpoints.insert(vote.signer, vote.clone());
+        }
+        if self.far_checkpoints.len() >= self.context.committee.weak_quorum() {
+            self.ask_status(out);
+        }
+    }
+
+    /// A checkpoint is stable: everything at or below it may go.
+    pub(super) fn on_stable(&mut self, certificate: Verified<Certificate<Checkpoint>>, out: &mut Out<'_>) {
+        let Checkpoint { seq, root, .. } = certificate.statement;
+        if seq <= self.log.low() {
+            return;
+        }
+        self.counters.stable_checkpoints += 1;
+        self.persist(Record::Stable((*certificate).clone()), out);
+        self.log.raise(seq, self.handed.min(self.executed));
+        self.committed = self.committed.max(seq);
+        self.next = self.next.max(seq.next());
+        let ours = self.roots.get(&seq).copied();
+        self.checkpoints = self.checkpoints.split_off(&seq.next());
+        self.roots = self.roots.split_off(&seq);
+        let high = self.log.high();
+        let far: BTreeMap<_, _> = std::mem::take(&mut self.far_checkpoints);
+        self.stable = Some(certificate.clone());
+        if ours.is_some_and(|ours| ours != root) {
+            self.diverged(seq, ours.unwrap_or(root), root, out);
+            return;
+        }
+        for (replica, vote) in far {
+            if vote.seq > high {
+                self.far_checkpoints.insert(replica, vote);
+            } else {
+                self.on_checkpoint(&vote, out);
+            }
+        }
+        if self.behind() {
+            out.push(Effect::Install(certificate.into_inner()));
+        }
+        self.deliver(out);
+    }
+
+    /// Whether the stable checkpoint is past what can still be executed from the log.
+    pub(super) fn behind(&self) -> bool {
+        (self.handed.0 + 1..=self.log.low().0).map(Seq).any(|seq| {
+            let slot = self.log.get(seq);
+            slot.is_none_or(|slot| slot.committed.is_none())
+        })
+    }
+
+    /// f + 1 replicas agree on a root that is not ours: at least one of them is correct, so we are wrong.
+    fn compare_roots(&mut self, seq: Seq, out: &mut Out<'_>) {
+        let Some(ours) = self.roots.get(&seq).copied() else { return };
+        let Some(tally) = self.checkpoints.get(&seq) else { return };
+        if let Some(theirs) = other_root(tally, ours, self.context.committee.weak_quorum()) {
+            self.diverged(seq, ours, theirs, out);
+        }
+    }
+
+    fn diverged(&mut self, seq: Seq, ours: Digest, theirs: Digest, out: &mut Out<'_>) {
+        self.alarm(Alarm::Diverged { seq, ours, theirs }, out);
+        self.status = Status::Halted;
+    }
+
+    pub(super) fn on_installed(&mut self, seq: Seq, out: &mut Out<'_>) {
+        self.executed = self.executed.max(seq);
+        self.handed = self.handed.max(seq);
+        self.committed = self.committed.max(seq);
+        self.log.release(self.handed.min(self.executed));
+        self.deliver(out);
+    }
+}
+
+/// A root other than `ours` that `enough` replicas agree on.
+fn other_root(tally: &Tally<Checkpoint>, ours: Digest, enough: usize) -> Option<Digest> {
+    let mut others = tally.votes().map(|(_, vote)| vote).filter(|vote| vote.root != ours);
+    others.find(|vote| tally.count(vote) >= enough).map(|vote| vote.root)
+}

@@ -1,0 +1,51 @@
+//! How much a replica keeps, so that tests can hold it against its bounds.
+
+use super::Replica;
+
+/// Counts of what a replica keeps. Each has a bound that follows from the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Footprint {
+    /// Slots of the log.
+    pub slots: u64,
+    /// Bodies in them.
+    pub bodies: u64,
+    /// PREPAREs in them.
+    pub prepares: u64,
+    /// COMMITs in them.
+    pub commits: u64,
+    /// Checkpoints between the watermarks that have votes.
+    pub checkpoints: u64,
+    /// CHECKPOINTs beyond the window.
+    pub far_checkpoints: u64,
+    /// VIEW-CHANGEs.
+    pub view_changes: u64,
+    /// NEW-VIEWs that may yet open a view.
+    pub candidates: u64,
+    /// VIEW-CHANGEs that those name.
+    pub collected: u64,
+    /// Bodies that are asked for.
+    pub fetches: u64,
+    /// Operations that wait to be ordered.
+    pub pooled: u64,
+}
+
+impl Replica {
+    /// How much it keeps. Takes time in the number of slots.
+    #[must_use]
+    pub fn footprint(&self) -> Footprint {
+        let slots = || self.log.slots();
+        Footprint {
+            slots: slots().count() as u64,
+            bodies: slots().map(|slot| slot.bodies.len() as u64).sum(),
+            prepares: slots().map(|slot| slot.prepares.votes().count() as u64).sum(),
+            commits: slots().map(|slot| slot.commits.votes().count() as u64).sum(),
+            checkpoints: self.checkpoints.len() as u64,
+            far_checkpoints: self.far_checkpoints.len() as u64,
+            view_changes: self.view_changes.len() as u64,
+            candidates: self.candidates.len() as u64,
+            collected: self.candidates.values().map(|candidate| candidate.collected.len() as u64).sum(),
+            fetches: self.fetches.len() as u64,
+            pooled: self.pool.operations(),
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The normal case: propose, prepare, commit, execute (OSDI '99, section 4.2).
+
+use std::sync::Arc;
+
+use super::{Out, Replica, Status};
+use crate::certificate::{Added, Certificate};
+use crate::codec::List;
+use crate::message::{Commit, Prepare};
+use crate::pool::Limits;
+use crate::process::{Alarm, Effect, Record, Say};
+use crate::request::{Batch, Body, Nondet};
+use crate::signed::{Signed, Verified};
+use crate::types::{Seq, Time};
+
+impl Replica {
+    /// As primary: cuts batches while the pipeline has room. No timer: an idle pipeline takes what is there at once, a
+    /// busy one waits until what is there is worth as much as what is on its way, so batches grow with load.
+    pub(super) fn propose(&mut self, out: &mut Out<'_>) {
+        while self.is_primary() && self.next <= self.log.high() && self.pool.waiting() {
+            let flying = self.next.0 - 1 - self.committed.0.min(self.next.0 - 1);
+            if flying >= self.parameters().pipeline_depth {
+                return;
+            }
+            if flying > 0 && self.pool.waiting_operations(self.flying_operations()) < self.flying_operations() {
+                return;
+            }
+            let limits = Limits {
+                requests: self.parameters().batch_requests_max,
+                bytes: self.parameters().batch_bytes_max,
+            };
+            let requests = self.pool.take(limits);
+            let batch = Batch { nondet: Nondet { time: out.now }, requests: List(requests) };
+            let body = Body::new(batch, self.context.cluster);
+            let seq = self.next;
+            self.next = seq.next();
+            self.propose_at(seq, Some(body), out);
+        }
+    }
+
+    /// Operations of the largest batch that is proposed and not committed.
+    fn flying_operations(&self) -> usize {
+        let flying = (self.committed.0 + 1..self.next.0).map(Seq).filter_map(|seq| self.log.get(seq));
+        flying.filter_map(|slot| slot.bodies.last()).map(|body| body.batch.operations()).max().unwrap_or(1)
+    }
+
+    /// Assigns a batch, or the null batch, to a slot: durable first, so that no restart can assign another.
+    pub(super) fn propose_at(&mut self, seq: Seq, body: Option<Arc<Body>>, out: &mut Out<'_>) {
+        let digest = body.as_ref().map_or(self.null, |body| body.digest);
+        let prepare = Prepare { view: self.view, seq, digest };
+        self.promise(self.view, seq, out);
+        if let Some(body) = &body {
+            self.persist(Record::Body { seq, body: Arc::clone(body) }, out);
+        }
+        let after = self.persist(Record::Vote { prepare, primary: None }, out);
+        let slot = self.log.open(seq).expect("the primary proposes between its watermarks");
+        slot.proposal = Some(prepare);
+        slot.sent_prepare = true;
+        slot.bodies.extend(body.clone());
+        self.counters.proposed += 1;
+        Self::say(Say::PrePrepare { prepare, body }, after, out);
+    }
+
+    pub(super) fn on_pre_prepare(
+        &mut self,
+        prepare: &Verified<Signed<Prepare>>,
+        body: Option<Verified<Arc<Body>>>,
+        out: &mut Out<'_>,
+    ) {
+        self.record_prepare(prepare, out);
+        if let Some(body) = body {
+            self.record_body(prepare.seq, &body);
+        }
+        self.advance(prepare.seq, out);
+    }
+
+    pub(super) fn on_prepare(&mut self, prepare: &Verified<Signed<Prepare>>, out: &mut Out<'_>) {
+        self.record_prepare(prepare, out);
+        self.advance(prepare.seq, out);
+    }
+
+    /// A PREPARE is a fact about its signer, whatever view this replica is in; of the primary it is the proposal too.
+    fn record_prepare(&mut self, prepare: &Verified<Signed<Prepare>>, out: &mut Out<'_>) {
+        let (view, quorum, primary) = (self.view, self.quorum(), self.primary());
+        let Some(slot) = self.log.open(prepare.seq) else { return };
+        match slot.prepares.add(prepare, quorum) {
+            Added::Noted => {}
+            Added::Quorum(certificate) => slot.learn_prepared(certificate, view),
+            Added::Conflict(one, other) => {
+                self.alarm(Alarm::ConflictingPrepares(one, other), out);
+                return;
+            }
+        }
+        if prepare.view == view && prepare.signer == primary && self.status == Status::Normal {
+            self.accept_proposal(prepare);
+        }
+    }
+
+    /// The first proposal of a view for a slot is the only one.
+    fn accept_proposal(&mut self, prepare: &Signed<Prepare>) {
+        if prepare.seq <= self.new_view_floor {
+            return;
+        }
+        let Some(slot) = self.log.open(prepare.seq) else { return };
+        slot.proposal.get_or_insert(prepare.body);
+    }
+
+    pub(super) fn record_body(&mut self, seq: Seq, body: &Arc<Body>) {
+        let Some(slot) = self.log.get_mut(seq) else { return };
+        if slot.wants(&body.digest) {
+            slot.bodies.push(Arc::clone(body));
+        }
+    }
+
+    pub(super) fn on_body(&mut self, seq: Seq, body: &Verified<Arc<Body>>, out: &mut Out<'_>) {
+        self.record_body(seq, body);
+        self.advance(seq, out);
+    }
+
+    pub(super) fn on_commit(&mut self, commit: &Verified<Signed<Commit>>, out: &mut Out<'_>) {
+        let quorum = self.quorum();
+        let Some(slot) = self.log.open(commit.seq) else { return };
+        match slot.commits.add(commit, quorum) {
+            Added::Noted => {}
+            Added::Quorum(certificate) => self.learn_committed(certificate, out),
+            Added::Conflict(one, other) => self.alarm(Alarm::ConflictingCommits(one, other), out),
+        }
+        self.advance(commit.seq, out);
+    }
+
+    pub(super) fn on_commit_certificate(
+        &mut self,
+        certificate: Verified<Certificate<Commit>>,
+        out: &mut Out<'_>,
+    ) {
+        let seq = certificate.statement.seq;
+        if seq > self.log.high() {
+            return;
+        }
+        self.learn_committed(certificate, out);
+        self.advance(seq, out);
+    }
+
+    /// q COMMITs prove a batch committed, whichever view this replica is in and whether or not it prepared it.
+    fn learn_committed(&mut self, certificate: Verified<Certificate<Commit>>, out: &mut Out<'_>) {
+        let Commit { seq, digest, .. } = certificate.statement;
+        let Some(slot) = self.log.get_mut(seq) else { return };
+        match &slot.committed {
+            Some(held) if held.statement.digest != digest => {
+                let one = held.statement.digest;
+                self.status = Status::Halted;
+                self.alarm(Alarm::Agreement { seq, one, other: digest }, out);
+            }
+            Some(_) => {}
+            None => slot.committed = Some(certificate),
+        }
+    }
+
+    /// The only place that moves a slot. Idempotent; called after every fact recorded about the slot.
+    pub(super) fn advance(&mut self, seq: Seq, out: &mut Out<'_>) {
+        if self.status == Status::Normal && self.log.open(seq).is_some() {
+            self.try_prepare(seq, out);
+            self.try_commit(seq, out);
+        }
+        self.fetch_missing(seq, out);
+        self.deliver(out);
+    }
+
+    /// Votes for the accepted proposal once its body is here and sound.
+    fn try_prepare(&mut self, seq: Seq, out: &mut Out<'_>) {
+        let Some(slot) = self.log.get(seq) else { return };
+        let Some(prepare) = slot.proposal.filter(|_| !slot.sent_prepare) else { return };
+        let body = slot.body(&prepare.digest).cloned();
+        if body.is_none() && prepare.digest != self.null {
+            return;
+        }
+        let checked = slot.decided_by_new_view || slot.committed.is_some();
+        let primary = slot.prepares.vote_of(self.primary()).filter(|vote| vote.body == prepare);
+        if let Some(body) = &body
+            && !checked
+            && !self.time_is_plausible(body.batch.nondet.time, out.now)
+        {
+            let (proposed, ours) = (body.batch.nondet.time, out.now);
+            self.alarm(Alarm::ClockDisagrees { seq, proposed, ours }, out);
+            return;
+        }
+        self.promise(prepare.view, seq, out);
+        if let Some(body) = body {
+            self.persist(Record::Body { seq, body }, out);
+        }
+        let record = Record::Vote { prepare, primary: primary.map(|vote| vote.signature) };
+        let after = self.persist(record, out);
+        self.log.get_mut(seq).expect("the slot was there").sent_prepare = true;
+        Self::say(Say::Prepare(prepare), after, out);
+    }
+
+    /// A proposal's time may differ from our clock by the tolerance; a question of the normal case only.
+    fn time_is_plausible(&self, proposed: Time, ours: Time) -> bool {
+        proposed.0.abs_diff(ours.0) <= self.parameters().time_tolerance_us
+    }
+
+    /// Says COMMIT once the proposal prepared in this very view and the certificate is durable.
+    fn try_commit(&mut self, seq: Seq, out: &mut Out<'_>) {
+        let Some(slot) = self.log.get(seq) else { return };
+        let Some(certificate) = slot.prepared.as_ref().filter(|_| !slot.sent_commit) else { return };
+        let Prepare { view, digest, .. } = certificate.statement;
+        if view != self.view || (digest != self.null && slot.body(&digest).is_none()) {
+            return;
+        }
+        let record = Record::Prepared((**certificate).clone());
+        let holds_body = slot.sent_prepare && slot.proposal.is_some_and(|proposal| proposal.digest == digest);
+        let body = slot.body(&digest).filter(|_| !holds_body).cloned();
+        self.promise(view, seq, out);
+        if let Some(body) = body {
+            self.persist(Record::Body { seq, body }, out);
+        }
+        let after = self.persist(record, out);
+        self.log.get_mut(seq).expect("the slot was there").sent_commit = true;
+        Self::say(Say::Commit(Commit { view, seq, digest }), after, out);
+    }
+
+    /// Hands committed slots to the executor: in order, without gaps, once.
+    pub(super) fn deliver(&mut self, out: &mut Out<'_>) {
+        if self.status == Status::Halted {
+            return;
+        }
+        while let Some(slot) = self.log.get(self.committed.next()).filter(|slot| slot.committed.is_some()) {
+            let digest = slot.committed.as_ref().map(|certificate| certificate.statement.digest);
+            let useful = digest != Some(self.null);
+            self.committed = self.committed.next();
+            self.note_progress(self.committed, useful, out.now);
+        }
+        while self.handed < self.committed {
+            let seq = self.handed.next();
+            let Some(slot) = self.log.get(seq) else { return };
+            // A stable checkpoint may have passed slots that this replica never saw commit.
+            let Some(digest) = slot.committed.as_ref().map(|certificate| certificate.statement.digest) else { return };
+            let body = slot.body(&digest).cloned();
+            if body.is_none() && digest != self.null {
+                return;
+            }
+            self.handed = seq;
+            self.counters.committed += 1;
+            if let Some(body) = &body {
+                self.counters.committed_operations += body.batch.operations() as u64;
+                self.counters.committed_requests += body.batch.requests.len() as u64;
+                self.pool.ordered(&body.batch);
+            }
+            out.push(Effect::Execute { seq, body });
+        }
+    }
+}

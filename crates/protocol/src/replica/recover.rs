@@ -1,0 +1,217 @@
+//! A replica that comes back: what it promised, read from its journal, and what it says again because of it.
+
+use std::sync::Arc;
+
+use super::{Out, Replica, Status};
+use crate::codec;
+use crate::message::{Checkpoint, Commit, NewView, Prepare, ViewChange};
+use crate::parameters::Context;
+use crate::process::{Effect, Record, Say};
+use crate::signed::{Signed, Verified};
+use crate::types::{Digest, Position, ReplicaId, Seq, Time, View};
+
+use super::view_change::{OpenView, reproposals};
+
+/// What a replica's disk remembers of it.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    /// The journal's records that stand, in order, each with the bytes that were signed with it.
+    pub records: Vec<(Record, Option<Vec<u8>>)>,
+    /// The journal's last position.
+    pub position: Position,
+    /// The durable horizon: highest view and slot it may have voted in.
+    pub promised: (View, Seq),
+    /// The newest state that is on the disk, if any, and its root.
+    pub state: Option<(Seq, Digest)>,
+}
+
+/// A journal that no correct replica writes. The replica stays out rather than guess.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the journal's {0}; restore this replica under a new key rather than let it vote")]
+pub struct Unrecoverable(&'static str);
+
+impl Replica {
+    /// A replica that remembers. It votes in no view that it left, and for nothing else where it voted before; what it
+    /// says again is, byte for byte, what it said.
+    ///
+    /// # Errors
+    /// [`Unrecoverable`] if the records contradict each other.
+    pub fn recover(
+        context: Context,
+        id: ReplicaId,
+        memory: Memory,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Self, Unrecoverable> {
+        let mut replica = Self::new(context, id);
+        replica.position = memory.position;
+        replica.promised = memory.promised;
+        if let Some((seq, root)) = memory.state {
+            (replica.executed, replica.handed, replica.committed) = (seq, seq, seq);
+            replica.roots.insert(seq, root);
+        }
+        // Watermarks first: records of slots below them are of no use.
+        let stable = memory.records.iter().filter_map(|(record, _)| match record {
+            Record::Stable(certificate) => Some(certificate),
+            _ => None,
+        });
+        if let Some(certificate) = stable.max_by_key(|certificate| certificate.statement.seq) {
+            let seq = certificate.statement.seq;
+            replica.log.raise(seq, replica.handed);
+            replica.committed = replica.committed.max(seq);
+            replica.stable = Some(Verified::vouch(certificate.clone()));
+        }
+        replica.log.release(replica.handed);
+        for (record, signed) in memory.records {
+            replica.remember(record, signed.as_deref())?;
+        }
+        let mut out = Out { now, effects };
+        replica.resume(&mut out)?;
+        Ok(replica)
+    }
+
+    fn remember(&mut self, record: Record, signed: Option<&[u8]>) -> Result<(), Unrecoverable> {
+        match record {
+            Record::Stable(_) => {}
+            Record::Horizon { view, high } => {
+                self.promised = (self.promised.0.max(view), self.promised.1.max(high));
+            }
+            Record::Body { seq, body } => {
+                if body.batch.digest(self.context.cluster) != body.digest {
+                    return Err(Unrecoverable("body is not the one it is named after"));
+                }
+                let slot = self.log.open(seq);
+                if let Some(slot) = slot.filter(|slot| slot.body(&body.digest).is_none()) {
+                    slot.bodies.push(body);
+                }
+            }
+            Record::Vote { prepare, .. } => self.remember_vote(prepare)?,
+            Record::Prepared(certificate) => {
+                let Prepare { view, seq, .. } = certificate.statement;
+                let mine = self.view;
+                if let Some(slot) = self.log.open(seq) {
+                    slot.learn_prepared(Verified::vouch(certificate), view.max(mine));
+                }
+            }
+            Record::ViewChange(message) => self.remember_view_change(&message, signed)?,
+            Record::NewView { new_view, view_changes, .. } => {
+                let signed = signed.and_then(|bytes| codec::decode::<Signed<NewView>>(bytes).ok());
+                let signed = signed.filter(|signed| signed.body == new_view);
+                let signed = signed.ok_or(Unrecoverable("NEW-VIEW lacks its signature"))?;
+                self.remember_new_view(Verified::vouch(signed), view_changes)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remember_vote(&mut self, prepare: Prepare) -> Result<(), Unrecoverable> {
+        if prepare.view < self.view {
+            return Ok(());
+        }
+        if prepare.view > self.view {
+            return Err(Unrecoverable("votes are of a view that it never entered"));
+        }
+        let Some(slot) = self.log.open(prepare.seq) else { return Ok(()) };
+        if slot.proposal.is_some_and(|held| held != prepare) {
+            return Err(Unrecoverable("votes contradict each other"));
+        }
+        slot.proposal = Some(prepare);
+        slot.sent_prepare = true;
+        self.next = self.next.max(prepare.seq.next());
+        Ok(())
+    }
+
+    fn remember_view_change(&mut self, message: &ViewChange, signed: Option<&[u8]>) -> Result<(), Unrecoverable> {
+        let signed = signed.and_then(|bytes| codec::decode::<Signed<ViewChange>>(bytes).ok());
+        let signed = signed.filter(|signed| signed.body == *message && signed.signer == self.id);
+        let signed = Arc::new(signed.ok_or(Unrecoverable("VIEW-CHANGE lacks its signature"))?);
+        self.view_changes.insert(self.id, Verified::vouch(Arc::clone(&signed)));
+        if message.view > self.view {
+            self.view = message.view;
+            self.status = Status::ViewChanging;
+            self.my_view_change = Some(signed);
+            for (_, slot) in self.log.open_slots_mut() {
+                slot.leave_view();
+            }
+        }
+        Ok(())
+    }
+
+    fn remember_new_view(
+        &mut self,
+        new_view: Verified<Signed<NewView>>,
+        view_changes: Vec<Arc<Signed<ViewChange>>>,
+    ) -> Result<(), Unrecoverable> {
+        let view = new_view.view;
+        if view < self.view {
+            return Ok(());
+        }
+        let contradiction = Unrecoverable("NEW-VIEW names view changes that contradict each other");
+        let reproposals = reproposals(&view_changes, self.null).map_err(|_| contradiction)?;
+        self.view = view;
+        self.status = Status::Normal;
+        self.opening = (new_view.signer == self.id).then_some(view);
+        let low = reproposals.stable.as_ref().map_or(Seq(0), |certificate| certificate.statement.seq);
+        self.new_view_floor = reproposals.slots.last().map_or(low, |(seq, _)| *seq);
+        for (_, slot) in self.log.open_slots_mut() {
+            slot.leave_view();
+        }
+        for (seq, digest) in reproposals.slots {
+            if let Some(slot) = self.log.open(seq) {
+                slot.proposal = Some(Prepare { view, seq, digest });
+                slot.decided_by_new_view = true;
+            }
+        }
+        self.new_view = Some(OpenView { new_view, view_changes });
+        self.next = self.new_view_floor.max(self.log.low()).next();
+        Ok(())
+    }
+
+    /// Says again what it said in its view, and asks what it missed.
+    fn resume(&mut self, out: &mut Out<'_>) -> Result<(), Unrecoverable> {
+        self.next = self.next.max(self.log.low().next());
+        if self.promised.0 < self.view {
+            return Err(Unrecoverable("view is beyond the horizon in the superblock"));
+        }
+        let (view, position) = (self.view, self.position);
+        if self.status == Status::Normal {
+            let slots: Vec<Seq> = self.log.open_slots().map(|(seq, _)| seq).collect();
+            for seq in slots {
+                self.repeat_votes(view, seq, position, out);
+                self.advance(seq, out);
+            }
+        }
+        let mut roots = self.roots.iter();
+        if let Some((seq, root)) = roots.next_back().filter(|(seq, _)| **seq > self.log.low()) {
+            let checkpoint = Checkpoint { seq: *seq, root: *root, epoch_end: Seq::MAX };
+            Self::say(Say::Checkpoint(checkpoint), Position(0), out);
+        }
+        if self.behind()
+            && let Some(stable) = &self.stable
+        {
+            out.push(Effect::Install((**stable).clone()));
+        }
+        self.repeat_view_change(out);
+        self.say_status(out);
+        self.watch(out.now);
+        Ok(())
+    }
+
+    fn repeat_votes(&mut self, view: View, seq: Seq, position: Position, out: &mut Out<'_>) {
+        let primary = self.primary() == self.id && seq > self.new_view_floor;
+        let Some(slot) = self.log.get_mut(seq) else { return };
+        if let Some(prepare) = slot.proposal.filter(|_| slot.sent_prepare) {
+            let body = slot.body(&prepare.digest).cloned();
+            if primary {
+                Self::say(Say::PrePrepare { prepare, body }, position, out);
+            } else {
+                Self::say(Say::Prepare(prepare), position, out);
+            }
+        }
+        let prepared = slot.prepared.as_ref().map(|certificate| certificate.statement);
+        if let Some(Prepare { digest, .. }) = prepared.filter(|prepare| prepare.view == view) {
+            slot.sent_commit = true;
+            Self::say(Say::Commit(Commit { view, seq, digest }), position, out);
+        }
+    }
+}

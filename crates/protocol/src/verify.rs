@@ -1,0 +1,391 @@
+//! The border: what came off the wire becomes an event, or is refused with its reason.
+//!
+//! Bounds and shapes are checked first, then every signature that is left, of all messages together in one batch.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::certificate::Certificate;
+use crate::crypto::{BatchVerifier, Claim, HashTag, Hasher, KeyError, Message, VerifyingKey};
+use crate::message::{PeerMessage, PrePrepare, ViewChange};
+use crate::parameters::Context;
+use crate::process::Event;
+use crate::request::{Batch, Body, Request, null_digest};
+use crate::signed::{Signed, Statement, Verified, signing_bytes};
+use crate::types::{Digest, PublicKey, ReplicaId, Seq, Signature, View};
+
+/// Something that was decoded and is not believed yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Incoming {
+    /// From a replica, known by its channel.
+    Peer {
+        /// The replica at the other end.
+        from: ReplicaId,
+        /// What it sent.
+        message: PeerMessage,
+    },
+    /// From a client.
+    Client(Arc<Request>),
+}
+
+/// Why something was refused. Variants say who did what.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// The signer is no replica of this epoch.
+    #[error("signed as replica {0}, which is not in the committee")]
+    NotInCommittee(ReplicaId),
+    /// The signature is not the signer's.
+    #[error("a signature is not of the one it names")]
+    Signature,
+    /// Signed as the proposal of a replica that is not the primary of that view.
+    #[error("replica {signer} proposes in view {view}, of which it is not the primary")]
+    NotPrimary {
+        /// Who proposes.
+        signer: ReplicaId,
+        /// In which view.
+        view: View,
+    },
+    /// The batch is larger than the cluster allows, or empty of what it must have.
+    #[error("batch: {0}")]
+    Batch(&'static str),
+    /// The request breaks a rule.
+    #[error("request: {0}")]
+    Request(&'static str),
+    /// The client's key is no point of the curve.
+    #[error("client key: {0}")]
+    ClientKey(KeyError),
+    /// A certificate does not have exactly q signatures of distinct replicas in ascending order.
+    #[error("certificate: {0}")]
+    Certificate(&'static str),
+    /// A VIEW-CHANGE contradicts itself.
+    #[error("view change: {0}")]
+    ViewChange(&'static str),
+    /// A NEW-VIEW contradicts itself.
+    #[error("new view: {0}")]
+    NewView(&'static str),
+    /// A message that only its author may send came from somebody else.
+    #[error("sent by replica {from} in the name of replica {signer}")]
+    NotTheSender {
+        /// The channel.
+        from: ReplicaId,
+        /// The name.
+        signer: ReplicaId,
+    },
+}
+
+/// Keys and claims remembered at most, each.
+const MEMORY: usize = 16_384;
+
+/// Two generations of what was seen; the older one goes when the newer is full.
+#[derive(Debug, Default)]
+struct Recent {
+    young: BTreeSet<Digest>,
+    old: BTreeSet<Digest>,
+}
+
+impl Recent {
+    fn contains(&self, digest: &Digest) -> bool {
+        self.young.contains(digest) || self.old.contains(digest)
+    }
+    fn insert(&mut self, digest: Digest) {
+        if self.young.len() >= MEMORY {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(digest);
+    }
+}
+
+/// Checks what comes in. Each verifier thread has its own.
+#[derive(Debug)]
+pub struct Verifier {
+    context: Context,
+    null: Digest,
+    batch: BatchVerifier,
+    keys: BTreeMap<PublicKey, VerifyingKey>,
+    recent: Recent,
+}
+
+/// One message's place among the claims of a batch.
+struct Pending {
+    claims: Range<usize>,
+    outcome: Result<Checked, Invalid>,
+}
+
+/// A message whose shape is right; its signatures are not checked yet.
+enum Checked {
+    Message(Incoming),
+    WithBody { message: PrePrepare, body: Option<Arc<Body>> },
+    Body { seq: Seq, body: Arc<Body> },
+}
+
+impl Verifier {
+    /// A verifier for one cluster. `secret` is 32 random bytes that nobody else knows; they weigh the members of a
+    /// batch.
+    #[must_use]
+    pub fn new(context: Context, secret: [u8; 32]) -> Self {
+        let null = null_digest(context.cluster);
+        Self { context, null, batch: BatchVerifier::new(secret), keys: BTreeMap::new(), recent: Recent::default() }
+    }
+
+    /// Signature equations checked so far.
+    #[must_use]
+    pub fn checks(&self) -> u64 {
+        self.batch.checks()
+    }
+
+    /// Checks everything about every message; in order.
+    pub fn verify(&mut self, incoming: Vec<Incoming>) -> Vec<Result<Event, Invalid>> {
+        let mut claims = Vec::with_capacity(incoming.len());
+        let mut names = Vec::with_capacity(incoming.len());
+        let mut pending = Vec::with_capacity(incoming.len());
+        for message in incoming {
+            let start = claims.len();
+            let outcome = self.check(message, &mut Claims { claims: &mut claims, names: &mut names });
+            if outcome.is_err() {
+                claims.truncate(start);
+                names.truncate(start);
+            }
+            pending.push(Pending { claims: start..claims.len(), outcome });
+        }
+        let bad: BTreeSet<usize> = self.batch.find_invalid(&claims).into_iter().collect();
+        for (_, name) in names.iter().enumerate().filter(|(index, _)| !bad.contains(index)) {
+            if let Some(name) = name {
+                self.recent.insert(*name);
+            }
+        }
+        pending
+            .into_iter()
+            .map(|item| {
+                let checked = item.outcome?;
+                if bad.range(item.claims).next().is_some() { Err(Invalid::Signature) } else { Ok(vouch(checked)) }
+            })
+            .collect()
+    }
+
+    fn check(&mut self, incoming: Incoming, claims: &mut Claims<'_>) -> Result<Checked, Invalid> {
+        match &incoming {
+            Incoming::Client(request) => self.check_request(request, claims)?,
+            Incoming::Peer { from, message } => match message {
+                PeerMessage::PrePrepare(_) | PeerMessage::Body { .. } => return self.check_batch_message(incoming, claims),
+                PeerMessage::Prepare(vote) => self.check_statement(vote, claims)?,
+                PeerMessage::Commit(vote) => self.check_statement(vote, claims)?,
+                PeerMessage::Checkpoint(vote) => self.check_statement(vote, claims)?,
+                PeerMessage::ViewChange(message) => self.check_view_change(message, claims)?,
+                PeerMessage::NewView(message) => self.check_new_view(message, claims)?,
+                PeerMessage::CommitCertificate(certificate) => self.check_certificate(certificate, claims)?,
+                PeerMessage::StableCertificate(certificate) => self.check_certificate(certificate, claims)?,
+                PeerMessage::Forward(request) => self.check_request(request, claims)?,
+                PeerMessage::Status(status) => {
+                    if status.epoch != self.context.epoch {
+                        return Err(Invalid::NotInCommittee(*from));
+                    }
+                }
+                PeerMessage::FetchBody { .. } | PeerMessage::FetchViewChange { .. } => {}
+            },
+        }
+        Ok(Checked::Message(incoming))
+    }
+
+    /// Messages that carry a batch give it up here, so that it is hashed once and shared from then on.
+    fn check_batch_message(&mut self, incoming: Incoming, claims: &mut Claims<'_>) -> Result<Checked, Invalid> {
+        let Incoming::Peer { message, .. } = incoming else { unreachable!("only replicas send batches") };
+        match message {
+            PeerMessage::PrePrepare(PrePrepare { prepare, batch }) => {
+                if prepare.signer != self.context.committee.primary(prepare.view) {
+                    return Err(Invalid::NotPrimary { signer: prepare.signer, view: prepare.view });
+                }
+                self.check_statement(&prepare, claims)?;
+                let body = batch.map(|batch| Body::new(batch, self.context.cluster));
+                // A body that is not what the proposal names says nothing about the proposal: it is fetched elsewhere.
+                let body = body.filter(|body| body.digest == prepare.digest && body.digest != self.null);
+                if let Some(body) = &body {
+                    self.check_batch(&body.batch, claims)?;
+                }
+                Ok(Checked::WithBody { message: PrePrepare { prepare, batch: None }, body })
+            }
+            PeerMessage::Body { seq, batch } => {
+                self.check_batch(&batch, claims)?;
+                Ok(Checked::Body { seq, body: Body::new(batch, self.context.cluster) })
+            }
+            _ => unreachable!("only proposals and bodies carry a batch"),
+        }
+    }
+
+    fn check_batch(&mut self, batch: &Batch, claims: &mut Claims<'_>) -> Result<(), Invalid> {
+        let parameters = self.context.parameters.clone();
+        if batch.requests.len() as u64 > parameters.batch_requests_max {
+            return Err(Invalid::Batch("more requests than the cluster allows"));
+        }
+        let bytes: u64 = batch.requests.iter().map(|request| request.bytes() as u64).sum();
+        if bytes > parameters.batch_bytes_max {
+            return Err(Invalid::Batch("more bytes than the cluster allows"));
+        }
+        batch.requests.iter().try_for_each(|request| self.check_request(request, claims))
+    }
+
+    fn check_request(&mut self, request: &Request, claims: &mut Claims<'_>) -> Result<(), Invalid> {
+        let parameters = &self.context.parameters;
+        let operation_max = usize::try_from(parameters.operation_bytes_max).unwrap_or(usize::MAX);
+        request.check(parameters.client_window, operation_max).map_err(Invalid::Request)?;
+        if request.bytes() as u64 > parameters.batch_bytes_max {
+            return Err(Invalid::Request("it is larger than a batch may be"));
+        }
+        let message = request.signing_bytes(self.context.cluster);
+        let name = name_of(&request.key(), &message, &request.signature());
+        if self.recent.contains(&name) {
+            return Ok(());
+        }
+        let key = self.client_key(request.key())?;
+        claims.push(Claim { key, message, signature: request.signature() }, Some(name));
+        Ok(())
+    }
+
+    fn client_key(&mut self, key: PublicKey) -> Result<VerifyingKey, Invalid> {
+        if let Some(known) = self.keys.get(&key) {
+            return Ok(*known);
+        }
+        let checked = VerifyingKey::lenient(key).map_err(Invalid::ClientKey)?;
+        if self.keys.len() >= MEMORY {
+            self.keys.clear();
+        }
+        self.keys.insert(key, checked);
+        Ok(checked)
+    }
+
+    fn claim<S: Statement>(&self, body: &S, signer: ReplicaId, signature: Signature) -> Result<Claim, Invalid> {
+        let key = *self.context.committee.key(signer).ok_or(Invalid::NotInCommittee(signer))?;
+        let message = signing_bytes(body, self.context.cluster, self.context.epoch, signer);
+        Ok(Claim { key, message, signature })
+    }
+
+    fn check_statement<S: Statement>(&self, signed: &Signed<S>, claims: &mut Claims<'_>) -> Result<(), Invalid> {
+        claims.push(self.claim(&signed.body, signed.signer, signed.signature)?, None);
+        Ok(())
+    }
+
+    /// Exactly q distinct signers, ascending: a certificate with anything invalid or surplus is refused whole.
+    fn check_certificate<S: Statement>(
+        &self,
+        certificate: &Certificate<S>,
+        claims: &mut Claims<'_>,
+    ) -> Result<(), Invalid> {
+        if certificate.signatures.len() != self.context.committee.quorum() {
+            return Err(Invalid::Certificate("not exactly a quorum of signatures"));
+        }
+        if !certificate.signatures.is_sorted_by(|(one, _), (other, _)| one < other) {
+            return Err(Invalid::Certificate("its signers are not ascending and distinct"));
+        }
+        for (signer, signature) in certificate.signatures.iter() {
+            let claim = self.claim(&certificate.statement, *signer, *signature)?;
+            let name = name_of(&claim.key.public(), &claim.message, signature);
+            if !self.recent.contains(&name) {
+                claims.push(claim, Some(name));
+            }
+        }
+        Ok(())
+    }
+
+    /// OSDI '99, section 4.4: what a VIEW-CHANGE must be to count.
+    fn check_view_change(&self, message: &Signed<ViewChange>, claims: &mut Claims<'_>) -> Result<(), Invalid> {
+        self.check_statement(message, claims)?;
+        let low = message.low();
+        let high = low.plus(self.context.parameters.window);
+        if let Some(stable) = &message.stable {
+            if stable.statement.seq.0 == 0 {
+                return Err(Invalid::ViewChange("the epoch's beginning needs no certificate"));
+            }
+            self.check_certificate(stable, claims)?;
+        }
+        if message.prepared.len() as u64 > self.context.parameters.window {
+            return Err(Invalid::ViewChange("more certificates than the window has slots"));
+        }
+        if !message.prepared.is_sorted_by(|one, other| one.statement.seq < other.statement.seq) {
+            return Err(Invalid::ViewChange("its certificates are not ascending by slot"));
+        }
+        for certificate in message.prepared.iter() {
+            let prepare = &certificate.statement;
+            if prepare.seq <= low || prepare.seq > high {
+                return Err(Invalid::ViewChange("a certificate is outside its watermarks"));
+            }
+            if prepare.view >= message.view {
+                return Err(Invalid::ViewChange("a certificate is of the new view or a later one"));
+            }
+            self.check_certificate(certificate, claims)?;
+        }
+        Ok(())
+    }
+
+    fn check_new_view(
+        &self,
+        message: &Signed<crate::message::NewView>,
+        claims: &mut Claims<'_>,
+    ) -> Result<(), Invalid> {
+        if message.signer != self.context.committee.primary(message.view) {
+            return Err(Invalid::NotPrimary { signer: message.signer, view: message.view });
+        }
+        if message.view_changes.len() != self.context.committee.quorum() {
+            return Err(Invalid::NewView("it does not name exactly a quorum of view changes"));
+        }
+        if !message.view_changes.is_sorted_by(|(one, _), (other, _)| one < other) {
+            return Err(Invalid::NewView("its replicas are not ascending and distinct"));
+        }
+        if let Some((stranger, _)) =
+            message.view_changes.iter().find(|(id, _)| usize::from(id.0) >= self.context.committee.size())
+        {
+            return Err(Invalid::NotInCommittee(*stranger));
+        }
+        self.check_statement(message, claims)
+    }
+}
+
+/// Claims of one batch, and the names under which they are remembered once they hold.
+struct Claims<'a> {
+    claims: &'a mut Vec<Claim>,
+    names: &'a mut Vec<Option<Digest>>,
+}
+
+impl Claims<'_> {
+    fn push(&mut self, claim: Claim, name: Option<Digest>) {
+        self.claims.push(claim);
+        self.names.push(name);
+    }
+}
+
+/// What a claim is remembered by: key, message and signature, so never by a client's name and number.
+fn name_of(key: &PublicKey, message: &Message, signature: &Signature) -> Digest {
+    let mut hasher = Hasher::new(HashTag::Verified);
+    hasher.update(&key.0).update(&signature.0).update(message.as_ref());
+    hasher.finish()
+}
+
+fn vouch(checked: Checked) -> Event {
+    match checked {
+        Checked::WithBody { message, body } => Event::PrePrepare {
+            prepare: Verified::vouch(message.prepare),
+            body: body.map(Verified::vouch),
+        },
+        Checked::Body { seq, body } => Event::Body { seq, body: Verified::vouch(body) },
+        Checked::Message(Incoming::Client(request)) => {
+            Event::Requests { requests: vec![Verified::vouch(request)], forwarded_by: None }
+        }
+        Checked::Message(Incoming::Peer { from, message }) => match message {
+            PeerMessage::Prepare(vote) => Event::Prepare(Verified::vouch(vote)),
+            PeerMessage::Commit(vote) => Event::Commit(Verified::vouch(vote)),
+            PeerMessage::Checkpoint(vote) => Event::Checkpoint(Verified::vouch(vote)),
+            PeerMessage::ViewChange(message) => Event::ViewChange(Verified::vouch(message)),
+            PeerMessage::NewView(message) => Event::NewView(Verified::vouch(message)),
+            PeerMessage::CommitCertificate(certificate) => Event::CommitCertificate(Verified::vouch(certificate)),
+            PeerMessage::StableCertificate(certificate) => Event::StableCertificate(Verified::vouch(certificate)),
+            PeerMessage::Status(status) => Event::Status { from, status },
+            PeerMessage::FetchBody { seq, digest } => Event::FetchBody { from, seq, digest },
+            PeerMessage::FetchViewChange { view, signer, digest } => {
+                Event::FetchViewChange { from, view, signer, digest }
+            }
+            PeerMessage::Forward(request) => {
+                Event::Requests { requests: vec![Verified::vouch(request)], forwarded_by: Some(from) }
+            }
+            PeerMessage::PrePrepare(_) | PeerMessage::Body { .. } => unreachable!("they gave up their batch"),
+        },
+    }
+}

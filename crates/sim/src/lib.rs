@@ -1,0 +1,16 @@
+//! The seeded world: the real hosts of a whole cluster and the real clients, in one thread, over a virtual clock,
+//! virtual links and disks in memory. One number gives everything that happens, and gives it again.
+//!
+//! [`world::World`] is the world, [`scenario::Scenario`] what a seed makes of it, [`check`] what must be true after
+//! every step, and [`script`] a language in which such worlds are told as text.
+
+pub mod app;
+pub mod check;
+pub mod client;
+pub mod network;
+pub mod node;
+pub mod rng;
+pub mod scenario;
+pub mod script;
+pub mod trace;
+pub mod world;

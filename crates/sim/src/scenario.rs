@@ -1,0 +1,290 @@
+//! What a seed makes: a cluster, its links, its clients and its misfortunes, and the verdict on them.
+
+use quorate_protocol::committee::faults;
+use quorate_protocol::parameters::Parameters;
+use quorate_protocol::types::{ReplicaId, Time};
+
+use crate::app::Service;
+use crate::check::Violation;
+use crate::network::{Cut, Profile};
+use crate::node::Costs;
+use crate::rng::Rng;
+use crate::world::{Fault, Setting, World};
+
+/// When worlds begin.
+const BEGINNING: Time = Time(1_000_000);
+
+/// Everything that a seed decides.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// The cluster and its links.
+    pub setting: Setting,
+    /// Misfortunes, and when.
+    pub faults: Vec<(Time, Fault)>,
+    /// When everything heals.
+    pub heal_at: Time,
+    /// Commands of each client.
+    pub clients: Vec<Load>,
+}
+
+/// What one client does.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    /// Commands it asks.
+    pub commands: u64,
+    /// How many are out at a time.
+    pub in_flight: usize,
+    /// Most of them under one signature.
+    pub bundle: usize,
+    /// Longest pause before the next one, in microseconds.
+    pub think_us: u64,
+}
+
+/// How a world ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// Hash of everything that happened.
+    pub hash: u64,
+    /// How much happened.
+    pub events: u64,
+    /// Answers accepted.
+    pub accepted: u64,
+    /// Highest view reached.
+    pub view: u64,
+    /// Highest slot executed.
+    pub executed: u64,
+    /// Virtual time it took from healing to the end, in microseconds.
+    pub recovery_us: u64,
+    /// Replicas that need a state transfer to go on, which is not there yet.
+    pub behind: usize,
+    /// Whether so many are behind that nothing could be expected of the rest.
+    pub excused: bool,
+}
+
+impl Scenario {
+    /// What `seed` stands for.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        Self::with(seed, Service::default())
+    }
+
+    /// What `seed` stands for, with another application.
+    #[must_use]
+    pub fn with(seed: u64, service: Service) -> Self {
+        let mut rng = Rng::new(seed);
+        let replicas = *rng.pick(&[4_u16, 4, 4, 4, 5, 6, 7, 7, 10]);
+        // With few slots between checkpoints a replica that misses something needs a state transfer soon, so
+        // misfortunes then hit at most f of them. With many they may hit everyone.
+        let short = rng.chance(400_000);
+        let lossy = !short && rng.chance(500_000);
+        let profile = profile(&mut rng, lossy);
+        let parameters = parameters(&mut rng, short, profile);
+        let costs = Costs {
+            verify_us: rng.below(500),
+            write_us: *rng.pick(&[50, 500, 5_000]),
+            execute_us: *rng.pick(&[20, 500, 3_000]),
+            store_us: *rng.pick(&[100, 10_000]),
+        };
+        let heal_at = BEGINNING.plus(rng.between(500_000, 6_000_000));
+        let (cuts, faults) = misfortunes(&mut rng, replicas, short, heal_at);
+        let clients = (0..rng.between(1, 4))
+            .map(|_| Load {
+                commands: rng.between(4, 25),
+                in_flight: usize::try_from(rng.between(1, 6)).unwrap_or(1),
+                bundle: usize::try_from(rng.between(1, 6)).unwrap_or(1),
+                think_us: *rng.pick(&[0, 50_000, 400_000]),
+            })
+            .collect();
+        let skew_us = *rng.pick(&[0, 1_000, 500_000]);
+        let setting = Setting { seed, replicas, parameters, profile, cuts, costs, skew_us, service };
+        Self { setting, faults, heal_at, clients }
+    }
+
+    /// Lets it all happen.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn run(&self) -> Result<Outcome, Violation> {
+        let mut world = World::new(&self.setting);
+        self.run_in(&mut world)
+    }
+
+    /// Lets it all happen in a world made of this scenario's setting.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn run_in(&self, world: &mut World) -> Result<Outcome, Violation> {
+        for (at, fault) in &self.faults {
+            world.schedule(*at, *fault);
+        }
+        world.schedule(self.heal_at, Fault::Heal);
+        for load in &self.clients {
+            let client = world.add_client(|options| {
+                options.bundle_max = load.bundle;
+                options.retry_timeout_max_us = 1_000_000;
+            })?;
+            world.employ(client, load.commands, load.in_flight, load.think_us);
+        }
+        world.run_until(self.heal_at)?;
+        let asking: u64 = self.clients.iter().map(|load| load.commands * load.think_us).max().unwrap_or(0);
+        let end = self.heal_at.plus(asking + self.patience());
+        let (mut done, mut excused) = (false, false);
+        while !done && !excused && world.now() < end {
+            let now = world.now();
+            world.run_until(now.plus(100_000))?;
+            done = finished(world);
+            excused = !done && starved(world);
+        }
+        if !done && !excused {
+            let (now, waiting) = (world.now(), describe(world));
+            return Err(Violation::NoProgress { now, healed: self.heal_at, waiting });
+        }
+        Ok(self.outcome(world, excused))
+    }
+
+    /// How long the healed cluster may take: every replica once as a primary that fails, each for the longest time.
+    fn patience(&self) -> u64 {
+        let rounds = u64::from(self.setting.replicas) + 4;
+        rounds * 2 * self.setting.parameters.timeout_max_us + 10_000_000
+    }
+
+    fn outcome(&self, world: &World, excused: bool) -> Outcome {
+        Outcome {
+            hash: world.hash(),
+            events: world.events(),
+            accepted: world.accepted(),
+            view: world.nodes().iter().map(|node| node.replica().view().0).max().unwrap_or(0),
+            executed: world.nodes().iter().map(|node| node.replica().executed().0).max().unwrap_or(0),
+            recovery_us: world.now().since(self.heal_at),
+            behind: world.nodes().iter().filter(|node| node.host().counters().behind > 0).count(),
+            excused,
+        }
+    }
+}
+
+fn profile(rng: &mut Rng, lossy: bool) -> Profile {
+    let delay_us = *rng.pick(&[50, 500, 5_000, 20_000]);
+    Profile {
+        delay_us,
+        jitter_us: *rng.pick(&[0, 1, 3]) * delay_us,
+        loss: if lossy { *rng.pick(&[1_000, 10_000, 50_000, 200_000]) } else { 0 },
+        duplication: *rng.pick(&[0, 10_000, 100_000]),
+        stragglers: *rng.pick(&[0, 0, 20_000]),
+        straggle_us: 20 * delay_us,
+    }
+}
+
+fn parameters(rng: &mut Rng, short: bool, profile: Profile) -> Parameters {
+    let checkpoint_interval = if short { *rng.pick(&[2, 4, 16]) } else { 256 };
+    let slowest = profile.delay_us + profile.jitter_us;
+    let timeout_us = rng.between(150_000, 500_000).max(12 * slowest);
+    Parameters {
+        checkpoint_interval,
+        window: checkpoint_interval * rng.between(2, 4),
+        pipeline_depth: rng.between(1, 8),
+        client_window: 64,
+        batch_requests_max: *rng.pick(&[1, 2, 64]),
+        timeout_us,
+        timeout_max_us: timeout_us * *rng.pick(&[1, 4, 16]),
+        ..Parameters::default()
+    }
+}
+
+fn misfortunes(rng: &mut Rng, replicas: u16, short: bool, heal_at: Time) -> (Vec<Cut>, Vec<(Time, Fault)>) {
+    let f = u64::try_from(faults(replicas.into())).unwrap_or(0);
+    let n = u64::from(replicas);
+    let everyone = (1_u64 << n) - 1;
+    let mut cuts = Vec::new();
+    let mut faults = Vec::new();
+    // Those who may be hit for good: at most f. A crashed primary counts as the first of them.
+    let first = rng.below(n);
+    let victims: Vec<ReplicaId> = (0..f).map(|offset| replica((first + offset) % n)).collect();
+    let victim_bits = victims.iter().fold(0, |bits, id| bits | 1 << id.0);
+    let within = |rng: &mut Rng| Time(rng.between(BEGINNING.0, heal_at.0));
+    let crashes = rng.below(f + 1);
+    if crashes > 0 && rng.chance(300_000) {
+        faults.push((within(rng), Fault::CrashPrimary));
+    } else {
+        for id in victims.iter().take(usize::try_from(crashes).unwrap_or(0)) {
+            faults.push((within(rng), Fault::Crash(*id)));
+        }
+    }
+    let primary_crashes = faults.iter().any(|(_, fault)| *fault == Fault::CrashPrimary);
+    for _ in 0..rng.below(4) {
+        let (one, other) = (within(rng), within(rng));
+        let (start, end) = (one.min(other), one.max(other));
+        let chosen = if short { victim_bits } else { rng.below(everyone) + 1 };
+        if short && primary_crashes {
+            continue;
+        }
+        let rest = everyone & !chosen;
+        match rng.below(4) {
+            // Split in two, either way.
+            0 => {
+                cuts.push(Cut { from: chosen, to: rest, start, end });
+                cuts.push(Cut { from: rest, to: chosen, start, end });
+            }
+            // Cannot speak.
+            1 => cuts.push(Cut { from: chosen, to: rest, start, end }),
+            // Cannot hear.
+            2 => cuts.push(Cut { from: rest, to: chosen, start, end }),
+            // Nobody hears anybody.
+            _ if !short => cuts.push(Cut { from: everyone, to: everyone, start, end }),
+            _ => {}
+        }
+    }
+    for _ in 0..rng.below(3) {
+        let id = if short { *rng.pick(&victims) } else { replica(rng.below(n)) };
+        let start = within(rng);
+        faults.push((start, Fault::Pause(id, start.plus(rng.between(1_000, 2_000_000)).min(heal_at))));
+    }
+    (cuts, faults)
+}
+
+fn replica(index: u64) -> ReplicaId {
+    ReplicaId(u16::try_from(index).unwrap_or(0))
+}
+
+/// Whether every client has its answers and every replica that can has executed the same.
+fn finished(world: &World) -> bool {
+    let highest = world.nodes().iter().map(|node| node.replica().executed()).max().unwrap_or_default();
+    let caught_up = |node: &crate::node::Node| {
+        let excused = world.is_crashed(node.id()) || needs_transfer(node);
+        excused || node.replica().executed() == highest
+    };
+    world.clients().iter().all(crate::client::SimClient::is_done) && world.nodes().iter().all(caught_up)
+}
+
+/// Whether a replica cannot execute what the others have let go.
+fn needs_transfer(node: &crate::node::Node) -> bool {
+    node.host().counters().behind > 0 && node.replica().executed() < node.replica().watermarks().0
+}
+
+/// Whether too few replicas execute for a checkpoint to become stable: only a state transfer would help.
+fn starved(world: &World) -> bool {
+    let executing = |node: &&crate::node::Node| !world.is_crashed(node.id()) && !needs_transfer(node);
+    world.nodes().iter().filter(executing).count() < world.context().committee.quorum()
+}
+
+fn describe(world: &World) -> String {
+    let mut lines = Vec::new();
+    for (index, client) in world.clients().iter().enumerate() {
+        lines.push(format!("client {}: {} answers missing, {} to ask", index + 1, client.waiting(), client.to_do));
+    }
+    for node in world.nodes() {
+        let replica = node.replica();
+        let crashed = if world.is_crashed(node.id()) { " (crashed)" } else { "" };
+        lines.push(format!(
+            "replica {}{crashed}: view {} {:?}, watermarks {:?}, committed {}, executed {}, pool {}, behind {}",
+            node.id(),
+            replica.view(),
+            replica.status(),
+            replica.watermarks(),
+            replica.committed(),
+            replica.executed(),
+            replica.pooled(),
+            node.host().counters().behind,
+        ));
+    }
+    format!("\n  {}", lines.join("\n  "))
+}
