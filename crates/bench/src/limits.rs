@@ -98,7 +98,8 @@ impl Ceiling {
     #[must_use]
     pub fn of(replicas: usize, cores: usize, signatures: &Signatures) -> Self {
         let sign_us = signatures.sign_us.median;
-        let with = |verify_us: &Spread| ceiling_per_second(replicas, cores, verify_us.median, sign_us);
+        let with =
+            |verify_us: &Spread| ceiling_per_second(replicas, cores, verify_us.median, sign_us).round();
         Self {
             replicas,
             operations_per_second: with(&signatures.verify_batch_256_us),

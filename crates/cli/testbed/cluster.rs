@@ -1,7 +1,6 @@
 //! The processes of a testbed: started, asked, and gone when the testbed is, however it ends.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -10,7 +9,7 @@ use anyhow::{Context as _, bail};
 use quorate_host::journal::Reserve;
 use quorate_node::admin::{self, HistoryHead};
 use quorate_node::cluster_file::{Addresses, ClusterFile, Draft, Preset};
-use quorate_node::init::{Admission, Layout, init};
+use quorate_node::init::{Admission, Layout, free_addresses, init};
 use quorate_node::status::Status;
 use quorate_protocol::parameters::Parameters;
 use quorate_protocol::types::ReplicaId;
@@ -35,23 +34,6 @@ pub(crate) struct Cluster {
     folder: PathBuf,
     /// Removes the folder when the testbed ends, unless the user named one.
     _temporary: Option<tempfile::TempDir>,
-}
-
-/// Ports that nobody has, held until all are chosen so that none is chosen twice.
-fn free_addresses(replicas: u16) -> anyhow::Result<Vec<Addresses>> {
-    let mut held = Vec::new();
-    let mut addresses = Vec::new();
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    for _ in 0..replicas {
-        let (peer, client, operator) = (UdpSocket::bind(any)?, UdpSocket::bind(any)?, TcpListener::bind(any)?);
-        addresses.push(Addresses {
-            peer: peer.local_addr()?,
-            client: client.local_addr()?,
-            admin: operator.local_addr()?,
-        });
-        held.push((peer, client, operator));
-    }
-    Ok(addresses)
 }
 
 impl Cluster {

@@ -89,6 +89,8 @@ pub struct Host {
     alarms: Vec<Alarm>,
     seen: BTreeMap<(ClientId, Session), Number>,
     stable: Option<Seq>,
+    /// The newest state that is stored here, or had to be fetched.
+    state_of: Seq,
     failed: Option<String>,
     counters: HostCounters,
 }
@@ -97,6 +99,7 @@ impl Host {
     /// A host for a replica, with the key that it signs with and the journal that it promises in.
     #[must_use]
     pub fn new(replica: Replica, signer: Signer, journal: Journal) -> Self {
+        let state_of = replica.executed();
         let mut gate = Gate::default();
         // What the journal held when it was opened is durable: nothing can have been waiting for it.
         drop(gate.open(journal.last()));
@@ -113,6 +116,7 @@ impl Host {
             alarms: Vec::new(),
             seen: BTreeMap::new(),
             stable: None,
+            state_of,
             failed: None,
             counters: HostCounters::default(),
         }
@@ -268,6 +272,8 @@ impl Host {
 
     /// The state after `seq` is stored; its checkpoint may be announced.
     pub fn stored(&mut self, now: Time, seq: Seq, root: Digest, link: &mut impl Link) {
+        self.state_of = self.state_of.max(seq);
+        self.reclaim();
         self.events.push_back(Event::Executed { seq, root: Some(root) });
         self.run(now, link);
     }
@@ -323,7 +329,11 @@ impl Host {
                 self.send(to, Class::Bulk, frame, link);
             }
             Effect::Refuse { request, reason } => self.refuse(&request, reason, link),
-            Effect::Install(Certificate { statement: Checkpoint { .. }, .. }) => self.counters.behind += 1,
+            Effect::Install(Certificate { statement: Checkpoint { seq, .. }, .. }) => {
+                self.counters.behind += 1;
+                self.state_of = self.state_of.max(seq);
+                self.reclaim();
+            }
             Effect::Alarm(alarm) => self.alarms.push(alarm),
         }
     }
@@ -342,11 +352,21 @@ impl Host {
             }),
             Record::Vote { .. } | Record::Body { .. } | Record::Prepared(_) | Record::Horizon { .. } => None,
             Record::Stable(certificate) => {
-                self.stable = Some(certificate.statement.seq);
+                self.stable = self.stable.max(Some(certificate.statement.seq));
                 None
             }
         };
         self.journal.append(record, signed.as_deref());
+        self.reclaim();
+    }
+
+    /// Lets the journal forget what the stable checkpoint covers, once the state that takes its place is stored here,
+    /// or is known to have to be fetched.
+    fn reclaim(&mut self) {
+        let low = self.replica.watermarks().0;
+        if self.state_of >= low {
+            self.journal.reclaim(low);
+        }
     }
 
     /// Signs and encodes a message, once for all who get it.

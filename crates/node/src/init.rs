@@ -5,7 +5,7 @@
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -173,6 +173,28 @@ pub fn addresses(hosts: &[IpAddr], replicas: u16, base_port: u16) -> Result<Vec<
     };
     let all: Option<Vec<Addresses>> = (0..replicas).zip(hosts.iter().cycle()).map(entry).collect();
     all.ok_or(InitError::Ports { base_port, replicas })
+}
+
+/// Addresses on the loopback interface whose ports nobody has right now, chosen by the system. Somebody may take one
+/// before it is bound.
+///
+/// # Errors
+/// If the system has no ports left.
+pub fn free_addresses(replicas: u16) -> Result<Vec<Addresses>, std::io::Error> {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    // All are held until all are chosen, so that none is chosen twice.
+    let mut held = Vec::new();
+    let mut addresses = Vec::new();
+    for _ in 0..replicas {
+        let (peer, client, operator) = (UdpSocket::bind(any)?, UdpSocket::bind(any)?, TcpListener::bind(any)?);
+        addresses.push(Addresses {
+            peer: peer.local_addr()?,
+            client: client.local_addr()?,
+            admin: operator.local_addr()?,
+        });
+        held.push((peer, client, operator));
+    }
+    Ok(addresses)
 }
 
 /// Makes the cluster that `draft` describes in `folder`; `admission` takes the place of its clients, and `reserve` says

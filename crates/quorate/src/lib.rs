@@ -5,12 +5,17 @@
 //! reply when so many replicas give it that a correct one is among them.
 
 mod client;
+mod local;
+mod replica;
 
 pub use client::{CallError, Client, ConnectError, Outcome, Report};
+pub use local::{LocalCluster, LocalError};
 pub use quorate_node::client::{CallStream, Caller};
 pub use quorate_node::cluster_file::{ClusterFile, ClusterFileError};
 pub use quorate_node::key_file::{self, KeyFileError};
+pub use quorate_node::node::NodeError;
 pub use quorate_protocol::application::{Application, ApplicationError, Context};
 pub use quorate_protocol::client::{Answer, Needed, Options, ReplicaSet};
 pub use quorate_protocol::crypto::SecretKey;
+pub use replica::{Replica, RunError};
 pub use quorate_protocol::types::{ClientId, Digest, PublicKey, ReplicaId, Seq, Time, View};

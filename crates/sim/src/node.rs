@@ -1,6 +1,7 @@
 //! One simulated replica: the real host with the real roles around it, each as slow as the seed says.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_host::disk::MemoryDisk;
@@ -83,7 +84,7 @@ pub struct ExecutedSlot {
     /// The slot.
     pub seq: Seq,
     /// Its batch.
-    pub body: Option<std::sync::Arc<Body>>,
+    pub body: Option<Arc<Body>>,
     /// Head of the history after it.
     pub history: Digest,
 }
@@ -138,7 +139,7 @@ impl Node {
         secret[0] = u8::try_from(id.0 % 256).unwrap_or(0);
         Self {
             id: *id,
-            host: Host::new(replica, Signer::new(key, context.cluster, context.epoch, *id), opened.journal),
+            host: Host::new(replica, Signer::new(Arc::new(key), context.cluster, context.epoch, *id), opened.journal),
             verifier: Verifier::new((*context).clone(), secret),
             execution: Execution::new(Executor::new((*context).clone(), (service.machine)())),
             writer: opened.writer,

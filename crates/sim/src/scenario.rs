@@ -288,3 +288,15 @@ fn describe(world: &World) -> String {
     }
     format!("\n  {}", lines.join("\n  "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Scenario;
+
+    #[test]
+    fn the_same_seed_gives_the_same_world() {
+        for seed in 0..4 {
+            assert_eq!(Scenario::of(seed).run(), Scenario::of(seed).run());
+        }
+    }
+}

@@ -8,7 +8,7 @@ use quorate_node::file_disk::FileDisk;
 use serde::{Deserialize, Serialize};
 
 use super::Effort;
-use super::timing::{microseconds_since, percentile};
+use super::timing::{microseconds_since, percentile, tenths_of_nanoseconds};
 
 /// Longest time spent on one size in one folder; a disk that needs longer is judged by fewer syncs.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -60,6 +60,7 @@ pub struct SyncLatency {
 
 impl SyncLatency {
     fn of(mut samples_us: Vec<f64>) -> Self {
+        samples_us.iter_mut().for_each(|sample| *sample = tenths_of_nanoseconds(*sample));
         samples_us.sort_by(f64::total_cmp);
         Self {
             samples: samples_us.len(),

@@ -185,7 +185,7 @@ impl End {
 
     async fn measure(mut self, effort: Effort) -> Result<RoundTrip, EchoError> {
         self.up().await?;
-        let trips = effort.choose(1000, 20);
+        let trips = effort.choose(500, 20);
         let _ = self.round(trips / 2).await?;
         let (mut halves, mut tails) = (Vec::new(), Vec::new());
         for _ in 0..effort.rounds() {

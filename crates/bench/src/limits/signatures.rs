@@ -99,7 +99,7 @@ fn statement(number: u64) -> Message {
 
 /// Measures all of it, round by round, so that a slow moment of the machine meets every size.
 pub(super) fn measure(effort: Effort) -> Signatures {
-    let count = effort.choose(3072, 256);
+    let count = effort.choose(1024, 256);
     let mut distinct = Supply::new(count, count);
     let mut shared = Supply::new(16, count);
     let mut verifier = BatchVerifier::new([0x3c; 32]);

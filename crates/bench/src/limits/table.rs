@@ -99,15 +99,15 @@ fn section(f: &mut fmt::Formatter<'_>, title: &str, unit: &str) -> fmt::Result {
 
 fn row(f: &mut fmt::Formatter<'_>, name: &str, spread: &Spread) -> fmt::Result {
     let [median, min, max] = [spread.median, spread.min, spread.max].map(three_digits);
-    writeln!(f, "  {name:55} {median:>10}   {min:>9} .. {max:<9}")
+    writeln!(f, "  {name:55} {median:>10}   {min:>9} .. {max}")
 }
 
 /// Three significant digits.
 fn three_digits(value: f64) -> String {
     let decimals = match value {
-        _ if value >= 100.0 => 0,
-        _ if value >= 10.0 => 1,
-        _ if value >= 1.0 => 2,
+        _ if value >= 99.95 => 0,
+        _ if value >= 9.995 => 1,
+        _ if value >= 0.9995 => 2,
         _ => 3,
     };
     format!("{value:.decimals$}")
@@ -149,7 +149,7 @@ fn disk(f: &mut fmt::Formatter<'_>, disk: &Disk) -> fmt::Result {
         let [p50, p99, min, max] =
             [latency.p50_us, latency.p99_us, latency.min_us, latency.max_us].map(three_digits);
         let name = format!("{name}, {} times", latency.samples);
-        writeln!(f, "  {name:44} {p50:>10} {p99:>10}   {min:>9} .. {max:<9}")
+        writeln!(f, "  {name:44} {p50:>10} {p99:>10}   {min:>9} .. {max}")
     };
     sync("256 B", &disk.sync_256_b)?;
     sync("64 KiB", &disk.sync_64_kib)

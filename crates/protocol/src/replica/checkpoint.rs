@@ -90,11 +90,14 @@ impl Replica {
         self.deliver(out);
     }
 
-    /// Whether the stable checkpoint is past what can still be executed from the log.
+    /// Whether the stable checkpoint is past what can still be executed from the log: others let go, with their
+    /// slots, of the certificates and bodies that are missing here.
     pub(super) fn behind(&self) -> bool {
         (self.handed.0 + 1..=self.log.low().0).map(Seq).any(|seq| {
             let slot = self.log.get(seq);
-            slot.is_none_or(|slot| slot.committed.is_none())
+            let committed = slot.and_then(|slot| slot.committed.as_ref()).map(|held| held.statement.digest);
+            let executable = |digest| digest == self.null || slot.is_some_and(|slot| slot.body(&digest).is_some());
+            !committed.is_some_and(executable)
         })
     }
 
