@@ -1,4 +1,7 @@
 //! The one integration binary: each module is one kind of claim about the whole house.
 
+mod cluster;
 mod presets;
+mod scripts;
+mod simulation;
 mod tidy;

@@ -13,7 +13,7 @@ use quorate_node::client::{self, Caller};
 use quorate_node::cluster_file::ClusterFile;
 use quorate_node::init::Layout;
 use quorate_node::key_file;
-use quorate_node::transport::{ClientTransportConfig, Limits};
+use quorate_node::transport::{ClientTransportConfig, Limits, Remote};
 use quorate_protocol::client::{Answer, Options};
 use quorate_protocol::codec;
 use quorate_protocol::message::Outcome;
@@ -116,24 +116,35 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let replicas: Vec<SocketAddr> = cluster.replicas().iter().map(|replica| replica.addresses.client).collect();
         let context = cluster.context();
         let transport = ClientTransportConfig { context, key: Arc::new(key), replicas, limits: Limits::default() };
-        let caller = client::connect(transport, None, Options::new(0)).await?;
+        let caller = client::connect(transport, None, Options { brief: true, ..Options::new(0) }).await?;
         let answered = caller.call_within(operation, Duration::from_secs(args.timeout)).await;
-        let links = unreachable(&caller).await;
+        let cause = likely_cause(&caller).await;
         caller.close().await;
-        let answer = answered.with_context(|| links)?;
+        let answer = answered.with_context(|| cause)?;
         print(&args, &answer)
     })
 }
 
-/// Says which replicas cannot be reached, and why: the likely cause when no answer comes.
-async fn unreachable(caller: &Caller) -> String {
+/// What may have kept an answer from coming: replicas that cannot be reached, or no session.
+async fn likely_cause(caller: &Caller) -> String {
     let Some(report) = caller.report().await else { return "the client ended".to_owned() };
     let down = report.links.iter().filter(|link| !link.up).map(|link| {
         let trouble = link.trouble.clone().unwrap_or_else(|| "not reached yet".to_owned());
-        format!("{:?}: {trouble}", link.remote)
+        match link.remote {
+            Remote::Replica(replica) => format!("no link to replica {replica}: {trouble}"),
+            Remote::Client(_) => trouble,
+        }
     });
-    let down: Vec<String> = down.collect();
-    if down.is_empty() { "all replicas can be reached".to_owned() } else { down.join("; ") }
+    let mut causes: Vec<String> = down.collect();
+    if causes.len() == report.links.len() {
+        causes.push("start the replicas, or check the addresses in the cluster file".to_owned());
+    } else if report.session.is_none() && report.counters.registrations > 0 {
+        causes.push(
+            "the cluster has given this client no session yet; one key may have `sessions_per_client_max` at once"
+                .to_owned(),
+        );
+    }
+    if causes.is_empty() { "all replicas can be reached".to_owned() } else { causes.join("; ") }
 }
 
 fn check_application(asked: &Application, running: &str) -> anyhow::Result<()> {

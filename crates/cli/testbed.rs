@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use quorate_bench::load::{Live, Load, LoadConfig, LoadReport, Workload};
 use quorate_node::cluster_file::Durability;
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::cluster::Cluster;
 use self::report::{Report, Verdict};
@@ -94,10 +95,13 @@ fn duration(text: &str) -> Result<Duration, String> {
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        // From here on a signal no longer ends this process at once, but waits to be looked at.
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let mut cluster = Cluster::start(&args).await?;
         let done = tokio::select! {
             done = measure(&args, &mut cluster) => done.map(Some),
-            _ = tokio::signal::ctrl_c() => Ok(None),
+            _ = interrupt.recv() => Ok(None),
+            _ = terminate.recv() => Ok(None),
         };
         cluster.stop().await;
         match done? {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use quorate_host::journal::Reserve;
 use quorate_node::admin::{self, HistoryHead};
-use quorate_node::cluster_file::{Addresses, ClusterFile, Draft, Preset};
+use quorate_node::cluster_file::{ClusterFile, Draft, Preset};
 use quorate_node::init::{Admission, Layout, free_addresses, init};
 use quorate_node::status::Status;
 use quorate_protocol::parameters::Parameters;

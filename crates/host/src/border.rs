@@ -36,10 +36,17 @@ pub enum Refusal {
     NotTheClient,
 }
 
-/// Votes that say the same, waiting to be a quorum.
+/// Votes that say the same, and since when the first of them waits.
+#[derive(Debug)]
+struct Equal<S> {
+    since: Time,
+    votes: Vec<Signed<S>>,
+}
+
+/// Votes that wait to be a quorum. Each came over its own signer's channel.
 #[derive(Debug)]
 struct Held<S> {
-    votes: BTreeMap<S, (Time, Vec<(ReplicaId, Signed<S>)>)>,
+    votes: BTreeMap<S, Equal<S>>,
     count: usize,
 }
 
@@ -51,49 +58,80 @@ impl<S> Default for Held<S> {
 
 impl<S: Ord + Copy> Held<S> {
     /// Holds a vote; gives back all that say the same once `together` of them are here.
-    fn hold(
-        &mut self,
-        now: Time,
-        (from, vote): (ReplicaId, Signed<S>),
-        together: usize,
-    ) -> Vec<(ReplicaId, Signed<S>)> {
+    fn hold(&mut self, now: Time, vote: Signed<S>, together: usize) -> Vec<Signed<S>> {
         let body = vote.body;
-        let (_, votes) = self.votes.entry(body).or_insert((now, Vec::new()));
-        if votes.iter().all(|(_, held)| held.signer != vote.signer) {
-            votes.push((from, vote));
+        let equal = self.votes.entry(body).or_insert(Equal { since: now, votes: Vec::new() });
+        if equal.votes.iter().all(|held| held.signer != vote.signer) {
+            equal.votes.push(vote);
             self.count += 1;
         }
-        if votes.len() >= together { self.take(&body) } else { Vec::new() }
+        if equal.votes.len() >= together { self.take(&body) } else { Vec::new() }
     }
 
-    fn take(&mut self, body: &S) -> Vec<(ReplicaId, Signed<S>)> {
-        let taken = self.votes.remove(body).map(|(_, votes)| votes).unwrap_or_default();
+    fn take(&mut self, body: &S) -> Vec<Signed<S>> {
+        let taken = self.votes.remove(body).map(|equal| equal.votes).unwrap_or_default();
         self.count -= taken.len();
         taken
     }
 
-    fn overdue(&mut self, now: Time) -> Vec<(ReplicaId, Signed<S>)> {
-        let late = |(since, _): &(Time, Vec<_>)| now.since(*since) >= HOLD_US;
-        let bodies: Vec<S> = self.votes.iter().filter(|(_, held)| late(held)).map(|(body, _)| *body).collect();
+    fn overdue(&mut self, now: Time) -> Vec<Signed<S>> {
+        let late = |equal: &Equal<S>| now.since(equal.since) >= HOLD_US;
+        let bodies: Vec<S> = self.votes.iter().filter(|(_, equal)| late(equal)).map(|(body, _)| *body).collect();
         bodies.iter().flat_map(|body| self.take(body)).collect()
     }
 
+    /// Takes out what a quorum needs by now, and drops what it does not need any more; says how much that was.
+    fn settle(&mut self, need: impl Fn(&Signed<S>) -> Need) -> (Vec<Signed<S>>, u64) {
+        let (mut needed, mut useless) = (Vec::new(), 0);
+        let bodies: Vec<S> = self.votes.keys().copied().collect();
+        for body in bodies {
+            let Some(equal) = self.votes.get(&body) else { continue };
+            match equal.votes.first().map(&need) {
+                Some(Need::Together(together)) if equal.votes.len() < together => {}
+                Some(Need::Useless) | None => useless += self.take(&body).len() as u64,
+                Some(Need::Together(_) | Need::Now) => needed.extend(self.take(&body)),
+            }
+        }
+        (needed, useless)
+    }
+
     fn oldest(&self) -> Option<Time> {
-        self.votes.values().map(|(since, _)| *since).min()
+        self.votes.values().map(|equal| equal.since).min()
     }
 }
 
 /// What the border did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BorderCounters {
-    /// Frames that were no message.
+    /// Frames that were no message, all kinds together.
     pub malformed: u64,
+    /// Those that ended early.
+    pub truncated: u64,
+    /// Those with bytes behind the message.
+    pub trailing: u64,
+    /// Those that spell a message otherwise than it is spelt.
+    pub not_canonical: u64,
+    /// Those that were longer than a frame may be.
+    pub too_long: u64,
     /// Messages delivered in somebody else's name.
     pub impostors: u64,
     /// Votes dropped unverified because they could not matter any more.
     pub useless: u64,
     /// Votes verified because they were held too long.
     pub overdue: u64,
+}
+
+impl BorderCounters {
+    fn count(&mut self, error: &CodecError) {
+        self.malformed += 1;
+        match error {
+            CodecError::Truncated => self.truncated += 1,
+            CodecError::Trailing(_) => self.trailing += 1,
+            CodecError::NotCanonical => self.not_canonical += 1,
+            CodecError::TooLong(_) => self.too_long += 1,
+            CodecError::Malformed(_) => {}
+        }
+    }
 }
 
 /// Decodes and sorts what comes in; what is ready to be verified waits in `ready`.
@@ -117,7 +155,7 @@ impl Border {
         frame: &[u8],
         replica: &Replica,
     ) -> Result<(), Refusal> {
-        let message = codec::decode::<PeerMessage>(frame).inspect_err(|_| self.counters.malformed += 1)?;
+        let message = codec::decode::<PeerMessage>(frame).inspect_err(|error| self.counters.count(error))?;
         self.peer_message(now, from, message, replica).inspect_err(|_| self.counters.impostors += 1)
     }
 
@@ -131,18 +169,16 @@ impl Border {
         let room = HELD_PER_REPLICA * replica.context().committee.size();
         match message {
             PeerMessage::Prepare(vote) => {
+                own_vote(from, vote.signer)?;
                 let need = replica.need_prepare(&vote);
-                let held = own_vote(from, vote.signer)
-                    .map(|()| sort(need, now, (from, vote), (&mut self.prepares, room), &mut self.counters))?;
-                let wrap = |(from, vote)| Incoming::Peer { from, message: PeerMessage::Prepare(vote) };
-                self.ready.extend(held.into_iter().map(wrap));
+                let votes = sort(need, now, vote, (&mut self.prepares, room), &mut self.counters);
+                self.ready.extend(votes.into_iter().map(prepare));
             }
             PeerMessage::Commit(vote) => {
+                own_vote(from, vote.signer)?;
                 let need = replica.need_commit(&vote);
-                let held = own_vote(from, vote.signer)
-                    .map(|()| sort(need, now, (from, vote), (&mut self.commits, room), &mut self.counters))?;
-                let wrap = |(from, vote)| Incoming::Peer { from, message: PeerMessage::Commit(vote) };
-                self.ready.extend(held.into_iter().map(wrap));
+                let votes = sort(need, now, vote, (&mut self.commits, room), &mut self.counters);
+                self.ready.extend(votes.into_iter().map(commit));
             }
             PeerMessage::PrePrepare(_)
             | PeerMessage::Checkpoint(_)
@@ -164,7 +200,7 @@ impl Border {
     /// # Errors
     /// [`Refusal`] if it is no request, or another client's.
     pub fn client_frame(&mut self, key: &PublicKey, frame: &[u8]) -> Result<Arc<Request>, Refusal> {
-        let request = codec::decode::<Request>(frame).inspect_err(|_| self.counters.malformed += 1)?;
+        let request = codec::decode::<Request>(frame).inspect_err(|error| self.counters.count(error))?;
         if request.key() != *key {
             self.counters.impostors += 1;
             return Err(Refusal::NotTheClient);
@@ -182,10 +218,18 @@ impl Border {
         let prepares = self.prepares.overdue(now);
         let commits = self.commits.overdue(now);
         self.counters.overdue += (prepares.len() + commits.len()) as u64;
-        let prepare = |(from, vote)| Incoming::Peer { from, message: PeerMessage::Prepare(vote) };
-        let commit = |(from, vote)| Incoming::Peer { from, message: PeerMessage::Commit(vote) };
         self.ready.extend(prepares.into_iter().map(prepare));
         self.ready.extend(commits.into_iter().map(commit));
+    }
+
+    /// The replica has learned something, its own vote perhaps: what is held may be enough now, or of no use any more.
+    fn settle(&mut self, replica: &Replica) {
+        let (prepares, useless) = self.prepares.settle(|vote| replica.need_prepare(vote));
+        self.ready.extend(prepares.into_iter().map(prepare));
+        self.counters.useless += useless;
+        let (commits, useless) = self.commits.settle(|vote| replica.need_commit(vote));
+        self.ready.extend(commits.into_iter().map(commit));
+        self.counters.useless += useless;
     }
 
     /// When [`Border::tick`] has something to do.
@@ -201,8 +245,9 @@ impl Border {
         self.ready.len()
     }
 
-    /// What waits to be verified.
-    pub fn take(&mut self) -> Vec<Incoming> {
+    /// What waits to be verified, now that the replica stands where it does.
+    pub fn take(&mut self, replica: &Replica) -> Vec<Incoming> {
+        self.settle(replica);
         std::mem::take(&mut self.ready)
     }
 
@@ -218,13 +263,21 @@ fn own_vote(from: ReplicaId, signer: ReplicaId) -> Result<(), Refusal> {
     if from == signer { Ok(()) } else { Err(Refusal::NotTheSigner { from, signer }) }
 }
 
+fn prepare(vote: Signed<Prepare>) -> Incoming {
+    Incoming::Peer { from: vote.signer, message: PeerMessage::Prepare(vote) }
+}
+
+fn commit(vote: Signed<Commit>) -> Incoming {
+    Incoming::Peer { from: vote.signer, message: PeerMessage::Commit(vote) }
+}
+
 fn sort<S: Ord + Copy>(
     need: Need,
     now: Time,
-    vote: (ReplicaId, Signed<S>),
+    vote: Signed<S>,
     (held, room): (&mut Held<S>, usize),
     counters: &mut BorderCounters,
-) -> Vec<(ReplicaId, Signed<S>)> {
+) -> Vec<Signed<S>> {
     match need {
         Need::Useless => {
             counters.useless += 1;

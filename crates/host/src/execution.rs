@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quorate_protocol::executor::{Executed, Executor};
+use quorate_protocol::executor::{Executed, Executor, State};
 use quorate_protocol::message::Reply;
 use quorate_protocol::request::{Body, Request};
 use quorate_protocol::types::{ClientId, Digest, Seq};
@@ -35,7 +35,7 @@ pub enum Done {
         /// Operations that executed for the first time.
         fresh: usize,
         /// The state after it, where a checkpoint was due.
-        state: Option<quorate_protocol::executor::State>,
+        state: Option<Box<State>>,
     },
     /// Every operation of a request had executed: here are its answers.
     Known {
@@ -106,7 +106,7 @@ impl Execution {
             return Done::Executed { seq, replies, fresh, state: None };
         }
         match self.executor.checkpoint() {
-            Ok(state) => Done::Executed { seq, replies, fresh, state: Some(state) },
+            Ok(state) => Done::Executed { seq, replies, fresh, state: Some(Box::new(state)) },
             Err(error) => Done::Failed { seq, why: error.to_string() },
         }
     }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use quorate_protocol::certificate::Certificate;
 use quorate_protocol::codec::{self, List};
+use quorate_protocol::executor::State;
 use quorate_protocol::message::{BusyReason, Checkpoint, ClientMessage, PeerMessage, PrePrepare, Reply};
 use quorate_protocol::process::{Alarm, Effect, Event, Process, Recipient, Record, Say};
 use quorate_protocol::replica::Replica;
@@ -60,6 +61,8 @@ pub struct HostCounters {
     pub signed: u64,
     /// Messages refused by verification.
     pub invalid: u64,
+    /// The same by [`Invalid::kind`].
+    pub invalid_by_kind: [u64; Invalid::KINDS.len()],
     /// Frames sent to replicas; a broadcast counts once for each.
     pub frames_out: u64,
     /// Bytes of those.
@@ -85,13 +88,14 @@ pub struct Host {
     events: VecDeque<Event>,
     effects: Vec<Effect>,
     tasks: VecDeque<Task>,
-    states: VecDeque<quorate_protocol::executor::State>,
+    states: VecDeque<Box<State>>,
     alarms: Vec<Alarm>,
     seen: BTreeMap<(ClientId, Session), Number>,
     stable: Option<Seq>,
     /// The newest state that is stored here, or had to be fetched.
     state_of: Seq,
     failed: Option<String>,
+    newest_invalid: Option<Invalid>,
     counters: HostCounters,
 }
 
@@ -118,6 +122,7 @@ impl Host {
             stable: None,
             state_of,
             failed: None,
+            newest_invalid: None,
             counters: HostCounters::default(),
         }
     }
@@ -194,7 +199,7 @@ impl Host {
 
     /// What waits to be verified.
     pub fn take_unverified(&mut self) -> Vec<Incoming> {
-        self.border.take()
+        self.border.take(&self.replica)
     }
     /// What waits to be executed, in order.
     pub fn take_tasks(&mut self) -> VecDeque<Task> {
@@ -205,7 +210,7 @@ impl Host {
         self.journal.take_group()
     }
     /// A state that has to be stored before its checkpoint is announced.
-    pub fn take_state(&mut self) -> Option<quorate_protocol::executor::State> {
+    pub fn take_state(&mut self) -> Option<Box<State>> {
         self.states.pop_front()
     }
     /// A newer stable checkpoint since this was last asked: what lies below may be reclaimed.
@@ -217,12 +222,21 @@ impl Host {
         std::mem::take(&mut self.alarms)
     }
 
+    /// What verification refused last, since this was last asked.
+    pub fn take_invalid(&mut self) -> Option<Invalid> {
+        self.newest_invalid.take()
+    }
+
     /// Takes what verification made of messages.
     pub fn verified(&mut self, now: Time, verdicts: Vec<Result<Event, Invalid>>, link: &mut impl Link) {
         let mut together = Vec::new();
         for verdict in verdicts {
             match verdict {
-                Err(_) => self.counters.invalid += 1,
+                Err(invalid) => {
+                    self.counters.invalid += 1;
+                    self.counters.invalid_by_kind[invalid.kind()] += 1;
+                    self.newest_invalid = Some(invalid);
+                }
                 Ok(Event::Requests { requests, forwarded_by: None }) => together.extend(requests),
                 Ok(event) => self.events.push_back(event),
             }

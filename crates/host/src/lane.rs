@@ -10,7 +10,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 /// Bytes of a frame's length, which stands before it, little-endian.
 pub const PREFIX_BYTES: usize = 4;
 
-/// Frames up to this many bytes are copied into one buffer with their neighbours; longer ones are passed on as they are.
+/// Frames up to this many bytes are copied into one buffer with their neighbours; longer ones go as they are.
 const COALESCE_BYTES_MAX: usize = 4 << 10;
 
 /// Most bytes that are set aside for a frame before its bytes arrive.

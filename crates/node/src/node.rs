@@ -21,7 +21,7 @@ use quorate_protocol::process::Effect;
 use quorate_protocol::replica::{Memory, Replica, Unrecoverable};
 use quorate_protocol::signed::Signer;
 use quorate_protocol::types::{ClientId, Digest, PublicKey, ReplicaId, Seq, Time, View};
-use quorate_protocol::verify::Verifier;
+use quorate_protocol::verify::{Invalid, Verifier};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admin;
@@ -30,7 +30,7 @@ use crate::cluster_file::{Clients, ClusterFile, Execution as ExecutionLayout, No
 use crate::file_disk::FileDisk;
 use crate::roles::{Back, Executing, Returns, Verification, Writing};
 use crate::status::{LinkDown, Status};
-use crate::transport::{self, Admission, Inbound, LinkId, Limits, Remote, Transport, TransportConfig, TransportError};
+use crate::transport::{self, Admission, Inbound, LinkId, Limits, RefusalKind, Remote, Transport, TransportConfig, TransportError};
 
 /// Bursts of frames that may wait for the protocol.
 const INBOX_MAX: usize = 1024;
@@ -69,7 +69,7 @@ pub enum NodeError {
         "this replica may have forgotten votes ({0:?}) and stays out rather than vote twice; \
          give it a new key and a new folder, or restore nothing and leave it stopped"
     )]
-    Amnesia(Amnesia),
+    Amnesia(Option<Amnesia>),
     /// The journal's records contradict each other.
     #[error(transparent)]
     Unrecoverable(#[from] Unrecoverable),
@@ -162,6 +162,8 @@ pub struct Node<D: Disk> {
     questions: mpsc::Receiver<Question>,
     progress: Arc<Progress>,
     refused_frames: u64,
+    /// How often refused messages were logged: each time when they have doubled.
+    invalid_logged: u32,
     checks: Vec<u64>,
     journal: JournalCounters,
     alarms: Vec<String>,
@@ -249,6 +251,7 @@ impl Node<FileDisk> {
             questions,
             progress,
             refused_frames: 0,
+            invalid_logged: 0,
             checks: vec![0; usize::from(tuning.verifier_threads.max(1))],
             journal: JournalCounters::default(),
             alarms: Vec::new(),
@@ -291,8 +294,9 @@ fn recover(
     };
     let shape = Shape::of(&context.parameters, context.committee.size());
     let Opened { journal, writer, records, report } = journal::open(disk, superblock, shape, durability)?;
-    if let Some(amnesia) = report.amnesia.filter(|_| promised != (View(0), Seq(0))) {
-        return Err(NodeError::Amnesia(amnesia));
+    // Opening a damaged journal puts the box into the superblock, where every later start finds it.
+    if writer.superblock().amnesia.is_some() {
+        return Err(NodeError::Amnesia(report.amnesia));
     }
     let memory = Memory {
         records: records.into_iter().map(|recovered| (recovered.record, recovered.signed)).collect(),
@@ -400,7 +404,11 @@ impl<D: Disk + Send + 'static> Node<D> {
                 for frame in frames {
                     if let Err(refusal) = self.host.peer_frame(now, replica, &frame) {
                         self.refused_frames += 1;
-                        tracing::debug!(replica = replica.0, %refusal, "frame refused");
+                        // However many come, the log grows with the logarithm of their number only.
+                        if self.refused_frames.is_power_of_two() {
+                            let refused = self.refused_frames;
+                            tracing::warn!(replica = replica.0, %refusal, refused, "a replica's frame is refused");
+                        }
                     }
                 }
             }
@@ -409,6 +417,7 @@ impl<D: Disk + Send + 'static> Node<D> {
                 for frame in frames {
                     if let Err(refusal) = self.host.client_frame(&key, &frame, &mut self.links) {
                         self.refused_frames += 1;
+                        tracing::info!(%refusal, "a client is disconnected");
                         self.links.transport.disconnect(link, &refusal.to_string());
                         break;
                     }
@@ -475,6 +484,13 @@ impl<D: Disk + Send + 'static> Node<D> {
             if !busy {
                 break;
             }
+        }
+        let invalid = self.host.counters().invalid;
+        if let Some(newest) = self.host.take_invalid()
+            && invalid.ilog2() >= self.invalid_logged
+        {
+            self.invalid_logged = invalid.ilog2() + 1;
+            tracing::warn!(why = %newest, invalid, "a message is refused");
         }
         for alarm in self.host.take_alarms() {
             tracing::error!(?alarm, "alarm");
@@ -554,6 +570,10 @@ impl<D: Disk + Send + 'static> Node<D> {
             ("quorate_messages_invalid_total", host.invalid),
             ("quorate_frames_refused_total", self.refused_frames),
             ("quorate_frames_malformed_total", border.malformed),
+            ("quorate_frames_truncated_total", border.truncated),
+            ("quorate_frames_trailing_total", border.trailing),
+            ("quorate_frames_not_canonical_total", border.not_canonical),
+            ("quorate_frames_too_long_total", border.too_long),
             ("quorate_messages_of_impostors_total", border.impostors),
             ("quorate_votes_useless_total", border.useless),
             ("quorate_votes_overdue_total", border.overdue),
@@ -573,7 +593,12 @@ impl<D: Disk + Send + 'static> Node<D> {
             ("quorate_handshakes_total", transport.handshakes.get()),
             ("quorate_frames_dropped_total", transport.frames_dropped.iter().map(|count| count.get()).sum()),
         ]);
-        named.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        let mut all: Vec<_> = named.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let kinds = Invalid::KINDS.into_iter().zip(host.invalid_by_kind);
+        all.extend(kinds.map(|(kind, count)| (format!("quorate_messages_invalid_{kind}_total"), count)));
+        let name = |kind: RefusalKind| format!("quorate_links_refused_{}_total", kind.name());
+        all.extend(RefusalKind::ALL.map(|kind| (name(kind), transport.refused(kind))));
+        all
     }
 }
 

@@ -243,13 +243,13 @@ impl<D: Disk + Send + 'static> Writing<D> {
     }
 
     /// Stores a state. When the disk is two states behind this one is left out: the next checkpoint makes up for it.
-    pub(crate) fn store(&mut self, state: State) -> Option<Result<(Seq, Digest), JournalError>> {
+    pub(crate) fn store(&mut self, state: Box<State>) -> Option<Result<(Seq, Digest), JournalError>> {
         match self {
             Self::Here(writer) => Some(store(writer, &state)),
             Self::Thread { jobs, states, .. } => {
                 if *states < 2 {
                     *states += 1;
-                    let job = WriteJob::State(Box::new(state));
+                    let job = WriteJob::State(state);
                     jobs.try_send(job).expect("one group and two states fit, and the thread lives");
                 }
                 None

@@ -10,6 +10,7 @@
 
 mod accept;
 mod client;
+mod clients;
 mod counters;
 mod dial;
 mod hello;
@@ -22,10 +23,8 @@ mod tls;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -46,10 +45,11 @@ pub use self::seat::LinkReport;
 pub use self::tls::Admission;
 
 use self::accept::Door;
+use self::clients::Clients;
 use self::dial::Dialler;
-use self::hello::{Established, Greeting};
+use self::hello::Greeting;
 use self::link::{Inbox, Wiring};
-use self::seat::{ClientLink, Handover, Seat};
+use self::seat::{Handover, Seat};
 use self::tls::{Accept, Identity};
 
 /// One client's connection. Its key came with [`Inbound::Up`].
@@ -385,12 +385,7 @@ impl Start {
     }
 
     fn admit_clients(&self, endpoint: &quinn::Endpoint, tasks: &mut JoinSet<()>) -> Arc<Clients> {
-        let clients = Arc::new(Clients {
-            links: RwLock::default(),
-            next: AtomicU64::new(1),
-            limits: Arc::clone(&self.limits),
-            counters: Arc::clone(&self.counters),
-        });
+        let clients = Arc::new(Clients::new(Arc::clone(&self.limits), Arc::clone(&self.counters)));
         let inbox = self.inbox.clone();
         let door = self.door(Shape::Client, endpoint);
         let admitted = Arc::clone(&clients);
@@ -412,53 +407,6 @@ async fn keep_accepted(seat: Arc<Seat>, wiring: Wiring, handover: Arc<Handover>)
         if seat.hold(established, &wiring, newer).await.is_err() {
             return;
         }
-    }
-}
-
-/// The links of clients.
-struct Clients {
-    links: RwLock<BTreeMap<LinkId, Arc<ClientLink>>>,
-    next: AtomicU64,
-    limits: Arc<Limits>,
-    counters: Arc<Counters>,
-}
-
-impl Clients {
-    fn links(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<LinkId, Arc<ClientLink>>> {
-        self.links.read().expect("nothing panics while it holds the links")
-    }
-
-    fn links_mut(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<LinkId, Arc<ClientLink>>> {
-        self.links.write().expect("nothing panics while it holds the links")
-    }
-
-    fn has_room(&self, key: &PublicKey) -> bool {
-        let links = self.links();
-        links.len() < self.limits.client_links_max
-            && links.values().filter(|link| link.key == *key).count() < self.limits.client_links_per_key_max
-    }
-
-    /// Runs one client's link to its end.
-    async fn keep(self: Arc<Self>, established: Established, inbox: mpsc::Sender<Inbound>) {
-        if !self.has_room(&established.key) {
-            self.counters.count_refused(Refused::TooMany.kind());
-            Refused::TooMany.close(&established.connection);
-            return;
-        }
-        let id = LinkId(self.next.fetch_add(1, Ordering::Relaxed));
-        let (link, stopped) = ClientLink::new(id, &established, self.limits.client_lane());
-        let link = Arc::new(link);
-        self.links_mut().insert(id, Arc::clone(&link));
-        let wiring = Wiring {
-            remote: Remote::Client(id),
-            inbox: Inbox::Replica(inbox),
-            counters: Arc::clone(&self.counters),
-            burst_bytes: self.limits.burst_bytes,
-        };
-        let stop = async { stopped.await.unwrap_or(Refused::Closing) };
-        // An error means that nobody reads the inbox any more; then the link ends as well.
-        let _ = wiring.run(established, &link.outbox, stop).await;
-        self.links_mut().remove(&id);
     }
 }
 

@@ -32,7 +32,10 @@ pub enum CodecError {
     /// Longer than a frame may be.
     #[error("{0} bytes, more than the {FRAME_BYTES_MAX} a frame may have")]
     TooLong(usize),
-    /// Ends early, or holds a tag, length or flag that means nothing.
+    /// Ends before its last field does.
+    #[error("the message ends early")]
+    Truncated,
+    /// Holds a tag, length or flag that means nothing.
     #[error("malformed: {0}")]
     Malformed(&'static str),
     /// A value, and then more.
@@ -44,8 +47,10 @@ pub enum CodecError {
 }
 
 fn malformed(error: &DecodeError) -> CodecError {
+    if matches!(error, DecodeError::UnexpectedEnd { .. }) {
+        return CodecError::Truncated;
+    }
     CodecError::Malformed(match error {
-        DecodeError::UnexpectedEnd { .. } => "it ends early",
         DecodeError::LimitExceeded => "it asks for too much memory",
         DecodeError::UnexpectedVariant { .. } => "unknown message kind",
         DecodeError::InvalidBooleanValue(_) => "a flag is neither 0 nor 1",

@@ -74,6 +74,39 @@ pub enum Invalid {
     },
 }
 
+impl Invalid {
+    /// A word for each variant, in their order, to count by.
+    pub const KINDS: [&str; 10] = [
+        "outsider",
+        "forged",
+        "not_primary",
+        "batch",
+        "request",
+        "client_key",
+        "certificate",
+        "view_change",
+        "new_view",
+        "impostor",
+    ];
+
+    /// Position of this variant in [`Invalid::KINDS`].
+    #[must_use]
+    pub const fn kind(&self) -> usize {
+        match self {
+            Self::NotInCommittee(_) => 0,
+            Self::Signature => 1,
+            Self::NotPrimary { .. } => 2,
+            Self::Batch(_) => 3,
+            Self::Request(_) => 4,
+            Self::ClientKey(_) => 5,
+            Self::Certificate(_) => 6,
+            Self::ViewChange(_) => 7,
+            Self::NewView(_) => 8,
+            Self::NotTheSender { .. } => 9,
+        }
+    }
+}
+
 /// Keys and claims remembered at most, each.
 const MEMORY: usize = 16_384;
 

@@ -266,7 +266,9 @@ fn starved(world: &World) -> bool {
     world.nodes().iter().filter(executing).count() < world.context().committee.quorum()
 }
 
-fn describe(world: &World) -> String {
+/// Where every client and every replica stands, for whoever looks into a failure.
+#[must_use]
+pub fn describe(world: &World) -> String {
     let mut lines = Vec::new();
     for (index, client) in world.clients().iter().enumerate() {
         lines.push(format!("client {}: {} answers missing, {} to ask", index + 1, client.waiting(), client.to_do));
@@ -291,12 +293,27 @@ fn describe(world: &World) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Scenario;
+    use super::*;
+    use crate::world::Rule;
 
     #[test]
     fn the_same_seed_gives_the_same_world() {
         for seed in 0..4 {
             assert_eq!(Scenario::of(seed).run(), Scenario::of(seed).run());
         }
+    }
+
+    #[test]
+    fn a_world_that_does_not_come_to_rest_is_a_violation() {
+        let scenario = Scenario {
+            setting: Setting::calm(4),
+            faults: Vec::new(),
+            heal_at: BEGINNING.plus(1_000),
+            clients: vec![Load { commands: 1, in_flight: 1, bundle: 1, think_us: 0 }],
+        };
+        assert!(scenario.run().is_ok());
+        let mut world = World::new(&scenario.setting);
+        world.add_rule(Rule { from: None, to: None, kind: Some("commit".to_owned()), hold: false });
+        assert!(matches!(scenario.run_in(&mut world), Err(Violation::NoProgress { .. })));
     }
 }

@@ -25,6 +25,9 @@ use crate::trace;
 /// Happenings after which a world is given up.
 const EVENTS_MAX: u64 = 20_000_000;
 
+/// Time between two things that a process takes up after its sleep, in microseconds.
+const DRAIN_US: u64 = 20;
+
 /// What a world is made of.
 #[derive(Debug, Clone)]
 pub struct Setting {
@@ -136,9 +139,11 @@ pub struct World {
     skews: Vec<u64>,
     wakes: BTreeMap<Party, Time>,
     crashed: BTreeSet<ReplicaId>,
-    asleep: BTreeMap<ReplicaId, Time>,
+    /// Until when a process sleeps, and how much waits for it by now.
+    asleep: BTreeMap<ReplicaId, (Time, u64)>,
     clients: Vec<SimClient>,
     think_us: u64,
+    last_requests: BTreeMap<usize, Arc<Request>>,
     checks: Checks,
     seams: BTreeMap<ReplicaId, Box<dyn Seam>>,
     rules: Vec<Rule>,
@@ -192,6 +197,7 @@ impl World {
             asleep: BTreeMap::new(),
             clients: Vec::new(),
             think_us: 0,
+            last_requests: BTreeMap::new(),
             seams: BTreeMap::new(),
             rules: Vec::new(),
             held: VecDeque::new(),
@@ -337,6 +343,14 @@ impl World {
         self.client_did(client, doings)
     }
 
+    /// A client sends its last request once more, to one replica, as it is.
+    pub fn resend(&mut self, client: usize, to: ReplicaId) {
+        if let Some(request) = self.last_requests.get(&client).cloned() {
+            self.say(|| format!("client {} -> {to}: {}", client + 1, trace::request(&request)));
+            self.send_request(client, to, &request);
+        }
+    }
+
     /// Sends a request that was made by hand, in a client's name.
     pub fn send_request(&mut self, client: usize, to: ReplicaId, request: &Request) {
         self.checks.client_signed(request);
@@ -396,8 +410,10 @@ impl World {
             if self.crashed.contains(&node) {
                 return Ok(());
             }
-            if let Some(until) = self.asleep.get(&node).copied().filter(|until| *until > self.now) {
-                self.push(until, happening);
+            if let Some((until, waiting)) = self.asleep.get_mut(&node).filter(|(until, _)| *until > self.now) {
+                *waiting += 1;
+                let at = until.plus(*waiting * DRAIN_US);
+                self.push(at, happening);
                 return Ok(());
             }
         }
@@ -536,7 +552,7 @@ impl World {
                 }
             }
             Fault::Pause(replica, until) => {
-                self.asleep.insert(replica, until);
+                self.asleep.insert(replica, (until, 0));
             }
             Fault::Heal => {
                 self.network.heal();
@@ -620,6 +636,7 @@ impl World {
     fn client_did(&mut self, client: usize, doings: Doings) -> Checked {
         for request in &doings.signed {
             self.checks.client_signed(request);
+            self.last_requests.insert(client, Arc::clone(request));
         }
         for (to, request) in doings.sent {
             self.send(client, to, &request);

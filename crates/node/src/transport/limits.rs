@@ -1,4 +1,4 @@
-//! What a link may cost: windows, timers, lanes and handshakes, with defaults that were measured.
+//! What a link may cost: windows, timers, lanes and handshakes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -56,9 +56,11 @@ pub struct Limits {
     pub handshakes_per_address_per_second: u32,
     /// Kernel buffers of each socket, in bytes.
     pub socket_bytes: usize,
-    /// Largest datagram looked for. Paths that carry less are found out by probing.
+    /// Largest datagram looked for. Paths that carry less are found out by probing. On loopback, bulk cost more
+    /// processor time with 8952 than with 1452; small votes cost the same.
     pub datagram_bytes_max: u16,
-    /// Packets that may come in before one is acknowledged.
+    /// How many packets to ask the other side to acknowledge at a time; 1 leaves QUIC its own way. No other value
+    /// was seen to save anything.
     pub packets_per_acknowledgement: u32,
 }
 

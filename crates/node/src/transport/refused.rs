@@ -139,6 +139,30 @@ impl RefusalKind {
         Self::Closing,
     ];
 
+    /// A word for it, to count by.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OtherProtocol => "other_protocol",
+            Self::OtherCluster => "other_cluster",
+            Self::OtherVersion => "other_version",
+            Self::OtherConfiguration => "other_configuration",
+            Self::UnknownKey => "unknown_key",
+            Self::Connection => "connection",
+            Self::TooSlow => "too_slow",
+            Self::NotHello => "not_hello",
+            Self::Oversized => "oversized",
+            Self::Empty => "empty",
+            Self::Truncated => "truncated",
+            Self::Stream => "stream",
+            Self::WrongDialler => "wrong_dialler",
+            Self::TooMany => "too_many",
+            Self::Replaced => "replaced",
+            Self::Disconnected => "disconnected",
+            Self::Closing => "closing",
+        }
+    }
+
     pub(crate) const fn index(self) -> usize {
         self as usize
     }

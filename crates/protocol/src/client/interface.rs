@@ -22,6 +22,9 @@ pub struct Options {
     pub retry_timeout_us: u64,
     /// Longest wait between retries, in microseconds.
     pub retry_timeout_max_us: u64,
+    /// Whether the session is for a few calls only: it may soon make room for another one of the same key, so that a
+    /// program that starts anew for every call is not kept waiting by the sessions it left behind.
+    pub brief: bool,
     /// Makes this client's sessions differ from those it had before, and its retries from those of other clients.
     /// Must be fresh whenever a client starts with the same key.
     pub nonce: u64,
@@ -38,6 +41,7 @@ impl Options {
             fifo: false,
             retry_timeout_us: 300_000,
             retry_timeout_max_us: 5_000_000,
+            brief: false,
             nonce,
         }
     }

@@ -12,6 +12,8 @@ use crate::types::{Digest, Number, ReplicaId, Seq, Session, Time};
 
 /// A registration may execute until this many windows above what a correct replica reported. Replicas allow eight.
 const EXPIRES_WINDOWS: u64 = 4;
+/// The same for the first registration of a brief session, in slots; doubles with each one that came too late.
+const EXPIRES_SLOTS_BRIEF: u64 = 12;
 /// After so many retries without an answer a registration whose time may have passed is replaced.
 const ATTEMPTS_MAX: u32 = 8;
 
@@ -87,7 +89,7 @@ impl Client {
             Standing::Registering(registering) if registering.out.due <= now => {
                 let (attempts, rejections) = (registering.out.attempts, registering.rejections);
                 let expires = registering.registration.expires;
-                if attempts >= ATTEMPTS_MAX && self.expiry() > expires {
+                if attempts >= ATTEMPTS_MAX && self.expiry(rejections) > expires {
                     self.register(now, rejections, effects);
                 } else {
                     self.repeat_registration(now, effects);
@@ -149,7 +151,7 @@ impl Client {
     fn register(&mut self, now: Time, rejections: u32, effects: &mut Vec<ClientEffect>) {
         let nonce = self.options.nonce.wrapping_add(self.counters.registrations);
         self.counters.registrations += 1;
-        let registration = Registration { nonce, expires: self.expiry() };
+        let registration = Registration { nonce, expires: self.expiry(rejections) };
         let session = registration.session(self.id);
         let to = self.target();
         let out = Outgoing::new(now.plus(self.backoff.delay(0)), to != To::Everyone);
@@ -173,10 +175,12 @@ impl Client {
 
     /// Last slot at which a registration may execute. The (f + 1)-th largest report is not above what some correct
     /// replica has executed; it may be far below, but then the answer to the first registration tells.
-    fn expiry(&self) -> Seq {
+    fn expiry(&self, rejections: u32) -> Seq {
         let reports = self.peers.iter().map(|peer| peer.executed).collect();
         let executed = nth_largest(reports, self.context.committee.faults()).max(self.answered);
-        executed.plus(EXPIRES_WINDOWS.saturating_mul(self.context.parameters.window))
+        let usual = EXPIRES_WINDOWS.saturating_mul(self.context.parameters.window);
+        let brief = EXPIRES_SLOTS_BRIEF << rejections.min(32);
+        executed.plus(if self.options.brief { brief.min(usual) } else { usual })
     }
 }
 

@@ -139,10 +139,8 @@ impl Replica {
 
     pub(super) fn on_view_change(&mut self, message: Verified<Arc<Signed<ViewChange>>>, out: &mut Out<'_>) {
         let signer = message.signer;
-        if signer == self.id {
-            if message.view == self.view && self.my_view_change.is_none() {
-                self.my_view_change = Some(Arc::clone(&message));
-            }
+        if signer == self.id && message.view == self.view && self.my_view_change.is_none() {
+            self.my_view_change = Some(Arc::clone(&message));
         }
         if self.view_changes.get(&signer).is_none_or(|held| held.view < message.view) {
             self.view_changes.insert(signer, message.clone());

@@ -349,9 +349,9 @@ fn power_cuts_at_random_moments_lose_nothing_that_was_reported_while_the_rings_t
 fn a_record_of_another_history_at_its_place_is_not_taken() {
     let history = |records: &[Record]| {
         let mut opened = reopen(formatted(tiny()), Durability::Sync);
-        records
-            .iter()
-            .for_each(|record| drop(write(&mut opened, std::slice::from_ref(record), true).unwrap()));
+        for record in records {
+            write(&mut opened, std::slice::from_ref(record), true).unwrap();
+        }
         disk_of(opened)
     };
     let (mut disk, mut other) = (history(&[vote(1), vote(2)]), history(&[vote(7), vote(8)]));
@@ -367,12 +367,14 @@ fn a_record_of_another_history_at_its_place_is_not_taken() {
 fn a_new_view_torn_while_it_is_carried_forward_is_still_where_it_was() {
     let mut opened = reopen(formatted(tiny()), Durability::Sync);
     write(&mut opened, &[new_view(1)], true).unwrap();
-    (1..=9).for_each(|seq| drop(write(&mut opened, &[vote(seq)], true).unwrap()));
-    opened.journal.reclaim(Seq(9));
+    for seq in 1..=8 {
+        write(&mut opened, &[vote(seq)], true).unwrap();
+    }
+    opened.journal.reclaim(Seq(8));
     let before = opened.writer.counters().records;
     let sync = opened.writer.disk().operations() + 5;
     opened.writer.disk().fail(sync, DiskFailure::Failed("power".to_owned()));
-    write(&mut opened, &[vote(10)], true).unwrap_err();
+    write(&mut opened, &[vote(9)], true).unwrap_err();
     assert_eq!(opened.writer.counters().records, before + 2, "the NEW-VIEW was carried");
     let mut disk = disk_of(opened);
     // The last seal's two writes survive, and the records, but not the certificates before them.

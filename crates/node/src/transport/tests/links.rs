@@ -133,7 +133,8 @@ async fn a_killed_replica_is_noticed_at_once_when_it_comes_back() {
     // On a runtime of its own, which is dropped without a farewell.
     let config = ports.config(&context(2), 1);
     let (kill, killed) = tokio::sync::oneshot::channel::<()>();
-    let doomed = std::thread::spawn(move || {
+    let (bury, buried) = tokio::sync::oneshot::channel::<()>();
+    std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let node = runtime.block_on(async {
             let node = launch(config).await;
@@ -142,10 +143,11 @@ async fn a_killed_replica_is_noticed_at_once_when_it_comes_back() {
         });
         drop(runtime);
         drop(node);
+        bury.send(()).unwrap();
     });
     assert_eq!(stayer.up("the first link").await, replica(1));
     kill.send(()).unwrap();
-    tokio::task::spawn_blocking(move || doomed.join().unwrap()).await.unwrap();
+    within("its death", buried).await.unwrap();
 
     let again = |address| bind(address).unwrap();
     ports.sockets[1] = Some((again(ports.peers[1]), again(ports.clients[1])));

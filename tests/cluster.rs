@@ -1,0 +1,8 @@
+//! Real processes and real QUIC: what the program promises its operators and clients.
+//!
+//! Every test makes clusters of its own in temporary folders, waits with a limit, and takes its processes and folders
+//! with it when it ends, however it ends.
+#![allow(clippy::unwrap_used)]
+
+mod processes;
+mod recovery;

@@ -1,0 +1,117 @@
+//! Replicas that are killed come back as what they were, and the others go on without them.
+
+use std::fs;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use quorate_apps::kv;
+use quorate_node::client::Caller;
+use quorate_protocol::codec;
+use quorate_protocol::crypto::SecretKey;
+use quorate_protocol::message::Outcome;
+use tempfile::NamedTempFile;
+use tokio::task::JoinSet;
+
+use super::processes::{Cluster, PATIENCE, block, put, until};
+
+/// Seeds of the writers' keys.
+const WRITERS: RangeInclusive<u8> = 100..=107;
+
+#[test]
+fn a_killed_backup_is_not_missed_and_catches_up_when_it_is_back() {
+    let mut cluster = Cluster::serving(&[]);
+    cluster.answers(&["kv", "put", "a", "1"], "stored\n");
+    cluster.answers(&["kv", "get", "a"], "1\n");
+    cluster.kill(3);
+    cluster.answers(&["kv", "put", "a", "2"], "replaced\n");
+    cluster.start(3);
+    let caught_up = block(cluster.until_agreed());
+    cluster.answers(&["kv", "get", "a"], "2\n");
+    assert!(block(cluster.until_agreed()) > caught_up);
+    let status = block(cluster.status(0)).unwrap();
+    assert_eq!(status.view, 0, "nobody had a reason to change the view");
+}
+
+#[test]
+fn a_killed_primary_is_replaced_and_follows_the_next_one_when_it_is_back() {
+    let mut cluster = Cluster::serving(&[]);
+    cluster.answers(&["kv", "put", "a", "1"], "stored\n");
+    cluster.kill(0);
+    cluster.answers(&["kv", "put", "b", "2"], "stored\n");
+    assert!(block(cluster.status(1)).unwrap().view >= 1);
+    cluster.start(0);
+    block(cluster.until_agreed());
+    cluster.answers(&["kv", "get", "b"], "2\n");
+    block(cluster.until_agreed());
+    let status = block(cluster.status(0)).unwrap();
+    assert_eq!(status.status, "normal");
+    assert!(status.view >= 1, "it must not return to the view it led");
+}
+
+#[test]
+fn a_key_may_start_any_number_of_short_clients() {
+    let cluster = Cluster::serving(&[]);
+    for number in 0..12 {
+        cluster.answers(&["kv", "put", &format!("k{number}"), "x"], "stored\n");
+    }
+}
+
+/// Writes numbered keys without pause until the cluster is gone; says how many were acknowledged.
+async fn write_until_gone(caller: Caller, writer: u8) -> usize {
+    let patience = Duration::from_secs(2);
+    let mut acknowledged = 0;
+    while caller.call_within(put(&format!("{writer}/{acknowledged}"), "x"), patience).await.is_ok() {
+        acknowledged += 1;
+    }
+    acknowledged
+}
+
+#[test]
+fn every_acknowledged_write_survives_that_all_replicas_are_killed_at_once() {
+    // Few slots between checkpoints, so that there are snapshots, and a journal that goes on from them.
+    let preset = NamedTempFile::new().unwrap();
+    fs::write(preset.path(), "[parameters]\ncheckpoint_interval = 32\nwindow = 128\n").unwrap();
+    let mut cluster = Cluster::serving(&["--preset", preset.path().to_str().unwrap()]);
+    let written = block(async {
+        let mut writers = JoinSet::new();
+        for writer in WRITERS {
+            let caller = cluster.caller(SecretKey::from_seed(&[writer; 32])).await;
+            writers.spawn(async move { (writer, write_until_gone(caller, writer).await) });
+        }
+        until("a few checkpoints", async || cluster.status(0).await.filter(|status| status.low >= 96).map(drop)).await;
+        cluster.kill_all();
+        writers.join_all().await
+    });
+    assert!(written.iter().all(|(_, count)| *count > 0), "{written:?}");
+    for id in 0..4 {
+        cluster.start(id);
+    }
+    block(async {
+        let caller = cluster.caller(cluster.client_key(0)).await;
+        for (writer, count) in written {
+            let keys = keys_of(&caller, writer).await;
+            // What was not acknowledged may have been written too.
+            assert!((count..=count + 1).contains(&keys), "writer {writer}: {count} acknowledged, {keys} are there");
+        }
+        cluster.until_agreed().await;
+    });
+}
+
+/// How many keys a writer has written.
+async fn keys_of(caller: &Caller, writer: u8) -> usize {
+    let (mut keys, mut after) = (0, String::new());
+    loop {
+        let prefix = format!("{writer}/");
+        let command = codec::encode_serde(&kv::Command::Scan { prefix, after, limit: 1000 }).unwrap();
+        let answer = caller.call_within(command.into(), PATIENCE).await.unwrap();
+        let Outcome::Done(bytes) = answer.outcome else { panic!("not executed: {:?}", answer.outcome) };
+        let kv::Reply::Entries { entries, more } = codec::decode_serde(&bytes).unwrap() else {
+            panic!("a scan lists entries")
+        };
+        keys += entries.len();
+        match entries.last().filter(|_| more) {
+            Some((last, _)) => after = last.clone(),
+            None => return keys,
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! `quorate testbed`: a verdict and numbers for programs, and nothing left behind.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::processes::{block, program, quorate, text, until};
+
+/// Runs a short testbed with these words; gives back what it wrote for programs.
+fn report(words: &[&str]) -> Value {
+    let usual = ["testbed", "--duration", "500ms", "--clients", "4", "--in-flight", "4", "--json", "-"];
+    let output = quorate(&[&usual, words].concat());
+    let (out, error) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{out}\n{error}");
+    let begin = out.find("\n{").expect("a JSON object follows the summary");
+    serde_json::from_str(&out[begin..]).unwrap()
+}
+
+#[track_caller]
+fn is_good(report: &Value, replicas: u64, faults: u64) {
+    assert_eq!(report["replicas"], replicas);
+    assert_eq!(report["f"], faults);
+    let duration = report["duration_s"].as_f64().unwrap();
+    assert!((0.4..5.0).contains(&duration), "{duration}");
+    let matched = report["matched"].as_u64().unwrap();
+    assert!(matched > 0);
+    let rate = report["throughput_rps"].as_f64().unwrap();
+    assert!((rate * duration - matched as f64).abs() < 1.0, "{report}");
+    let (p50, p99) = (report["p50_us"].as_u64().unwrap(), report["p99_us"].as_u64().unwrap());
+    assert!(0 < p50 && p50 <= p99, "{report}");
+    assert!(report["view_changes"].is_u64());
+    assert_eq!(report["agreement"], true);
+    assert_eq!(report["verdict"], "all replicas executed the same history");
+    assert!(report["build"].as_str().unwrap().starts_with("quorate "));
+}
+
+#[test]
+fn four_replicas_with_a_key_value_store_that_syncs_agree() {
+    let report = report(&[]);
+    is_good(&report, 4, 1);
+    assert_eq!(report["application"], "kv");
+    assert_eq!(report["durability"], "sync");
+}
+
+#[test]
+fn seven_replicas_with_a_counter_and_the_systems_durability_agree() {
+    let report = report(&["--replicas", "7", "--application", "counter", "--durability", "os"]);
+    is_good(&report, 7, 2);
+    assert_eq!(report["application"], "counter");
+    assert_eq!(report["durability"], "os");
+}
+
+#[test]
+fn four_replicas_with_nothing_to_do_and_no_durability_agree() {
+    let report = report(&["--application", "null", "--reply-bytes", "64", "--durability", "none"]);
+    is_good(&report, 4, 1);
+    assert_eq!(report["application"], "null");
+    assert_eq!(report["durability"], "none");
+}
+
+/// A testbed that runs until it is stopped, and where its temporary folder is.
+struct Running {
+    child: Child,
+    temporary: TempDir,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Processes whose command line names something in this folder.
+fn processes_in(folder: &Path) -> Vec<u32> {
+    let named = |id: u32| {
+        let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        text(&line).contains(folder.to_str().unwrap())
+    };
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.filter(|id| named(*id)).collect()
+}
+
+impl Running {
+    /// Starts one and waits until its replicas run.
+    fn start() -> Self {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut command = program();
+        command.args(["testbed", "--duration", "10m", "--clients", "1"]).env("TMPDIR", temporary.path());
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let running = Self { child, temporary };
+        running.until_processes(4);
+        running
+    }
+
+    fn until_processes(&self, count: usize) {
+        let folder = self.temporary.path();
+        block(until("as many processes", async || (processes_in(folder).len() == count).then_some(())));
+    }
+}
+
+#[test]
+fn a_killed_testbed_leaves_no_replica_behind() {
+    let mut running = Running::start();
+    running.child.kill().unwrap();
+    running.child.wait().unwrap();
+    running.until_processes(0);
+}
+
+#[test]
+fn an_interrupted_testbed_leaves_neither_a_replica_nor_a_file_behind() {
+    for signal in ["INT", "TERM"] {
+        let mut running = Running::start();
+        let id = running.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+        let status = running.child.wait().unwrap();
+        assert_eq!(status.code(), Some(130), "SIG{signal}");
+        assert_eq!(processes_in(running.temporary.path()), [0; 0]);
+        assert_eq!(fs::read_dir(running.temporary.path()).unwrap().count(), 0, "the folder is removed");
+    }
+}
