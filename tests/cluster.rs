@@ -4,5 +4,9 @@
 //! with it when it ends, however it ends.
 #![allow(clippy::unwrap_used)]
 
+mod hostile_clients;
+mod hostile_replica;
 mod processes;
 mod recovery;
+mod refused_starts;
+mod testbed;

@@ -8,7 +8,10 @@ use quorate_protocol::application::machine;
 use quorate_protocol::codec::encode_serde;
 use quorate_sim::app::Service;
 use quorate_sim::rng::Rng;
-use quorate_sim::scenario::{Outcome, Scenario};
+use quorate_protocol::types::{ReplicaId, Time};
+use quorate_sim::network::{Cut, Profile};
+use quorate_sim::scenario::{Load, Outcome, Scenario};
+use quorate_sim::world::{Fault, Setting, World};
 
 const SEEDS: u64 = 200;
 
@@ -85,5 +88,82 @@ fn ready_applications_live_through_the_same_misfortunes() {
             let outcome = verdict(seed, &Scenario::with(seed, service)).unwrap_or_else(|why| panic!("{why}"));
             assert!(outcome.excused || outcome.accepted > 0);
         }
+    }
+}
+
+/// A calm cluster of four with a client that asks so many things, one at a time.
+fn steady(commands: u64) -> Scenario {
+    let mut setting = Setting::calm(4);
+    setting.parameters.timeout_us = 500_000;
+    setting.parameters.timeout_max_us = 8_000_000;
+    setting.parameters.checkpoint_interval = 512;
+    setting.parameters.window = 1024;
+    let load = Load { commands, in_flight: 2, bundle: 1, think_us: 10_000 };
+    let heal_at = Time(1_000_000).plus(commands * 10_000);
+    Scenario { setting, faults: Vec::new(), heal_at, clients: vec![load] }
+}
+
+fn outcome(what: &str, scenario: &Scenario) -> Outcome {
+    scenario.run().unwrap_or_else(|violation| panic!("{what}: {violation}"))
+}
+
+#[test]
+fn five_percent_of_loss_unseats_no_primary_and_twenty_percent_stop_no_cluster() {
+    for (loss, seeds) in [(10_000, 4), (50_000, 4), (200_000, 4)] {
+        for seed in 0..seeds {
+            let mut scenario = steady(150);
+            scenario.setting.seed = seed;
+            scenario.setting.profile = Profile { loss, duplication: 50_000, jitter_us: 3_000, ..Profile::calm(1_000) };
+            let outcome = outcome("loss", &scenario);
+            assert_eq!(outcome.accepted, 150);
+            assert!(loss > 50_000 || outcome.view == 0, "{loss} of a million lost: view {}", outcome.view);
+        }
+    }
+}
+
+#[test]
+fn a_partition_of_everybody_during_a_view_change_heals_without_new_requests() {
+    // The primary crashes with a request on its way; then nobody hears anybody, for longer and longer.
+    for seconds in [1, 3, 10] {
+        let mut scenario = steady(5);
+        let (start, end) = (Time(1_010_000), Time(1_010_000 + seconds * 1_000_000));
+        scenario.setting.cuts = vec![Cut { from: u64::MAX, to: u64::MAX, start, end }];
+        scenario.faults = vec![(start, Fault::Crash(ReplicaId(0)))];
+        scenario.heal_at = end;
+        let outcome = outcome("partition", &scenario);
+        assert!(outcome.view >= 1 && outcome.accepted == 5);
+        assert!(outcome.recovery_us < 4_000_000, "it took {} us", outcome.recovery_us);
+    }
+}
+
+#[test]
+fn one_replica_whose_link_flaps_changes_no_view_and_executes_everything() {
+    for (from, to) in [(0b1000, 0b0111), (0b0111, 0b1000)] {
+        let mut scenario = steady(200);
+        let cut = |turn: u64| {
+            let start = Time(1_000_000 + turn * 300_000);
+            Cut { from, to, start, end: start.plus(200_000) }
+        };
+        scenario.setting.cuts = (0..8).map(cut).collect();
+        let mut world = World::new(&scenario.setting);
+        let outcome = scenario.run_in(&mut world).unwrap_or_else(|violation| panic!("flapper: {violation}"));
+        assert_eq!(outcome.accepted, 200);
+        let views: Vec<_> = world.nodes().iter().map(|node| node.replica().view().0).collect();
+        assert_eq!(views[..3], [0, 0, 0], "the others stay");
+    }
+}
+
+#[test]
+fn a_crashed_primary_costs_less_than_two_timeouts() {
+    for seed in 0..8 {
+        let mut scenario = steady(100);
+        scenario.setting.seed = seed;
+        let at = Time(1_100_000 + seed * 37_000);
+        scenario.faults = vec![(at, Fault::CrashPrimary)];
+        scenario.heal_at = at.plus(1);
+        let mut world = World::new(&scenario.setting);
+        let outcome = scenario.run_in(&mut world).unwrap_or_else(|violation| panic!("crash: {violation}"));
+        assert_eq!((outcome.accepted, outcome.view), (100, 1));
+        assert!(outcome.recovery_us < 2 * 500_000 + 2_000_000, "it took {} us", outcome.recovery_us);
     }
 }

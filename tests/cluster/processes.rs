@@ -1,6 +1,6 @@
 //! Clusters of processes for tests: made by `quorate init`, started, killed, asked.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
@@ -21,7 +21,6 @@ use quorate_node::transport::{ClientTransportConfig, Limits};
 use quorate_protocol::client::Options;
 use quorate_protocol::codec;
 use quorate_protocol::crypto::SecretKey;
-use quorate_protocol::message::Outcome;
 use quorate_protocol::types::ReplicaId;
 use tempfile::TempDir;
 
@@ -274,14 +273,6 @@ impl Cluster {
     pub(super) async fn caller(&self, key: SecretKey) -> Caller {
         client::connect(self.client_config(key), None, Options::new(0)).await.unwrap()
     }
-
-    /// Writes another file beside the cluster file.
-    pub(super) fn write(&self, name: &str, words: &str) -> String {
-        let path = self.path().join(name);
-        File::create_new(&path).unwrap();
-        fs::write(&path, words).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
 }
 
 pub(super) fn put(key: &str, value: &str) -> Bytes {
@@ -291,13 +282,4 @@ pub(super) fn put(key: &str, value: &str) -> Bytes {
 
 pub(super) fn get(key: &str) -> Bytes {
     codec::encode_serde(&kv::Command::Get { key: key.to_owned() }).unwrap().into()
-}
-
-/// What a [`get`] found.
-pub(super) fn found(outcome: &Outcome) -> Option<String> {
-    let Outcome::Done(bytes) = outcome else { panic!("not executed: {outcome:?}") };
-    match codec::decode_serde(bytes).unwrap() {
-        kv::Reply::Value(value) => value.map(|value| text(&value.0)),
-        other => panic!("another reply: {other:?}"),
-    }
 }

@@ -57,7 +57,7 @@ fn a_cluster_file_that_is_wrong_is_refused_with_its_line_and_the_fix() {
         ("checkpoint_interval = 128", "checkpoint_intreval = 128", "checkpoint_intreval"),
         ("window = 512", "window = 100", "window"),
         ("durability = \"sync\"", "durability = \"often\"", "durability"),
-        ("epoch = 0", "epoch = [", "epoch"),
+        ("epoch = 0", "epoch = ", "epoch"),
         ("testing = false", "testing = true", "id"),
     ];
     for (from, to, key) in cases {

@@ -84,7 +84,7 @@ pub enum SuperblockError {
     #[error("this folder is formatted already; a second format would make the replica forget its votes")]
     AlreadyFormatted,
     /// It belongs to another replica.
-    #[error("this is the folder of replica {found}, not of replica {expected}; check `data_dir`")]
+    #[error("this is the folder of replica {found}, not of replica {expected}; fix: pass its own with `--data`")]
     OtherReplica {
         /// Whose it is.
         found: ReplicaId,
@@ -92,7 +92,7 @@ pub enum SuperblockError {
         expected: ReplicaId,
     },
     /// It belongs to another cluster.
-    #[error("this folder belongs to {found:?}, not to {expected:?}; check the cluster file and `data_dir`")]
+    #[error("this folder belongs to {found:?}, not to {expected:?}; fix: check the cluster file and `--data`")]
     OtherCluster {
         /// Whose it is.
         found: ClusterId,

@@ -1,36 +1,30 @@
 //! A replica as a process: the host, driven by sockets, files, threads and the clock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use quorate_host::disk::Disk;
-use quorate_host::execution::Execution;
 use quorate_host::host::{Host, Link};
-use quorate_host::journal::{self, Amnesia, Counters as JournalCounters, Durability, JournalError, Opened, Shape};
-use quorate_host::snapshots;
+use quorate_host::journal::{Amnesia, Counters as JournalCounters, Durability, JournalError};
 use quorate_host::lane::Class;
-use quorate_host::superblock::{Identity, Superblock, SuperblockError};
+use quorate_host::superblock::SuperblockError;
 use quorate_protocol::application::StateMachine;
 use quorate_protocol::crypto::SecretKey;
-use quorate_protocol::executor::Executor;
-use quorate_protocol::parameters::Context;
-use quorate_protocol::process::Effect;
-use quorate_protocol::replica::{Memory, Replica, Unrecoverable};
-use quorate_protocol::signed::Signer;
-use quorate_protocol::types::{ClientId, Digest, PublicKey, ReplicaId, Seq, Time, View};
-use quorate_protocol::verify::{Invalid, Verifier};
+use quorate_protocol::replica::Unrecoverable;
+use quorate_protocol::types::{ClientId, Digest, PublicKey, ReplicaId, Seq};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::admin;
 use crate::clock::Clock;
-use crate::cluster_file::{Clients, ClusterFile, Execution as ExecutionLayout, NodeDefaults};
-use crate::file_disk::FileDisk;
+use crate::cluster_file::{ClusterFile, NodeDefaults};
 use crate::roles::{Back, Executing, Returns, Verification, Writing};
-use crate::status::{LinkDown, Status};
-use crate::transport::{self, Admission, Inbound, LinkId, Limits, RefusalKind, Remote, Transport, TransportConfig, TransportError};
+use crate::status::Status;
+use crate::transport::{Inbound, LinkId, Remote, Transport, TransportError};
+
+mod report;
+mod start;
 
 /// Bursts of frames that may wait for the protocol.
 const INBOX_MAX: usize = 1024;
@@ -61,6 +55,20 @@ pub enum NodeError {
     /// The cluster file has no such replica.
     #[error("the cluster file has no replica {0}; its replicas are numbered from 0")]
     NoSuchReplica(ReplicaId),
+    /// There is no data folder.
+    #[error("{}: there is no data folder; fix: make it with `quorate init`, or pass `--data`", .path.display())]
+    NoFolder {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// What is in the data folder, or its disk, keeps the replica from starting.
+    #[error("{}: {why}", .path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: Box<NodeError>,
+    },
     /// The data folder is not this replica's, or not formatted.
     #[error(transparent)]
     Superblock(#[from] SuperblockError),
@@ -179,161 +187,6 @@ pub struct Node<D: Disk> {
 struct Progress {
     executed: AtomicU64,
     view: AtomicU64,
-}
-
-impl Node<FileDisk> {
-    /// Opens the data folder, binds the addresses, and starts to answer; [`Node::run`] does the rest.
-    ///
-    /// # Errors
-    /// [`NodeError`] names what is wrong and what to do about it.
-    pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
-        let NodeConfig { cluster, id, key, data, machine, tuning } = config;
-        let entry = cluster.replica(id).ok_or(NodeError::NoSuchReplica(id))?.clone();
-        let context = cluster.context();
-        let identity = Identity { cluster: context.cluster, replica: id, key: key.public() };
-        let clock = Clock::default();
-        let recovered = recover(FileDisk::open(&data)?, &identity, &context, (machine, tuning.durability), clock.now())?;
-        let peer_socket = transport::bind(entry.addresses.peer)?;
-        let client_socket = transport::bind(entry.addresses.client)?;
-        let (inbound, inbox) = mpsc::channel(INBOX_MAX);
-        let progress = Arc::new(Progress::default());
-        let standing = {
-            let progress = Arc::clone(&progress);
-            Arc::new(move || {
-                (Seq(progress.executed.load(Ordering::Relaxed)), View(progress.view.load(Ordering::Relaxed)))
-            })
-        };
-        let key = Arc::new(key);
-        let transport = transport::start(
-            TransportConfig {
-                context: context.clone(),
-                id,
-                key: Arc::clone(&key),
-                peer_addresses: cluster.replicas().iter().map(|replica| replica.addresses.peer).collect(),
-                peer_socket,
-                client_socket,
-                admission: match cluster.clients() {
-                    Clients::Open => Admission::Open,
-                    Clients::Listed(keys) => Admission::Listed(keys.iter().copied().collect::<BTreeSet<_>>()),
-                },
-                limits: Limits::default(),
-                standing,
-            },
-            inbound,
-        )
-        .await?;
-        let (asks, questions) = mpsc::channel(64);
-        let admin = admin::serve(entry.addresses.admin, asks)
-            .await
-            .map_err(|error| NodeError::Admin { address: entry.addresses.admin, error })?;
-        let (back, returns) = mpsc::unbounded_channel();
-        let Recovery { replica, executor, effects, journal, writer } = recovered;
-        let mut warnings: Vec<String> = transport.warnings().iter().map(ToString::to_string).collect();
-        warnings.extend(slow_signatures());
-        let mut host = Host::new(replica, Signer::new(key, context.cluster, context.epoch, id), journal);
-        let mut links = Links { transport, keys: BTreeMap::new(), clients: BTreeMap::new() };
-        host.resume(clock.now(), effects, &mut links);
-        Ok(Self {
-            clock,
-            host,
-            links,
-            verification: verification(&context, tuning.verifier_threads, &back)?,
-            executing: match tuning.execution {
-                ExecutionLayout::Shared => Executing::Here(Box::new(Execution::new(executor))),
-                ExecutionLayout::OwnThread => Executing::thread(Execution::new(executor), back.clone())?,
-            },
-            writing: match tuning.durability {
-                Durability::Sync => Writing::thread(writer, back.clone())?,
-                Durability::Os | Durability::None => Writing::Here(Box::new(writer)),
-            },
-            inbox,
-            returns,
-            questions,
-            progress,
-            refused_frames: 0,
-            invalid_logged: 0,
-            checks: vec![0; usize::from(tuning.verifier_threads.max(1))],
-            journal: JournalCounters::default(),
-            alarms: Vec::new(),
-            warnings,
-            durability: tuning.durability,
-            admin,
-            _back: back,
-        })
-    }
-}
-
-/// What comes out of a data folder.
-struct Recovery {
-    replica: Replica,
-    executor: Executor,
-    effects: Vec<Effect>,
-    journal: journal::Journal,
-    writer: journal::Writer<FileDisk>,
-}
-
-/// Reads what the replica promised and where its state stood; a folder that was only formatted has neither.
-fn recover(
-    mut disk: FileDisk,
-    identity: &Identity,
-    context: &Context,
-    (machine, durability): (Box<dyn StateMachine>, Durability),
-    now: Time,
-) -> Result<Recovery, NodeError> {
-    let superblock = Superblock::open(&mut disk, identity)?;
-    let promised = (superblock.view_promised, superblock.high_promised);
-    let pointer = superblock.snapshot;
-    let executor = match &pointer {
-        None => Executor::new(context.clone(), machine),
-        Some(pointer) => {
-            let broken = |error: String| NodeError::State(pointer.seq, error);
-            let (_, bytes) = snapshots::load(&mut disk, pointer.seq).map_err(|error| broken(error.to_string()))?;
-            let restored = Executor::restore(context.clone(), machine, &bytes, pointer.root);
-            restored.map_err(|error| broken(error.to_string()))?
-        }
-    };
-    let shape = Shape::of(&context.parameters, context.committee.size());
-    let Opened { journal, writer, records, report } = journal::open(disk, superblock, shape, durability)?;
-    // Opening a damaged journal puts the box into the superblock, where every later start finds it.
-    if writer.superblock().amnesia.is_some() {
-        return Err(NodeError::Amnesia(report.amnesia));
-    }
-    let memory = Memory {
-        records: records.into_iter().map(|recovered| (recovered.record, recovered.signed)).collect(),
-        position: journal.last(),
-        promised,
-        state: pointer.map(|pointer| (pointer.seq, pointer.root)),
-    };
-    let mut effects = Vec::new();
-    let replica = Replica::recover(context.clone(), identity.replica, memory, now, &mut effects)?;
-    Ok(Recovery { replica, executor, effects, journal, writer })
-}
-
-fn verification(
-    context: &Context,
-    threads: u16,
-    returns: &Returns,
-) -> Result<Verification, NodeError> {
-    let verifier = || {
-        let mut secret = [0; 32];
-        getrandom::fill(&mut secret).map_err(NodeError::Randomness)?;
-        Ok::<_, NodeError>(Verifier::new(context.clone(), secret))
-    };
-    if threads == 0 {
-        return Ok(Verification::Here(Box::new(verifier()?)));
-    }
-    let verifiers = (0..threads).map(|_| verifier()).collect::<Result<Vec<_>, _>>()?;
-    Ok(Verification::threads(verifiers, returns)?)
-}
-
-/// The fast backend is a matter of one line in `.cargo/config.toml`; without it every signature costs twice as much.
-fn slow_signatures() -> Option<String> {
-    let built = cfg!(curve25519_dalek_backend = "avx512") || !cfg!(target_arch = "x86_64");
-    (!built).then(|| {
-        "built without the fast signature backend; build with \
-         RUSTFLAGS='--cfg curve25519_dalek_backend=\"avx512\"' or keep .cargo/config.toml"
-            .to_owned()
-    })
 }
 
 impl<D: Disk + Send + 'static> Node<D> {
@@ -512,107 +365,11 @@ impl<D: Disk + Send + 'static> Node<D> {
             Question::History(seq, answer) => self.executing.history(seq, answer),
         }
     }
-
-    fn status(&self) -> Status {
-        let replica = self.host.replica();
-        let (low, high) = replica.watermarks();
-        let links = self.links.transport.links();
-        let mut status = Status {
-            replica: replica.id().0,
-            replicas: u16::try_from(replica.context().committee.size()).unwrap_or(u16::MAX),
-            epoch: replica.context().epoch.0,
-            view: replica.view().0,
-            primary: replica.primary().0,
-            status: status_word(replica.status()).to_owned(),
-            low: low.0,
-            high: high.0,
-            committed: replica.committed().0,
-            executed: replica.executed().0,
-            pooled: replica.pooled(),
-            waiting_for_disk: self.host.waiting_for_disk() as u64,
-            durability: self.durability.to_string(),
-            clients: self.links.keys.len() as u64,
-            counters: self.counters(),
-            warnings: self.warnings.clone(),
-            alarms: self.alarms.clone(),
-            build: crate::BUILD.to_owned(),
-            ..Status::default()
-        };
-        for link in links {
-            let Remote::Replica(replica) = link.remote else { continue };
-            if link.up {
-                status.links_up.push(replica.0);
-            } else {
-                let why = link.trouble.unwrap_or_else(|| "not reached yet".to_owned());
-                status.links_down.push(LinkDown { replica: replica.0, why });
-            }
-        }
-        status
-    }
-
-    fn counters(&self) -> Vec<(String, u64)> {
-        let protocol = self.host.replica().counters();
-        let host = self.host.counters();
-        let border = self.host.border().counters();
-        let journal = self.writing.counters().unwrap_or(self.journal);
-        let mut named = vec![
-            ("quorate_batches_committed_total", protocol.committed),
-            ("quorate_requests_committed_total", protocol.committed_requests),
-            ("quorate_operations_committed_total", protocol.committed_operations),
-            ("quorate_operations_executed_total", host.operations),
-            ("quorate_batches_proposed_total", protocol.proposed),
-            ("quorate_view_changes_total", protocol.view_changes),
-            ("quorate_stable_checkpoints_total", protocol.stable_checkpoints),
-            ("quorate_alarms_total", protocol.alarms),
-            ("quorate_fetches_total", protocol.fetches),
-            ("quorate_statements_signed_total", host.signed),
-            ("quorate_signature_equations_total", self.checks.iter().sum()),
-            ("quorate_messages_invalid_total", host.invalid),
-            ("quorate_frames_refused_total", self.refused_frames),
-            ("quorate_frames_malformed_total", border.malformed),
-            ("quorate_frames_truncated_total", border.truncated),
-            ("quorate_frames_trailing_total", border.trailing),
-            ("quorate_frames_not_canonical_total", border.not_canonical),
-            ("quorate_frames_too_long_total", border.too_long),
-            ("quorate_messages_of_impostors_total", border.impostors),
-            ("quorate_votes_useless_total", border.useless),
-            ("quorate_votes_overdue_total", border.overdue),
-            ("quorate_retries_known_total", host.retries_known),
-            ("quorate_requests_busy_total", host.busy),
-            ("quorate_peer_frames_out_total", host.frames_out),
-            ("quorate_peer_bytes_out_total", host.bytes_out),
-            ("quorate_journal_syncs_total", journal.syncs),
-            ("quorate_journal_bytes_total", journal.bytes),
-            ("quorate_journal_groups_total", journal.groups),
-            ("quorate_behind_total", host.behind),
-        ];
-        let transport = self.links.transport.counters();
-        named.extend([
-            ("quorate_links_up_total", transport.links_up.get()),
-            ("quorate_links_down_total", transport.links_down.get()),
-            ("quorate_handshakes_total", transport.handshakes.get()),
-            ("quorate_frames_dropped_total", transport.frames_dropped.iter().map(|count| count.get()).sum()),
-        ]);
-        let mut all: Vec<_> = named.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let kinds = Invalid::KINDS.into_iter().zip(host.invalid_by_kind);
-        all.extend(kinds.map(|(kind, count)| (format!("quorate_messages_invalid_{kind}_total"), count)));
-        let name = |kind: RefusalKind| format!("quorate_links_refused_{}_total", kind.name());
-        all.extend(RefusalKind::ALL.map(|kind| (name(kind), transport.refused(kind))));
-        all
-    }
 }
 
 fn break_with(warnings: &mut Vec<String>, error: &NodeError) {
     tracing::error!(%error, "stopping");
     warnings.push(error.to_string());
-}
-
-fn status_word(status: quorate_protocol::replica::Status) -> &'static str {
-    match status {
-        quorate_protocol::replica::Status::Normal => "normal",
-        quorate_protocol::replica::Status::ViewChanging => "view-changing",
-        quorate_protocol::replica::Status::Halted => "halted",
-    }
 }
 
 async fn sleep_until(deadline: Option<tokio::time::Instant>) {

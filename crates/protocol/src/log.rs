@@ -25,6 +25,8 @@ pub(crate) struct Slot {
     pub(crate) committed: Option<Verified<Certificate<Commit>>>,
     /// In the current view.
     pub(crate) sent_prepare: bool,
+    /// Operations of the batch that this replica proposed here, as primary.
+    pub(crate) proposed_operations: u64,
     /// In the current view.
     pub(crate) sent_commit: bool,
 }

@@ -12,7 +12,6 @@ use crate::types::ClientId;
 #[derive(Debug, Clone)]
 struct Entry {
     request: Arc<Request>,
-    proposed: bool,
     /// Ranges of numbers, both ends included, that no committed batch contained.
     open: Vec<(u64, u64)>,
 }
@@ -20,7 +19,7 @@ struct Entry {
 impl Entry {
     fn new(request: Arc<Request>) -> Self {
         let open = vec![(request.first().0, request.last().0)];
-        Self { request, proposed: false, open }
+        Self { request, open }
     }
 
     /// Takes the numbers `first..=last` out of what is open.
@@ -39,13 +38,34 @@ impl Entry {
     }
 }
 
+/// One client's requests, oldest first.
+#[derive(Debug, Default)]
+struct Queue {
+    /// Not proposed in this view.
+    waiting: VecDeque<Entry>,
+    /// Proposed, and not committed yet.
+    proposed: VecDeque<Entry>,
+    operations: u64,
+}
+
+impl Queue {
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.proposed.iter().chain(&self.waiting)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.proposed.is_empty()
+    }
+}
+
 /// Requests that wait, by client.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    clients: BTreeMap<ClientId, VecDeque<Entry>>,
+    clients: BTreeMap<ClientId, Queue>,
     /// Clients with something to propose, in whose turn it is.
     turn: VecDeque<ClientId>,
     operations: u64,
+    waiting_operations: u64,
     bytes: u64,
 }
 
@@ -58,43 +78,36 @@ pub(crate) struct Limits {
 
 impl Pool {
     /// Takes a request in, unless it waits here already or there is no room.
-    pub(crate) fn add(
-        &mut self,
-        request: &Arc<Request>,
-        parameters: &Parameters,
-    ) -> Result<bool, BusyReason> {
+    pub(crate) fn add(&mut self, request: &Arc<Request>, parameters: &Parameters) -> Result<bool, BusyReason> {
         let client = request.client();
-        let queue = self.clients.entry(client).or_default();
-        let known = queue.iter().any(|entry| {
-            entry.request.session() == request.session()
-                && entry.request.first() <= request.first()
-                && entry.request.last() >= request.last()
-        });
-        if known {
-            return Ok(false);
-        }
-        let waiting: u64 = queue.iter().map(|entry| entry.request.len() as u64).sum();
-        let refusal = if waiting + request.len() as u64 > 2 * parameters.client_window {
-            Some(BusyReason::ClientQuota)
-        } else if self.operations + request.len() as u64 > parameters.pool_operations_max
-            || self.bytes + request.bytes() as u64 > parameters.pool_bytes_max
-        {
-            Some(BusyReason::PoolFull)
-        } else {
-            None
-        };
-        if let Some(reason) = refusal {
-            if queue.is_empty() {
-                self.clients.remove(&client);
+        let (count, bytes) = (request.len() as u64, request.bytes() as u64);
+        if let Some(queue) = self.clients.get(&client) {
+            let covers = |entry: &Entry| {
+                entry.request.session() == request.session()
+                    && entry.request.first() <= request.first()
+                    && entry.request.last() >= request.last()
+            };
+            if queue.entries().any(covers) {
+                return Ok(false);
             }
-            return Err(reason);
+            if queue.operations + count > 2 * parameters.client_window {
+                return Err(BusyReason::ClientQuota);
+            }
         }
-        if queue.iter().all(|entry| entry.proposed) {
+        if self.operations + count > parameters.pool_operations_max
+            || self.bytes + bytes > parameters.pool_bytes_max
+        {
+            return Err(BusyReason::PoolFull);
+        }
+        let queue = self.clients.entry(client).or_default();
+        if queue.waiting.is_empty() {
             self.turn.push_back(client);
         }
-        self.operations += request.len() as u64;
-        self.bytes += request.bytes() as u64;
-        queue.push_back(Entry::new(request.clone()));
+        queue.operations += count;
+        self.operations += count;
+        self.waiting_operations += count;
+        self.bytes += bytes;
+        queue.waiting.push_back(Entry::new(Arc::clone(request)));
         Ok(true)
     }
 
@@ -105,57 +118,44 @@ impl Pool {
         while (taken.len() as u64) < limits.requests {
             let Some(client) = self.turn.pop_front() else { break };
             let queue = self.clients.get_mut(&client).expect("whose turn it is has a queue");
-            let mut waiting = queue.iter_mut().filter(|entry| !entry.proposed);
-            let entry = waiting.next().expect("whose turn it is has something to propose");
-            let size = entry.request.bytes() as u64;
-            if bytes + size > limits.bytes {
+            let entry = queue.waiting.pop_front().expect("whose turn it is has something to propose");
+            bytes += entry.request.bytes() as u64;
+            if bytes > limits.bytes {
+                queue.waiting.push_front(entry);
                 self.turn.push_front(client);
                 break;
             }
-            bytes += size;
-            entry.proposed = true;
-            taken.push(entry.request.clone());
-            if waiting.next().is_some() {
+            self.waiting_operations -= entry.request.len() as u64;
+            taken.push(Arc::clone(&entry.request));
+            queue.proposed.push_back(entry);
+            if !queue.waiting.is_empty() {
                 self.turn.push_back(client);
             }
         }
         taken
     }
 
-    /// Requests that nobody proposed yet.
-    pub(crate) fn waiting(&self) -> bool {
-        !self.turn.is_empty()
+    /// Operations that nobody proposed in this view.
+    pub(crate) fn waiting_operations(&self) -> u64 {
+        self.waiting_operations
     }
 
-    /// How many operations nobody proposed yet, counted up to `enough`.
-    pub(crate) fn waiting_operations(&self, enough: usize) -> usize {
-        let mut count = 0;
-        for client in &self.turn {
-            let queue = self.clients.get(client).expect("whose turn it is has a queue");
-            count += queue.iter().filter(|entry| !entry.proposed).map(|entry| entry.request.len()).sum::<usize>();
-            if count >= enough {
-                break;
-            }
-        }
-        count
-    }
-
-    /// Whether anything waits to be ordered.
+    /// Whether nothing waits to be ordered.
     pub(crate) fn is_empty(&self) -> bool {
         self.clients.is_empty()
     }
 
     /// Requests for a new primary: all that wait, whether proposed in an older view or not.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Request>> {
-        self.clients.values().flatten().map(|entry| &entry.request)
+        self.clients.values().flat_map(Queue::entries).map(|entry| &entry.request)
     }
 
-    /// Operations that wait.
+    /// Operations that wait to be ordered.
     pub(crate) fn operations(&self) -> u64 {
         self.operations
     }
 
-    /// A batch committed: its numbers leave, whatever request carried them. Says whether any was waiting here.
+    /// A batch committed: its numbers leave, whatever request carried them.
     pub(crate) fn ordered(&mut self, batch: &Batch) {
         if self.clients.is_empty() {
             return;
@@ -168,31 +168,17 @@ impl Pool {
     fn ordered_numbers(&mut self, request: &Request) {
         let client = request.client();
         let Some(queue) = self.clients.get_mut(&client) else { return };
-        let (first, last) = (request.first().0, request.last().0);
-        let had_turn = queue.iter().any(|entry| !entry.proposed);
-        let (operations, bytes) = (&mut self.operations, &mut self.bytes);
-        let mut index = 0;
-        while let Some(entry) = queue.get_mut(index) {
-            let other = entry.request.session() != request.session();
-            if other || entry.request.first().0 > last || entry.request.last().0 < first {
-                index += 1;
-                continue;
-            }
-            entry.close(first, last);
-            let exact = entry.request.first().0 == first && entry.request.last().0 == last;
-            if entry.open.is_empty() {
-                *operations -= entry.request.len() as u64;
-                *bytes -= entry.request.bytes() as u64;
-                queue.remove(index);
-            } else {
-                index += 1;
-            }
-            if exact {
-                break;
-            }
+        let had_turn = !queue.waiting.is_empty();
+        let (_, proposed) = close(&mut queue.proposed, request);
+        let (waiting_operations, waiting) = close(&mut queue.waiting, request);
+        for entry in proposed.iter().chain(&waiting) {
+            queue.operations -= entry.request.len() as u64;
+            self.operations -= entry.request.len() as u64;
+            self.bytes -= entry.request.bytes() as u64;
         }
-        if had_turn && queue.iter().all(|entry| entry.proposed) {
-            self.turn.retain(|waiting| *waiting != client);
+        self.waiting_operations -= waiting_operations;
+        if had_turn && queue.waiting.is_empty() {
+            self.turn.retain(|other| *other != client);
         }
         if queue.is_empty() {
             self.clients.remove(&client);
@@ -203,13 +189,42 @@ impl Pool {
     /// re-proposes itself.
     pub(crate) fn reset(&mut self, reproposed: &[Arc<crate::request::Body>]) {
         self.turn.clear();
+        self.waiting_operations = 0;
+        let again = |entry: &Entry| reproposed.iter().any(|body| body.batch.requests.contains(&entry.request));
         for (client, queue) in &mut self.clients {
-            for entry in queue.iter_mut() {
-                entry.proposed = reproposed.iter().any(|body| body.batch.requests.contains(&entry.request));
-            }
-            if queue.iter().any(|entry| !entry.proposed) {
+            let mut entries = std::mem::take(&mut queue.proposed);
+            entries.append(&mut queue.waiting);
+            (queue.proposed, queue.waiting) = entries.into_iter().partition(again);
+            self.waiting_operations += queue.waiting.iter().map(|entry| entry.request.len() as u64).sum::<u64>();
+            if !queue.waiting.is_empty() {
                 self.turn.push_back(*client);
             }
         }
     }
 }
+
+/// Takes the numbers of `request` out of `entries`; gives back the entries that have none left, and their operations.
+fn close(entries: &mut VecDeque<Entry>, request: &Request) -> (u64, Vec<Entry>) {
+    let (first, last) = (request.first().0, request.last().0);
+    let (mut operations, mut closed) = (0, Vec::new());
+    let mut index = 0;
+    while let Some(entry) = entries.get_mut(index) {
+        if !entry.request.overlaps(request) {
+            index += 1;
+            continue;
+        }
+        let exact = entry.request.first().0 == first && entry.request.last().0 == last;
+        entry.close(first, last);
+        if entry.open.is_empty() {
+            operations += entry.request.len() as u64;
+            closed.extend(entries.remove(index));
+        } else {
+            index += 1;
+        }
+        if exact {
+            break;
+        }
+    }
+    (operations, closed)
+}
+

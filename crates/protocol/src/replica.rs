@@ -362,3 +362,7 @@ impl Replica {
         self.quorum().saturating_sub(counted).max(1)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm)]
+mod tests;

@@ -13,7 +13,8 @@ pub enum Refused {
     )]
     OtherProtocol,
     /// The hello names another cluster.
-    #[error("the other side belongs to {theirs:?}, this one to {ours:?}")]
+    // In full: how their names begin is in the name of the protocol already, so that is the same.
+    #[error("the other side belongs to cluster {}, this one to {}", .theirs.0, .ours.0)]
     OtherCluster {
         /// Its cluster.
         theirs: ClusterId,

@@ -16,12 +16,12 @@ impl Replica {
     /// As primary: cuts batches while the pipeline has room. No timer: an idle pipeline takes what is there at once, a
     /// busy one waits until what is there is worth as much as what is on its way, so batches grow with load.
     pub(super) fn propose(&mut self, out: &mut Out<'_>) {
-        while self.is_primary() && self.next <= self.log.high() && self.pool.waiting() {
+        while self.is_primary() && self.next <= self.log.high() && self.pool.waiting_operations() > 0 {
             let flying = self.next.0 - 1 - self.committed.0.min(self.next.0 - 1);
             if flying >= self.parameters().pipeline_depth {
                 return;
             }
-            if flying > 0 && self.pool.waiting_operations(self.flying_operations()) < self.flying_operations() {
+            if flying > 0 && self.pool.waiting_operations() < self.flying_operations() {
                 return;
             }
             let limits = Limits {
@@ -38,9 +38,9 @@ impl Replica {
     }
 
     /// Operations of the largest batch that is proposed and not committed.
-    fn flying_operations(&self) -> usize {
+    fn flying_operations(&self) -> u64 {
         let flying = (self.committed.0 + 1..self.next.0).map(Seq).filter_map(|seq| self.log.get(seq));
-        flying.filter_map(|slot| slot.bodies.last()).map(|body| body.batch.operations()).max().unwrap_or(1)
+        flying.map(|slot| slot.proposed_operations).max().unwrap_or(1)
     }
 
     /// Assigns a batch, or the null batch, to a slot: durable first, so that no restart can assign another.
@@ -55,6 +55,7 @@ impl Replica {
         let slot = self.log.open(seq).expect("the primary proposes between its watermarks");
         slot.proposal = Some(prepare);
         slot.sent_prepare = true;
+        slot.proposed_operations = body.as_ref().map_or(0, |body| body.batch.operations() as u64);
         slot.bodies.extend(body.clone());
         self.counters.proposed += 1;
         Self::say(Say::PrePrepare { prepare, body }, after, out);

@@ -1,0 +1,187 @@
+//! How a node starts: the folder, the sockets, the roles.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use quorate_host::execution::Execution;
+use quorate_host::host::Host;
+use quorate_host::journal::{self, Counters as JournalCounters, Durability, Opened, Shape};
+use quorate_host::snapshots;
+use quorate_host::superblock::{Identity, Superblock};
+use quorate_protocol::application::StateMachine;
+use quorate_protocol::executor::Executor;
+use quorate_protocol::parameters::Context;
+use quorate_protocol::process::Effect;
+use quorate_protocol::replica::{Memory, Replica};
+use quorate_protocol::signed::Signer;
+use quorate_protocol::types::{Seq, Time, View};
+use quorate_protocol::verify::Verifier;
+use tokio::sync::mpsc;
+
+use crate::admin;
+use crate::clock::Clock;
+use crate::cluster_file::{Clients, Execution as ExecutionLayout};
+use crate::file_disk::FileDisk;
+use crate::roles::{Executing, Returns, Verification, Writing};
+use crate::transport::{self, Admission, Limits, TransportConfig};
+
+use super::{INBOX_MAX, Links, Node, NodeConfig, NodeError, Progress};
+
+impl Node<FileDisk> {
+    /// Opens the data folder, binds the addresses, and starts to answer; [`Node::run`] does the rest.
+    ///
+    /// # Errors
+    /// [`NodeError`] names what is wrong and what to do about it.
+    pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
+        let NodeConfig { cluster, id, key, data, machine, tuning } = config;
+        let entry = cluster.replica(id).ok_or(NodeError::NoSuchReplica(id))?.clone();
+        let context = cluster.context();
+        let identity = Identity { cluster: context.cluster, replica: id, key: key.public() };
+        let clock = Clock::default();
+        if !data.is_dir() {
+            return Err(NodeError::NoFolder { path: data });
+        }
+        let recovered = FileDisk::open(&data)
+            .map_err(NodeError::Disk)
+            .and_then(|disk| recover(disk, &identity, &context, (machine, tuning.durability), clock.now()))
+            .map_err(|why| NodeError::Folder { path: data, why: Box::new(why) })?;
+        let peer_socket = transport::bind(entry.addresses.peer)?;
+        let client_socket = transport::bind(entry.addresses.client)?;
+        let (inbound, inbox) = mpsc::channel(INBOX_MAX);
+        let progress = Arc::new(Progress::default());
+        let standing = {
+            let progress = Arc::clone(&progress);
+            Arc::new(move || {
+                (Seq(progress.executed.load(Ordering::Relaxed)), View(progress.view.load(Ordering::Relaxed)))
+            })
+        };
+        let key = Arc::new(key);
+        let transport = transport::start(
+            TransportConfig {
+                context: context.clone(),
+                id,
+                key: Arc::clone(&key),
+                peer_addresses: cluster.replicas().iter().map(|replica| replica.addresses.peer).collect(),
+                peer_socket,
+                client_socket,
+                admission: match cluster.clients() {
+                    Clients::Open => Admission::Open,
+                    Clients::Listed(keys) => Admission::Listed(keys.iter().copied().collect::<BTreeSet<_>>()),
+                },
+                limits: Limits::default(),
+                standing,
+            },
+            inbound,
+        )
+        .await?;
+        let (asks, questions) = mpsc::channel(64);
+        let admin = admin::serve(entry.addresses.admin, asks)
+            .await
+            .map_err(|error| NodeError::Admin { address: entry.addresses.admin, error })?;
+        let (back, returns) = mpsc::unbounded_channel();
+        let Recovery { replica, executor, effects, journal, writer } = recovered;
+        let mut warnings: Vec<String> = transport.warnings().iter().map(ToString::to_string).collect();
+        warnings.extend(slow_signatures());
+        let mut host = Host::new(replica, Signer::new(key, context.cluster, context.epoch, id), journal);
+        let mut links = Links { transport, keys: BTreeMap::new(), clients: BTreeMap::new() };
+        host.resume(clock.now(), effects, &mut links);
+        Ok(Self {
+            clock,
+            host,
+            links,
+            verification: verification(&context, tuning.verifier_threads, &back)?,
+            executing: match tuning.execution {
+                ExecutionLayout::Shared => Executing::Here(Box::new(Execution::new(executor))),
+                ExecutionLayout::OwnThread => Executing::thread(Execution::new(executor), back.clone())?,
+            },
+            writing: match tuning.durability {
+                Durability::Sync => Writing::thread(writer, back.clone())?,
+                Durability::Os | Durability::None => Writing::Here(Box::new(writer)),
+            },
+            inbox,
+            returns,
+            questions,
+            progress,
+            refused_frames: 0,
+            invalid_logged: 0,
+            checks: vec![0; usize::from(tuning.verifier_threads.max(1))],
+            journal: JournalCounters::default(),
+            alarms: Vec::new(),
+            warnings,
+            durability: tuning.durability,
+            admin,
+            _back: back,
+        })
+    }
+}
+
+/// What comes out of a data folder.
+struct Recovery {
+    replica: Replica,
+    executor: Executor,
+    effects: Vec<Effect>,
+    journal: journal::Journal,
+    writer: journal::Writer<FileDisk>,
+}
+
+/// Reads what the replica promised and where its state stood; a folder that was only formatted has neither.
+fn recover(
+    mut disk: FileDisk,
+    identity: &Identity,
+    context: &Context,
+    (machine, durability): (Box<dyn StateMachine>, Durability),
+    now: Time,
+) -> Result<Recovery, NodeError> {
+    let superblock = Superblock::open(&mut disk, identity)?;
+    let promised = (superblock.view_promised, superblock.high_promised);
+    let pointer = superblock.snapshot;
+    let executor = match &pointer {
+        None => Executor::new(context.clone(), machine),
+        Some(pointer) => {
+            let broken = |error: String| NodeError::State(pointer.seq, error);
+            let (_, bytes) =
+                snapshots::load(&mut disk, pointer.seq).map_err(|error| broken(error.to_string()))?;
+            let restored = Executor::restore(context.clone(), machine, &bytes, pointer.root);
+            restored.map_err(|error| broken(error.to_string()))?
+        }
+    };
+    let shape = Shape::of(&context.parameters, context.committee.size());
+    let Opened { journal, writer, records, report } = journal::open(disk, superblock, shape, durability)?;
+    // Opening a damaged journal puts the box into the superblock, where every later start finds it.
+    if writer.superblock().amnesia.is_some() {
+        return Err(NodeError::Amnesia(report.amnesia));
+    }
+    let memory = Memory {
+        records: records.into_iter().map(|recovered| (recovered.record, recovered.signed)).collect(),
+        position: journal.last(),
+        promised,
+        state: pointer.map(|pointer| (pointer.seq, pointer.root)),
+    };
+    let mut effects = Vec::new();
+    let replica = Replica::recover(context.clone(), identity.replica, memory, now, &mut effects)?;
+    Ok(Recovery { replica, executor, effects, journal, writer })
+}
+
+fn verification(context: &Context, threads: u16, returns: &Returns) -> Result<Verification, NodeError> {
+    let verifier = || {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(NodeError::Randomness)?;
+        Ok::<_, NodeError>(Verifier::new(context.clone(), secret))
+    };
+    if threads == 0 {
+        return Ok(Verification::Here(Box::new(verifier()?)));
+    }
+    let verifiers = (0..threads).map(|_| verifier()).collect::<Result<Vec<_>, _>>()?;
+    Ok(Verification::threads(verifiers, returns)?)
+}
+
+/// The fast backend is a matter of one line in `.cargo/config.toml`; without it every signature costs twice as much.
+fn slow_signatures() -> Option<String> {
+    let built = cfg!(curve25519_dalek_backend = "avx512") || !cfg!(target_arch = "x86_64");
+    (!built).then(|| {
+        "built without the fast signature backend; build with \
+         RUSTFLAGS='--cfg curve25519_dalek_backend=\"avx512\"' or keep .cargo/config.toml"
+            .to_owned()
+    })
+}

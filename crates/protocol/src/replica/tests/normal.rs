@@ -1,0 +1,151 @@
+//! The normal case, and what others say that must not harm.
+
+use super::*;
+use crate::codec::Blob;
+use crate::crypto::SecretKey;
+use crate::message::Status as Standing;
+use crate::request::{Draft, Kind, Operations, Request};
+use crate::types::{Number, Session};
+
+#[test]
+fn a_body_that_comes_late_is_voted_for_when_it_comes() {
+    let mut bench = Bench::new(4, 1);
+    let body = bench.body(1);
+    bench.pre_prepare(vote(0, 1, body.digest), None);
+    assert!(bench.prepares().is_empty(), "nobody vouches for a batch it does not hold");
+    bench.pass(60_000);
+    assert!(matches!(bench.relayed()[0], PeerMessage::FetchBody { seq: Seq(1), .. }));
+    bench.step(Event::Body { seq: Seq(1), body: Verified::vouch(Arc::clone(&body)) });
+    assert_eq!(bench.prepares(), [vote(0, 1, body.digest)]);
+}
+
+#[test]
+fn votes_that_come_before_the_proposal_count() {
+    let mut bench = Bench::new(4, 1);
+    let body = bench.body(1);
+    let this = vote(0, 1, body.digest);
+    for id in [2, 3] {
+        bench.prepare(id, this);
+        bench.commit(id, this);
+    }
+    assert!(bench.executed.is_empty());
+    bench.pre_prepare(this, Some(&body));
+    assert_eq!((bench.prepares().len(), bench.commits().len()), (1, 1));
+    assert_eq!(bench.executed, [Seq(1)]);
+}
+
+#[test]
+fn the_primary_has_one_vote() {
+    let mut bench = Bench::new(4, 1);
+    let body = bench.body(1);
+    let this = vote(0, 1, body.digest);
+    bench.pre_prepare(this, Some(&body));
+    bench.prepare(0, this);
+    assert!(bench.commits().is_empty(), "the primary's proposal, its PREPARE and ours are two votes");
+    bench.prepare(2, this);
+    assert_eq!(bench.commits().len(), 1);
+}
+
+#[test]
+fn the_first_proposal_stays_and_a_second_one_is_evidence() {
+    let mut bench = Bench::new(4, 1);
+    let (first, second) = (bench.body(1), bench.body(2));
+    bench.pre_prepare(vote(0, 1, first.digest), Some(&first));
+    bench.pre_prepare(vote(0, 1, second.digest), Some(&second));
+    assert_eq!(bench.prepares(), [vote(0, 1, first.digest)]);
+    assert!(matches!(bench.alarms[..], [Alarm::ConflictingPrepares(..)]));
+}
+
+#[test]
+fn one_bad_vote_does_not_poison_the_others() {
+    let mut bench = Bench::new(4, 1);
+    let (body, other) = (bench.body(1), bench.body(2));
+    let this = vote(0, 1, body.digest);
+    bench.prepare(2, vote(0, 1, other.digest));
+    bench.pre_prepare(this, Some(&body));
+    bench.prepare(2, this);
+    assert!(bench.commits().is_empty(), "who voted otherwise does not vote again");
+    bench.prepare(3, this);
+    assert_eq!(bench.commits().len(), 1);
+}
+
+#[test]
+fn nothing_is_recorded_outside_the_watermarks() {
+    let mut bench = Bench::new(4, 1);
+    let before = bench.replica.footprint();
+    let body = bench.body(1);
+    for seq in [0, 9, 1_000, u64::MAX] {
+        bench.pre_prepare(vote(0, seq, body.digest), Some(&body));
+        bench.prepare(2, vote(0, seq, body.digest));
+        bench.commit(2, vote(0, seq, body.digest));
+    }
+    assert_eq!(bench.replica.footprint(), before);
+}
+
+fn standing(low: Seq) -> Standing {
+    Standing {
+        epoch: Epoch(0),
+        view: View(u64::MAX),
+        changing: true,
+        low,
+        executed: Seq(u64::MAX),
+        committed: Blob(vec![255; 4].into()),
+        prepared: Blob(Vec::new().into()),
+        bodies: Blob(Vec::new().into()),
+        view_changes: Blob(Vec::new().into()),
+        new_view: View(u64::MAX),
+        amnesia_high: None,
+    }
+}
+
+#[test]
+fn a_status_with_absurd_numbers_is_harmless() {
+    for low in [Seq(0), Seq(u64::MAX - 1), Seq::MAX] {
+        let mut bench = Bench::new(4, 1);
+        bench.step(Event::Status { from: ReplicaId(2), status: standing(low) });
+        assert!(bench.relayed().is_empty());
+    }
+}
+
+#[test]
+fn who_halts_executes_nothing_more_and_waits_for_nothing() {
+    let mut bench = Bench::new(4, 1);
+    let (body, other) = (bench.body(1), bench.body(2));
+    let this = vote(0, 1, body.digest);
+    bench.pre_prepare(this, Some(&body));
+    [0, 2, 3].into_iter().for_each(|id| bench.commit(id, this));
+    assert_eq!(bench.executed, [Seq(1)]);
+    // More than f liars sign another batch for a slot that has executed here.
+    let lie = Commit { view: View(1), seq: Seq(1), digest: other.digest };
+    let lie = Verified::vouch(bench.certificate(lie, &[0, 2, 3]));
+    bench.step(Event::CommitCertificate(lie));
+    assert_eq!(bench.replica.status(), Status::Halted);
+    assert!(matches!(bench.alarms[..], [Alarm::Agreement { seq: Seq(1), .. }]));
+    assert_eq!(bench.replica.deadline(), None, "a deadline that nobody answers keeps its host spinning");
+    [0, 2, 3].into_iter().for_each(|id| bench.commit(id, vote(0, 2, other.digest)));
+    assert_eq!(bench.executed, [Seq(1)]);
+}
+
+#[test]
+fn a_request_as_large_as_a_batch_is_proposed_and_no_empty_batch_instead() {
+    let mut bench = Bench::new(4, 0);
+    let key = SecretKey::from_seed(&[77; 32]);
+    let (first, empty) = (Number(1), Operations::new(std::iter::empty()));
+    let draft = |operations| Draft { session: Session(1), first, ack: first, kind: Kind::Operations, operations };
+    let overhead = Request::sign(&key, bench.context.cluster, draft(empty)).bytes();
+    let most = usize::try_from(bench.context.parameters.batch_bytes_max).unwrap();
+    // Five operations of at most 256 KiB, each behind its length, fill a batch to the last byte.
+    let rest = most - overhead - 5 * 4;
+    let pieces = [rest / 5, rest / 5, rest / 5, rest / 5, rest - 4 * (rest / 5)].map(|bytes| vec![0; bytes]);
+    let operations = Operations::new(pieces.iter().map(Vec::as_slice));
+    let request = Request::sign(&key, bench.context.cluster, draft(operations));
+    assert_eq!(request.bytes(), most);
+    bench.step(Event::Requests { requests: vec![Verified::vouch(Arc::new(request))], forwarded_by: None });
+    let proposed: Vec<usize> = bench
+        .said
+        .iter()
+        .filter_map(|say| if let Say::PrePrepare { body: Some(body), .. } = say { Some(body) } else { None })
+        .map(|body| body.batch.requests.len())
+        .collect();
+    assert_eq!(proposed, [1]);
+}

@@ -1,0 +1,200 @@
+//! View changes: who may move a replica on, and what must survive.
+
+use super::*;
+
+/// A replica of view 1 that everybody is in, with what each VIEW-CHANGE says prepared.
+fn open(bench: &mut Bench, view: u64, from: &[u16], prepared: &[Certificate<Prepare>]) {
+    let messages: Vec<_> = from.iter().map(|id| bench.view_change(*id, view, prepared.to_vec())).collect();
+    for message in &messages {
+        bench.step(Event::ViewChange(message.clone()));
+    }
+    let new_view = bench.new_view(view, &messages.iter().collect::<Vec<_>>());
+    bench.step(Event::NewView(new_view));
+}
+
+#[test]
+fn f_plus_1_others_take_a_replica_along_and_f_do_not() {
+    let mut bench = Bench::new(4, 2);
+    let message = bench.view_change(0, 5, Vec::new());
+    bench.step(Event::ViewChange(message));
+    assert_eq!(bench.replica.view(), View(0));
+    let absurd = bench.view_change(0, u64::MAX, Vec::new());
+    bench.step(Event::ViewChange(absurd));
+    let message = bench.view_change(1, 3, Vec::new());
+    bench.step(Event::ViewChange(message));
+    // The second highest: at least one correct replica waits there, whatever the highest says.
+    assert_eq!((bench.replica.view(), bench.replica.status()), (View(3), Status::ViewChanging));
+}
+
+#[test]
+fn a_view_change_is_repeated_until_its_view_opens_and_always_the_same() {
+    let mut bench = Bench::new(4, 1);
+    let body = bench.body(1);
+    bench.pre_prepare(vote(0, 1, body.digest), Some(&body));
+    bench.pass(3_000_000);
+    assert_eq!(bench.view_changes().len(), 1, "alone it does not run ahead");
+    let relayed = bench.relayed().into_iter();
+    let repeated: Vec<_> =
+        relayed.filter_map(|say| if let PeerMessage::ViewChange(message) = say { Some(message) } else { None }).collect();
+    assert!(repeated.len() > 5);
+    assert!(repeated.iter().all(|message| message.body == *bench.view_changes()[0] && message == &repeated[0]));
+}
+
+#[test]
+fn who_left_a_view_prepares_and_commits_nothing_in_it() {
+    let mut bench = Bench::new(4, 1);
+    let body = bench.body(1);
+    let this = vote(0, 1, body.digest);
+    bench.pre_prepare(this, Some(&body));
+    [0, 3].into_iter().for_each(|id| {
+        let message = bench.view_change(id, 1, Vec::new());
+        bench.step(Event::ViewChange(message));
+    });
+    assert_eq!(bench.replica.view(), View(1));
+    bench.said.clear();
+    [2, 3].into_iter().for_each(|id| bench.prepare(id, this));
+    let later = bench.body(2);
+    bench.pre_prepare(vote(0, 2, later.digest), Some(&later));
+    assert!(bench.commits().is_empty() && bench.prepares().is_empty());
+    // A quorum of COMMITs is a fact in any view.
+    [0, 2, 3].into_iter().for_each(|id| bench.commit(id, this));
+    assert_eq!(bench.executed, [Seq(1)]);
+}
+
+#[test]
+fn what_prepared_is_told_in_every_later_view_change() {
+    let mut bench = Bench::new(4, 2);
+    let body = bench.body(1);
+    let this = vote(0, 1, body.digest);
+    bench.pre_prepare(this, Some(&body));
+    [1, 3].into_iter().for_each(|id| bench.prepare(id, this));
+    assert_eq!(bench.commits().len(), 1);
+    for view in 1..4 {
+        [0, 1].into_iter().for_each(|id| {
+            let message = bench.view_change(id, view, Vec::new());
+            bench.step(Event::ViewChange(message));
+        });
+        let told = bench.view_changes();
+        let told = told.last().unwrap();
+        assert_eq!(told.view, View(view));
+        assert_eq!(told.prepared.iter().map(|held| held.statement).collect::<Vec<_>>(), [this]);
+    }
+}
+
+#[test]
+fn a_new_view_is_entered_once_and_never_an_older_one() {
+    let mut bench = Bench::new(4, 2);
+    open(&mut bench, 1, &[0, 1, 3], &[]);
+    assert_eq!((bench.replica.view(), bench.replica.status()), (View(1), Status::Normal));
+    let body = bench.body(7);
+    let prepared = bench.certificate(vote(0, 1, body.digest), &[0, 1, 3]);
+    bench.said.clear();
+    open(&mut bench, 1, &[0, 1, 3], std::slice::from_ref(&prepared));
+    assert!(bench.said.is_empty(), "a second NEW-VIEW of the same view changes nothing");
+    open(&mut bench, 2, &[0, 1, 3], &[]);
+    open(&mut bench, 1, &[0, 1, 3], &[]);
+    assert_eq!(bench.replica.view(), View(2));
+}
+
+#[test]
+fn what_a_new_view_decides_no_proposal_replaces() {
+    let mut bench = Bench::new(4, 2);
+    let (old, other, null) = (bench.body(1), bench.body(2), bench.replica.null);
+    let prepared = bench.certificate(vote(0, 2, old.digest), &[0, 1, 3]);
+    open(&mut bench, 1, &[0, 1, 3], &[prepared]);
+    // The gap below what prepared is filled with the null batch; the body of the rest is missing here.
+    assert_eq!(bench.prepares(), [vote(1, 1, null)]);
+    bench.pre_prepare(vote(1, 2, other.digest), Some(&other));
+    assert_eq!(bench.prepares(), [vote(1, 1, null)]);
+    bench.step(Event::Body { seq: Seq(2), body: Verified::vouch(Arc::clone(&old)) });
+    assert_eq!(bench.prepares(), [vote(1, 1, null), vote(1, 2, old.digest)]);
+}
+
+#[test]
+fn a_new_view_of_a_far_view_keeps_out_no_other() {
+    let mut bench = Bench::new(4, 2);
+    // Replica 3 opens view 4003 and names what nobody has.
+    let phantom: Vec<_> = (0..3).map(|id| bench.view_change(id, 4003, Vec::new())).collect();
+    let far = bench.new_view(4003, &phantom.iter().collect::<Vec<_>>());
+    bench.step(Event::NewView(far));
+    open(&mut bench, 1, &[0, 1, 3], &[]);
+    assert_eq!((bench.replica.view(), bench.replica.status()), (View(1), Status::Normal));
+    bench.pass(10_000_000);
+    assert_eq!(bench.replica.footprint().candidates, 0, "nobody is asked for ever");
+}
+
+#[test]
+fn a_false_new_view_does_not_choose_how_far_views_advance() {
+    let mut bench = Bench::new(4, 2);
+    let real: Vec<_> = [0, 1, 3].into_iter().map(|id| bench.view_change(id, 1, Vec::new())).collect();
+    bench.step(Event::ViewChange(real[0].clone()));
+    bench.step(Event::ViewChange(real[1].clone()));
+    assert_eq!(bench.replica.view(), View(1));
+    bench.step(Event::ViewChange(real[2].clone()));
+    // Replica 3 opens a view of its liking with VIEW-CHANGEs to view 1.
+    let far = bench.new_view(4003, &real.iter().collect::<Vec<_>>());
+    bench.step(Event::NewView(far));
+    assert_eq!(bench.replica.view(), View(1));
+}
+
+#[test]
+fn a_false_new_view_of_the_awaited_view_is_reason_to_go_on() {
+    let mut bench = Bench::new(4, 2);
+    let old: Vec<_> = [0, 1, 3].into_iter().map(|id| bench.view_change(id, 1, Vec::new())).collect();
+    old[..2].iter().for_each(|message| bench.step(Event::ViewChange(message.clone())));
+    // The awaited primary, replica 1, names VIEW-CHANGEs to another view, one of them after the fact.
+    let next: Vec<_> = [0, 3].into_iter().map(|id| bench.view_change(id, 5, Vec::new())).collect();
+    next.iter().for_each(|message| bench.step(Event::ViewChange(message.clone())));
+    assert_eq!(bench.replica.view(), View(5));
+    let mine = bench.replica.view_changes[&ReplicaId(2)].clone();
+    let false_one = bench.new_view(5, &[&old[1], &mine, &next[1]]);
+    bench.step(Event::NewView(false_one));
+    bench.step(Event::ViewChange(old[1].clone()));
+    assert_eq!(bench.replica.view(), View(6));
+}
+
+#[test]
+fn a_new_primary_keeps_the_view_changes_it_chose() {
+    let mut bench = Bench::new(4, 1);
+    let chosen: Vec<_> = [0, 3].into_iter().map(|id| bench.view_change(id, 1, Vec::new())).collect();
+    bench.step(Event::ViewChange(chosen[0].clone()));
+    // Its NEW-VIEW waits for the disk; meanwhile one of those it named moves on.
+    let mut effects = Vec::new();
+    bench.replica.step(bench.now, Event::ViewChange(chosen[1].clone()), &mut effects);
+    let said = |effects: &[Effect]| effects.iter().find_map(|effect| match effect {
+        Effect::Send { message: Say::ViewChange(message), .. } => Some(message.clone()),
+        _ => None,
+    });
+    let mine = bench.sign(1, said(&effects).unwrap()).shared();
+    let mut effects = Vec::new();
+    bench.replica.step(bench.now, Event::ViewChange(mine), &mut effects);
+    let new_view = effects.iter().find_map(|effect| match effect {
+        Effect::Send { message: Say::NewView(message), .. } => Some(message.clone()),
+        _ => None,
+    });
+    let ahead = bench.view_change(0, 9, Vec::new());
+    bench.step(Event::ViewChange(ahead));
+    let new_view = bench.sign(1, new_view.unwrap());
+    bench.step(Event::NewView(new_view));
+    assert_eq!((bench.replica.view(), bench.replica.status()), (View(1), Status::Normal));
+}
+
+#[test]
+fn timeouts_double_with_the_view_up_to_the_cap_and_no_number_overflows() {
+    let parameters = Parameters::default();
+    let at = |view, good| crate::timer::timeout(&parameters, View(view), View(good));
+    assert_eq!((at(0, 0), at(1, 0), at(3, 1)), (500_000, 1_000_000, 2_000_000));
+    assert_eq!((at(7, 0), at(u64::MAX, 0), at(5, 9)), (60_000_000, 60_000_000, 500_000));
+}
+
+#[test]
+fn a_process_that_slept_does_not_blame_the_primary() {
+    let mut bench = Bench::new(4, 1);
+    let body = bench.body(1);
+    bench.pre_prepare(vote(0, 1, body.digest), Some(&body));
+    bench.now = bench.now.plus(5_000_000);
+    bench.step(Event::Timeout);
+    assert_eq!(bench.replica.view(), View(0));
+    bench.pass(600_000);
+    assert_eq!(bench.replica.view(), View(1));
+}
