@@ -69,21 +69,26 @@ fn codec_of_a_proposal(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("codec, proposal of 64 requests of 128 B");
     group.throughput(Throughput::Bytes(bytes.len() as u64));
     group.bench_function("encode", |bencher| bencher.iter(|| codec::encode(black_box(&message))));
-    group.bench_function("decode", |bencher| bencher.iter(|| codec::decode::<PeerMessage>(black_box(&bytes))));
+    group
+        .bench_function("decode", |bencher| bencher.iter(|| codec::decode::<PeerMessage>(black_box(&bytes))));
     group.finish();
 }
 
 fn verification_of_a_proposal(criterion: &mut Criterion) {
     let context = context();
     let mut group = criterion.benchmark_group("verify");
-    for (name, requests, operations) in [("256 requests of one operation", 256, 1), ("4 bundles of 64", 4, 64)] {
+    for (name, requests, operations) in
+        [("256 requests of one operation", 256, 1), ("4 bundles of 64", 4, 64)]
+    {
         let message = proposal(&context, &batch(&context, requests, operations));
         group.throughput(Throughput::Elements(requests * operations as u64));
         group.bench_function(name, |bencher| {
             // A new verifier each time: one that has seen a request does not check it again.
             bencher.iter_batched(
                 || (Verifier::new(context.clone(), [3; 32]), message.clone()),
-                |(mut verifier, message)| verifier.verify(vec![Incoming::Peer { from: ReplicaId(0), message }]),
+                |(mut verifier, message)| {
+                    verifier.verify(vec![Incoming::Peer { from: ReplicaId(0), message }])
+                },
                 BatchSize::SmallInput,
             );
         });
@@ -129,14 +134,16 @@ fn journal_of_a_batch(criterion: &mut Criterion) {
     criterion.bench_function("journal, a body and a vote to memory", |bencher| {
         let mut disk = MemoryDisk::new();
         let shape = Shape::of(&context.parameters, 4);
-        let superblock = format_folder(&mut disk, identity, shape, Reserve::Records).expect("memory does not fail");
+        let superblock =
+            format_folder(&mut disk, identity, shape, Reserve::Records).expect("memory does not fail");
         let opened = journal::open(disk, superblock, shape, Durability::Sync).expect("memory does not fail");
         let (mut journal, mut writer) = (opened.journal, opened.writer);
         let mut seq = 0;
         bencher.iter(|| {
             seq += 1;
             journal.append(&Record::Body { seq: Seq(seq), body: Arc::clone(&body) }, None);
-            let position = journal.append(&Record::Vote { prepare: Prepare { seq: Seq(seq), ..prepare }, primary: None }, None);
+            let position = journal
+                .append(&Record::Vote { prepare: Prepare { seq: Seq(seq), ..prepare }, primary: None }, None);
             if seq.is_multiple_of(128) {
                 journal.reclaim(Seq(seq - 64));
             }

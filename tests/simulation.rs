@@ -6,10 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use quorate_apps::{counter, kv};
 use quorate_protocol::application::machine;
 use quorate_protocol::codec::encode_serde;
-use quorate_sim::app::Service;
-use quorate_sim::rng::Rng;
 use quorate_protocol::types::{ReplicaId, Time};
+use quorate_sim::app::Service;
 use quorate_sim::network::{Cut, Profile};
+use quorate_sim::rng::Rng;
 use quorate_sim::scenario::{Load, Outcome, Scenario};
 use quorate_sim::world::{Fault, Setting, World};
 
@@ -113,7 +113,8 @@ fn five_percent_of_loss_unseats_no_primary_and_twenty_percent_stop_no_cluster() 
         for seed in 0..seeds {
             let mut scenario = steady(150);
             scenario.setting.seed = seed;
-            scenario.setting.profile = Profile { loss, duplication: 50_000, jitter_us: 3_000, ..Profile::calm(1_000) };
+            scenario.setting.profile =
+                Profile { loss, duplication: 50_000, jitter_us: 3_000, ..Profile::calm(1_000) };
             let outcome = outcome("loss", &scenario);
             assert_eq!(outcome.accepted, 150);
             assert!(loss > 50_000 || outcome.view == 0, "{loss} of a million lost: view {}", outcome.view);
@@ -165,5 +166,24 @@ fn a_crashed_primary_costs_less_than_two_timeouts() {
         let outcome = scenario.run_in(&mut world).unwrap_or_else(|violation| panic!("crash: {violation}"));
         assert_eq!((outcome.accepted, outcome.view), (100, 1));
         assert!(outcome.recovery_us < 2 * 500_000 + 2_000_000, "it took {} us", outcome.recovery_us);
+    }
+}
+
+#[test]
+fn halves_of_a_cluster_that_hear_only_themselves_fork_nothing() {
+    // Two halves of six are quorums to whoever counts 2f + 1. Three of five and two of them are no better off.
+    for (replicas, half) in [(6, 0b000_111), (5, 0b00_011), (4, 0b0011)] {
+        for seed in 0..3 {
+            let mut scenario = steady(30);
+            scenario.setting.seed = seed;
+            scenario.setting.replicas = replicas;
+            let rest = ((1 << replicas) - 1) & !half;
+            let (start, end) = (Time(1_050_000 + seed * 30_000), Time(6_000_000));
+            let cut = |from, to| Cut { from, to, start, end };
+            scenario.setting.cuts = vec![cut(half, rest), cut(rest, half)];
+            scenario.heal_at = end;
+            scenario.clients = vec![scenario.clients[0]; 3];
+            assert_eq!(outcome("halves", &scenario).accepted, 90, "n = {replicas}, seed {seed}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! `quorate client`: ask a cluster something, and see who vouches for the answer.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -113,38 +114,46 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let operation = encode(&args.application)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let replicas: Vec<SocketAddr> = cluster.replicas().iter().map(|replica| replica.addresses.client).collect();
+        let replicas: Vec<SocketAddr> =
+            cluster.replicas().iter().map(|replica| replica.addresses.client).collect();
         let context = cluster.context();
-        let transport = ClientTransportConfig { context, key: Arc::new(key), replicas, limits: Limits::default() };
+        let quorum = context.committee.quorum();
+        let transport =
+            ClientTransportConfig { context, key: Arc::new(key), replicas, limits: Limits::default() };
         let caller = client::connect(transport, None, Options { brief: true, ..Options::new(0) }).await?;
         let answered = caller.call_within(operation, Duration::from_secs(args.timeout)).await;
-        let cause = likely_cause(&caller).await;
+        let cause = likely_cause(&caller, quorum).await;
         caller.close().await;
-        let answer = answered.with_context(|| cause)?;
-        print(&args, &answer)
+        match answered {
+            Ok(answer) => print(&args, &answer),
+            Err(error) => bail!("{error}{cause}"),
+        }
     })
 }
 
-/// What may have kept an answer from coming: replicas that cannot be reached, or no session.
-async fn likely_cause(caller: &Caller) -> String {
-    let Some(report) = caller.report().await else { return "the client ended".to_owned() };
-    let down = report.links.iter().filter(|link| !link.up).map(|link| {
-        let trouble = link.trouble.clone().unwrap_or_else(|| "not reached yet".to_owned());
-        match link.remote {
-            Remote::Replica(replica) => format!("no link to replica {replica}: {trouble}"),
-            Remote::Client(_) => trouble,
-        }
-    });
-    let mut causes: Vec<String> = down.collect();
-    if causes.len() == report.links.len() {
-        causes.push("start the replicas, or check the addresses in the cluster file".to_owned());
-    } else if report.session.is_none() && report.counters.registrations > 0 {
-        causes.push(
-            "the cluster has given this client no session yet; one key may have `sessions_per_client_max` at once"
-                .to_owned(),
-        );
+/// What may have kept an answer from coming: replicas that cannot be reached, or no session. Behind the error, so that
+/// what to do stands last.
+async fn likely_cause(caller: &Caller, quorum: usize) -> String {
+    let Some(report) = caller.report().await else { return String::new() };
+    let mut down: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for link in report.links.iter().filter(|link| !link.up) {
+        let Remote::Replica(replica) = link.remote else { continue };
+        let trouble = link.trouble.as_deref().unwrap_or("nobody has answered yet");
+        down.entry(trouble).or_default().push(replica.to_string());
     }
-    if causes.is_empty() { "all replicas can be reached".to_owned() } else { causes.join("; ") }
+    let mut cause = String::new();
+    for (trouble, replicas) in &down {
+        cause += &format!("; no link to replica {}: {trouble}", replicas.join(", "));
+    }
+    let up = report.links.iter().filter(|link| link.up).count();
+    if up < quorum {
+        let needed = "replicas must run and be where the cluster file says";
+        cause += &format!("; fix: see that `quorate status` finds them: {quorum} {needed}");
+    } else if report.session.is_none() && report.counters.registrations > 0 {
+        let most = "one key may have `sessions_per_client_max` of them at once";
+        cause += &format!("; the cluster has not given this client a session yet: {most}");
+    }
+    cause
 }
 
 fn check_application(asked: &Application, running: &str) -> anyhow::Result<()> {
@@ -186,11 +195,16 @@ fn unhex(text: &str) -> anyhow::Result<Vec<u8>> {
         bail!("`{text}` is not hex; write two digits for each byte");
     }
     let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2).unwrap_or_default(), 16);
-    (0..text.len()).step_by(2).map(|at| byte(at).with_context(|| format!("`{text}` is not hex"))).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| byte(at).with_context(|| format!("`{text}` is not hex; write two digits for each byte")))
+        .collect()
 }
 
 fn print(args: &Args, answer: &Answer) -> anyhow::Result<ExitCode> {
-    let ids = |set: &quorate_protocol::client::ReplicaSet| set.iter().map(|replica| replica.0).collect::<Vec<u16>>();
+    let ids = |set: &quorate_protocol::client::ReplicaSet| {
+        set.iter().map(|replica| replica.0).collect::<Vec<u16>>()
+    };
     let reply = match &answer.outcome {
         Outcome::Done(bytes) => describe(&args.application, bytes)?,
         refused => bail!("the cluster agreed not to execute this: {refused:?}"),

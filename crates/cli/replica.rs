@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use quorate_node::cluster_file::{ClusterFile, Durability};
+use quorate_node::cluster_file::{Addresses, ClusterFile, Durability};
 use quorate_node::init::Layout;
 use quorate_node::key_file;
 use quorate_node::node::{Node, NodeConfig};
@@ -56,12 +56,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     tuning.durability = args.durability.unwrap_or(tuning.durability);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        let addresses = cluster.replica(id).map(|entry| entry.addresses);
         let config = NodeConfig { cluster, id, key, data, machine, tuning };
         let node = Node::start(config).await?;
         for warning in node.warnings() {
             tracing::warn!("{warning}");
         }
-        tracing::info!(replica = id.0, durability = %tuning.durability, "serving");
+        if let Some(Addresses { peer, client, admin }) = addresses {
+            tracing::info!(replica = id.0, %peer, %client, %admin, durability = %tuning.durability, "serving");
+        }
         node.run(stop(args.exit_with_stdin)).await?;
         tracing::info!(replica = id.0, "stopped");
         Ok(ExitCode::SUCCESS)

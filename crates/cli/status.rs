@@ -54,7 +54,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// What stands above the lines.
-pub(crate) const HEADER: &str = "replica  role     view  committed   executed  stable  waiting  links  status";
+pub(crate) const HEADER: &str =
+    "replica  role     view  committed   executed  stable  waiting  links  status";
 
 /// One replica's line.
 pub(crate) fn line(status: &Status) -> String {

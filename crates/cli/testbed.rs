@@ -77,14 +77,16 @@ pub(crate) struct Args {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let (number, unit) = text.split_at(text.find(|letter: char| letter.is_ascii_alphabetic()).unwrap_or(text.len()));
+    let (number, unit) =
+        text.split_at(text.find(|letter: char| letter.is_ascii_alphabetic()).unwrap_or(text.len()));
     let milliseconds = match unit {
         "ms" => 1.0,
         "s" | "" => 1000.0,
         "m" => 60_000.0,
         _ => return Err("write a number with ms, s or m behind it, such as 10s".to_owned()),
     };
-    let number: f64 = number.parse().map_err(|_| "write a number with ms, s or m behind it, such as 10s".to_owned())?;
+    let number: f64 =
+        number.parse().map_err(|_| "write a number with ms, s or m behind it, such as 10s".to_owned())?;
     let total = number * milliseconds / 1000.0;
     match Duration::try_from_secs_f64(total) {
         Ok(duration) if (0.1..=86_400.0).contains(&total) => Ok(duration),
@@ -96,7 +98,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // From here on a signal no longer ends this process at once, but waits to be looked at.
-        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let (mut interrupt, mut terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        eprintln!(
+            "starting {} replica processes on this machine, then load for {:?}",
+            args.replicas, args.duration
+        );
         let mut cluster = Cluster::start(&args).await?;
         let done = tokio::select! {
             done = measure(&args, &mut cluster) => done.map(Some),
@@ -110,7 +117,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
                 Ok(ExitCode::from(130))
             }
             Some(report) => {
-                report.write(args.json.as_deref()).context("the run is over, but its report cannot be written")?;
+                report
+                    .write(args.json.as_deref())
+                    .context("the run is over, but its report cannot be written")?;
                 Ok(if report.agreement && report.matched > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
         }
@@ -139,7 +148,7 @@ async fn measure(args: &Args, cluster: &mut Cluster) -> anyhow::Result<Report> {
     let highest = live.highest.load(Ordering::Relaxed);
     let (statuses, verdict) = cluster.verdict(highest, REST).await;
     let report = Report::new(args, cluster, &outcome, (&before, &statuses), verdict);
-    print_end(&report);
+    print_end(args, &report);
     Ok(report)
 }
 
@@ -157,17 +166,27 @@ async fn watched(args: &Args, cluster: &mut Cluster, load: Load, live: &Arc<Live
             _ = tick.tick() => {
                 if table.is_watched() {
                     let statuses = cluster.statuses().await;
-                    table.draw(&statuses, live.matched.load(Ordering::Relaxed));
+                    table.draw(&statuses, live.matched.load(Ordering::Relaxed), live.take_latency());
                 }
             }
         }
     }
 }
 
-fn print_end(report: &Report) {
-    println!("{}", report.summary());
-    match &report.verdict {
-        Verdict::Agreement => println!("\nTry: quorate testbed --replicas 7 --application counter"),
-        Verdict::Diverged(_) | Verdict::Behind(_) | Verdict::NoProgress | Verdict::Unreachable(_) => {}
+/// For people, and out of the way of a program that reads standard output.
+fn print_end(args: &Args, report: &Report) {
+    let hint = if args.replicas == 4 {
+        "quorate testbed --replicas 7 --application counter   seven replicas, of which two may fail"
+    } else {
+        "quorate init trial                                   a cluster of your own that stays"
+    };
+    let mut text = report.summary();
+    if report.verdict == Verdict::Agreement {
+        text.push_str(&format!("\n\ntry next     {hint}"));
+    }
+    if args.json.as_deref() == Some(std::path::Path::new("-")) {
+        eprintln!("{text}");
+    } else {
+        println!("{text}");
     }
 }

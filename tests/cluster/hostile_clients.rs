@@ -78,7 +78,11 @@ impl Stranger {
                 }
                 let at = numbers.iter().position(|number| *number == reply.number.0);
                 let at = at.unwrap_or_else(|| panic!("number {} was answered", reply.number.0));
-                assert!(matches!(reply.outcome, Outcome::Done(_) | Outcome::Registered), "{:?}", reply.outcome);
+                assert!(
+                    matches!(reply.outcome, Outcome::Done(_) | Outcome::Registered),
+                    "{:?}",
+                    reply.outcome
+                );
                 if !votes[at].contains(&replica) {
                     votes[at].push(replica);
                 }
@@ -170,7 +174,10 @@ fn frames_that_are_no_request_end_the_link_with_their_reason() {
             ([&good[..], b"!"].concat(), "1 bytes follow the message"),
             (with_length((1_u32 << 31).to_le_bytes()), "a byte string is longer than it may be"),
             (with_length((1_u32 << 22).to_le_bytes()), "a byte string claims more bytes than follow"),
-            ([&good[..length_at - 8], &[9, 0, 0, 0], &good[length_at - 4..]].concat(), "unknown message kind"),
+            (
+                [&good[..length_at - 8], &[9, 0, 0, 0], &good[length_at - 4..]].concat(),
+                "unknown message kind",
+            ),
             (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "ends early"),
             (vec![0; 3 << 20], "3145728"),
         ];
@@ -217,7 +224,8 @@ fn a_forged_signature_between_good_ones_costs_its_own_request_only() {
         let config = cluster.client_config(SecretKey::from_seed(&[79; 32]));
         let mut client = Stranger::connect(config).await.linked().await;
         let session = registered(&cluster, &key, &mut client).await;
-        let good = |number: u64| encoded(&request(&cluster, &key, session, number, &put(&number.to_string(), "x")));
+        let good =
+            |number: u64| encoded(&request(&cluster, &key, session, number, &put(&number.to_string(), "x")));
         let mut frames: Vec<Vec<u8>> = (1..=9).map(good).collect();
         *frames[4].last_mut().unwrap() ^= 1;
         for frame in frames {
@@ -226,7 +234,10 @@ fn a_forged_signature_between_good_ones_costs_its_own_request_only() {
         client.answered(session, &[1, 2, 3, 4, 6, 7, 8, 9]).await;
         for id in 0..4 {
             let name = "quorate_messages_invalid_forged_total";
-            until(name, async || cluster.status(id).await.filter(|status| status.counter(name) >= 1).map(drop)).await;
+            until(name, async || {
+                cluster.status(id).await.filter(|status| status.counter(name) >= 1).map(drop)
+            })
+            .await;
         }
         // The number is free still: who forged it spent nothing of its owner's.
         client.transport.broadcast(&good(5).into());

@@ -74,7 +74,8 @@ fn serves(cluster: &Cluster) {
 
 /// Waits until replica 0 has counted exactly so much.
 async fn counted(cluster: &Cluster, name: &str, count: u64) {
-    until(name, async || cluster.status(0).await.filter(|status| status.counter(name) == count).map(drop)).await;
+    until(name, async || cluster.status(0).await.filter(|status| status.counter(name) == count).map(drop))
+        .await;
 }
 
 #[test]
@@ -98,7 +99,10 @@ fn malformed_frames_of_a_replica_are_counted_by_their_kind_and_the_link_stays() 
         counted(&cluster, "quorate_frames_refused_total", 4).await;
         assert_eq!(cluster.status(0).await.unwrap().links_up, [1, 2, 3]);
         let log = cluster.log(0);
-        assert!(log.contains("a replica's frame is refused replica=3 refusal=the message ends early"), "{log}");
+        assert!(
+            log.contains("a replica's frame is refused replica=3 refusal=the message ends early"),
+            "{log}"
+        );
     });
     serves(&cluster);
 }
@@ -148,9 +152,11 @@ fn votes_in_anothers_name_and_forged_ones_are_counted_and_do_nothing() {
 fn a_replica_with_another_configuration_is_not_linked_and_both_say_what_differs() {
     let cluster = three();
     block(async {
-        let other = |config: &mut TransportConfig| Arc::make_mut(&mut config.context.parameters).timeout_us += 1000;
+        let other =
+            |config: &mut TransportConfig| Arc::make_mut(&mut config.context.parameters).timeout_us += 1000;
         let traitor = Traitor::join(&cluster, other).await;
-        let differs = |why: &str| why.contains("is configured as") && why.contains("give all the same cluster file");
+        let differs =
+            |why: &str| why.contains("is configured as") && why.contains("give all the same cluster file");
         until("replica 0 says why", async || {
             let status = cluster.status(0).await?;
             status.links_down.iter().any(|down| down.replica == 3 && differs(&down.why)).then_some(())

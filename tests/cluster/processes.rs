@@ -1,5 +1,7 @@
 //! Clusters of processes for tests: made by `quorate init`, started, killed, asked.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -93,6 +95,8 @@ pub(super) struct Cluster {
     pub(super) file: ClusterFile,
     pub(super) layout: Layout,
     members: Vec<Option<Child>>,
+    /// What the replicas last said of themselves, for whoever has to find out why a test failed.
+    seen: RefCell<BTreeMap<usize, Status>>,
 }
 
 impl Drop for Cluster {
@@ -102,7 +106,7 @@ impl Drop for Cluster {
         }
         if std::thread::panicking() {
             for id in 0..self.members.len() {
-                eprintln!("--- replica {id} said:\n{}", self.log(id));
+                eprintln!("--- replica {id} said:\n{}{:?}", self.log(id), self.seen.borrow().get(&id));
             }
         }
     }
@@ -119,7 +123,7 @@ impl Cluster {
         let layout = Layout::new(folder.path());
         let file = ClusterFile::load(&layout.cluster_file()).unwrap();
         let members = file.replicas().iter().map(|_| None).collect();
-        Self { folder, file, layout, members }
+        Self { folder, file, layout, members, seen: RefCell::default() }
     }
 
     /// Four replicas, running and linked.
@@ -172,14 +176,14 @@ impl Cluster {
         }
     }
 
-    /// A power cut of all machines: none is left to see another one go.
-    pub(super) fn kill_all(&mut self) {
-        for child in self.members.iter_mut().flatten() {
-            drop(child.kill());
+    /// A power cut of several machines: none of them is left to see another one go.
+    pub(super) fn kill_some(&mut self, ids: &[usize]) {
+        for id in ids {
+            if let Some(child) = &mut self.members[*id] {
+                drop(child.kill());
+            }
         }
-        for id in 0..self.members.len() {
-            self.kill(id);
-        }
+        ids.iter().for_each(|id| self.kill(*id));
     }
 
     pub(super) fn log(&self, id: usize) -> String {
@@ -187,7 +191,10 @@ impl Cluster {
     }
 
     pub(super) async fn status(&self, id: usize) -> Option<Status> {
-        admin::fetch(self.file.replicas()[id].addresses.admin, "/status").await.ok()
+        let status: Option<Status> =
+            admin::fetch(self.file.replicas()[id].addresses.admin, "/status").await.ok();
+        self.seen.borrow_mut().extend(status.clone().map(|status| (id, status)));
+        status
     }
 
     /// Waits until every replica that runs has a link to every other that runs.

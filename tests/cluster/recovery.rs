@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use quorate_apps::kv;
@@ -78,8 +80,11 @@ fn every_acknowledged_write_survives_that_all_replicas_are_killed_at_once() {
             let caller = cluster.caller(SecretKey::from_seed(&[writer; 32])).await;
             writers.spawn(async move { (writer, write_until_gone(caller, writer).await) });
         }
-        until("a few checkpoints", async || cluster.status(0).await.filter(|status| status.low >= 96).map(drop)).await;
-        cluster.kill_all();
+        until("a few checkpoints", async || {
+            cluster.status(0).await.filter(|status| status.low >= 96).map(drop)
+        })
+        .await;
+        cluster.kill_some(&[0, 1, 2, 3]);
         writers.join_all().await
     });
     assert!(written.iter().all(|(_, count)| *count > 0), "{written:?}");
@@ -91,10 +96,69 @@ fn every_acknowledged_write_survives_that_all_replicas_are_killed_at_once() {
         for (writer, count) in written {
             let keys = keys_of(&caller, writer).await;
             // What was not acknowledged may have been written too.
-            assert!((count..=count + 1).contains(&keys), "writer {writer}: {count} acknowledged, {keys} are there");
+            assert!(
+                (count..=count + 1).contains(&keys),
+                "writer {writer}: {count} acknowledged, {keys} are there"
+            );
         }
         cluster.until_agreed().await;
     });
+    // One that goes alone comes back from its snapshot too, and finds the rest with the others.
+    cluster.kill(2);
+    cluster.answers(&["kv", "put", "after", "all"], "stored\n");
+    cluster.start(2);
+    block(cluster.until_agreed());
+}
+
+#[test]
+fn acknowledged_writes_survive_a_series_of_crashes_under_load() {
+    // No checkpoint falls due, so whoever comes back finds all it lacks in the others' logs.
+    let preset = NamedTempFile::new().unwrap();
+    fs::write(preset.path(), "[parameters]\ncheckpoint_interval = 2048\nwindow = 4096\n").unwrap();
+    let mut cluster = Cluster::serving(&["--preset", preset.path().to_str().unwrap()]);
+    let everyone = [0, 1, 2, 3];
+    let series: [&[usize]; 6] = [&[3], &[0], &everyone, &[1, 2], &[1], &everyone];
+    let (acknowledged, keys) = block(async {
+        let written = Arc::new(AtomicUsize::new(0));
+        let caller = cluster.caller(cluster.client_key(0)).await;
+        let writer = tokio::spawn(write_steadily(caller.clone(), Arc::clone(&written)));
+        for victims in series {
+            let before = written.load(Ordering::Relaxed);
+            until("some writes", async || (written.load(Ordering::Relaxed) >= before + 10).then_some(()))
+                .await;
+            cluster.kill_some(victims);
+            if victims.len() == 1 {
+                let before = written.load(Ordering::Relaxed);
+                until("writes without it", async || {
+                    (written.load(Ordering::Relaxed) >= before + 10).then_some(())
+                })
+                .await;
+            }
+            victims.iter().for_each(|id| cluster.start(*id));
+            cluster.until_linked().await;
+        }
+        let before = written.load(Ordering::Relaxed);
+        until("writes in the end", async || (written.load(Ordering::Relaxed) >= before + 10).then_some(()))
+            .await;
+        writer.abort();
+        (written.load(Ordering::Relaxed), keys_of(&caller, 0).await)
+    });
+    assert!(
+        (acknowledged..=acknowledged + 1).contains(&keys),
+        "{acknowledged} acknowledged, {keys} are there"
+    );
+    block(cluster.until_agreed());
+}
+
+/// Writes a numbered key a hundred times a second, and counts what is acknowledged.
+async fn write_steadily(caller: Caller, written: Arc<AtomicUsize>) {
+    let mut tick = tokio::time::interval(Duration::from_millis(10));
+    loop {
+        tick.tick().await;
+        let key = format!("0/{}", written.load(Ordering::Relaxed));
+        caller.call(put(&key, "x")).await.unwrap();
+        written.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// How many keys a writer has written.

@@ -21,7 +21,8 @@ fn a_port_in_use_is_named_together_with_the_fix() {
     let addresses = cluster.file.replicas()[0].addresses;
     for address in [addresses.peer, addresses.client] {
         let holder = UdpSocket::bind(address).unwrap();
-        let fix = "is in use; stop the program that has it, or give this replica another port in the cluster file";
+        let fix =
+            "is in use; stop the program that has it, or give this replica another port in the cluster file";
         names(&cluster.refused(0, &[]), &[&format!("{address} {fix}")]);
         drop(holder);
     }
@@ -35,12 +36,24 @@ fn a_key_file_that_is_missing_or_not_this_replicas_or_readable_by_others_is_refu
     let cluster = Cluster::init(&[]);
     let path = |id| cluster.layout.replica_key(ReplicaId(id)).to_str().unwrap().to_owned();
     let (own, other) = (path(0), path(1));
-    names(&cluster.refused(0, &["--key", &other]), &[&other, "replica 0 has", "fix: pass the key file of replica 0"]);
+    names(
+        &cluster.refused(0, &["--key", &other]),
+        &[&other, "replica 0 has", "fix: pass the key file of replica 0"],
+    );
     let nowhere = format!("{own}.away");
     names(&cluster.refused(0, &["--key", &nowhere]), &[&nowhere, "there is no key file; fix:", "`--key`"]);
     fs::set_permissions(&own, Permissions::from_mode(0o644)).unwrap();
     names(&cluster.refused(0, &[]), &[&own, "644", &format!("fix: chmod 600 {own}")]);
-    let client = quorate(&["client", "--cluster", cluster.layout.cluster_file().to_str().unwrap(), "--key", &own, "kv", "get", "a"]);
+    let client = quorate(&[
+        "client",
+        "--cluster",
+        cluster.layout.cluster_file().to_str().unwrap(),
+        "--key",
+        &own,
+        "kv",
+        "get",
+        "a",
+    ]);
     assert_eq!(client.status.code(), Some(1));
     names(&text(&client.stderr), &[&format!("fix: chmod 600 {own}")]);
 }
@@ -80,7 +93,7 @@ fn a_data_folder_of_somebody_else_is_refused() {
     let foreign = theirs.layout.data(ReplicaId(0));
     let said = ours.refused(0, &["--data", foreign.to_str().unwrap()]);
     let (own, other) = (ours.file.id().0.to_string(), theirs.file.id().0.to_string());
-    names(&said, &[&own[..16], &other[..16], "`--data`"]);
+    names(&said, &[&own[..8], &other[..8], "`--data`"]);
 }
 
 #[test]
@@ -101,6 +114,9 @@ fn a_second_process_on_one_folder_is_refused_and_the_first_goes_on() {
     cluster.start(0);
     block(until("the first process", async || cluster.status(0).await));
     let folder = cluster.layout.data(ReplicaId(0));
-    names(&cluster.refused(0, &[]), &["another process uses this folder; stop it first", folder.to_str().unwrap()]);
+    names(
+        &cluster.refused(0, &[]),
+        &["another process uses this folder; stop it first", folder.to_str().unwrap()],
+    );
     assert!(block(cluster.status(0)).is_some());
 }

@@ -1,8 +1,8 @@
 //! Closed-loop load: independent callers, each with some calls in flight, and what became of every call.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -100,7 +100,7 @@ pub enum LoadError {
 }
 
 /// What is counted while the load runs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Live {
     /// Operations answered by enough replicas alike, since the load began.
     pub matched: AtomicU64,
@@ -110,6 +110,30 @@ pub struct Live {
     pub highest: AtomicU64,
     /// Set to end the load.
     pub stop: AtomicBool,
+    /// Latency in microseconds of what matched since it was last taken.
+    recent: Mutex<Histogram<u64>>,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self {
+            matched: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            highest: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            recent: Mutex::new(new_histogram()),
+        }
+    }
+}
+
+impl Live {
+    /// The median and the 99th percentile, in microseconds, of what matched since the last call.
+    pub fn take_latency(&self) -> (u64, u64) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = (recent.value_at_quantile(0.5), recent.value_at_quantile(0.99));
+        recent.reset();
+        found
+    }
 }
 
 /// What became of the calls.
@@ -196,7 +220,13 @@ impl Load {
             .enumerate()
             .map(|(client, caller)| {
                 let caller = caller.clone();
-                tokio::spawn(keep_in_flight(client, caller, self.config.clone(), Arc::clone(&self.live), window))
+                tokio::spawn(keep_in_flight(
+                    client,
+                    caller,
+                    self.config.clone(),
+                    Arc::clone(&self.live),
+                    window,
+                ))
             })
             .collect();
         let mut latency = new_histogram();
@@ -286,7 +316,13 @@ async fn keep_in_flight(
         for (tag, answer) in answers {
             free.push(tag);
             let place = usize::try_from(tag).unwrap_or_default();
-            settle(&answer, now.saturating_duration_since(started[place]), (begin..end).contains(&now), &live, &mut latency);
+            settle(
+                &answer,
+                now.saturating_duration_since(started[place]),
+                (begin..end).contains(&now),
+                &live,
+                &mut latency,
+            );
         }
     }
 }
@@ -302,8 +338,10 @@ fn settle(
         Ok(answer) if matches!(answer.outcome, Outcome::Done(_)) => {
             live.matched.fetch_add(1, Ordering::Relaxed);
             live.highest.fetch_max(answer.seq.0, Ordering::Relaxed);
+            let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            live.recent.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(took);
             if measured {
-                latency.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+                latency.saturating_record(took);
             }
         }
         Ok(_) | Err(_) => {

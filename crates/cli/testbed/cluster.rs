@@ -79,6 +79,7 @@ impl Cluster {
             .arg("--cluster")
             .arg(Layout::new(&self.folder).cluster_file())
             .args(["--reply-bytes", &reply_bytes.to_string(), "--exit-with-stdin"])
+            .env("QUORATE_LOG", std::env::var_os("QUORATE_LOG").unwrap_or_else(|| "warn".into()))
             // Held open as long as this process lives: its end is how replicas learn that they are alone.
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

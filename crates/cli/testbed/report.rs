@@ -29,8 +29,12 @@ impl Verdict {
     fn sentence(&self) -> String {
         match self {
             Self::Agreement => "all replicas executed the same history".to_owned(),
-            Self::Diverged(who) => format!("DIVERGED: the histories of replicas {who:?} differ from replica 0's"),
-            Self::Behind(who) => format!("INCOMPLETE: replicas {who:?} did not catch up with the others in time"),
+            Self::Diverged(who) => {
+                format!("DIVERGED: the histories of replicas {who:?} differ from replica 0's")
+            }
+            Self::Behind(who) => {
+                format!("INCOMPLETE: replicas {who:?} did not catch up with the others in time")
+            }
             Self::NoProgress => "NO PROGRESS: no answer was accepted".to_owned(),
             Self::Unreachable(who) => format!("UNKNOWN: replicas {who:?} do not answer"),
         }
@@ -128,7 +132,8 @@ impl Report {
             signature_equations_per_operation: share(grown("quorate_signature_equations_total"), operations),
             statements_signed: grown("quorate_statements_signed_total"),
             syncs_per_batch: share(grown("quorate_journal_syncs_total"), batches),
-            peer_frames_per_batch: share(grown("quorate_peer_frames_out_total"), batches) * f64::from(args.replicas),
+            peer_frames_per_batch: share(grown("quorate_peer_frames_out_total"), batches)
+                * f64::from(args.replicas),
             frames_dropped: grown("quorate_frames_dropped_total"),
             busy: grown("quorate_requests_busy_total"),
             retries: load.retries,

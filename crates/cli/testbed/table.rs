@@ -25,7 +25,7 @@ impl Table {
     }
 
     /// Draws over what was drawn before.
-    pub(crate) fn draw(&mut self, statuses: &[Option<Status>], matched: u64) {
+    pub(crate) fn draw(&mut self, statuses: &[Option<Status>], matched: u64, (p50_us, p99_us): (u64, u64)) {
         let now = Instant::now();
         let since = now.duration_since(self.last.0).as_secs_f64().max(0.001);
         let rate = matched.saturating_sub(self.last.1) as f64 / since;
@@ -44,7 +44,10 @@ impl Table {
         }
         let elapsed = now.duration_since(self.started).as_secs_f64();
         let total = self.duration.as_secs_f64() + super::WARM_UP.as_secs_f64();
-        text.push_str(&format!("{elapsed:.0} of {total:.0} s, {matched} answers matched, {rate:.0} per second\n"));
+        let (p50, p99) = (p50_us as f64 / 1000.0, p99_us as f64 / 1000.0);
+        text.push_str(&format!(
+            "{elapsed:.0} of {total:.0} s, {matched} answers matched, {rate:.0} per second, p50 {p50:.1} ms, p99 {p99:.1} ms\n"
+        ));
         self.lines = statuses.len() + 2;
         // A terminal that is gone is no reason to stop a run.
         drop(stderr().write_all(text.as_bytes()));

@@ -76,7 +76,8 @@ impl<S: Ord + Copy> Held<S> {
 
     fn overdue(&mut self, now: Time) -> Vec<Signed<S>> {
         let late = |equal: &Equal<S>| now.since(equal.since) >= HOLD_US;
-        let bodies: Vec<S> = self.votes.iter().filter(|(_, equal)| late(equal)).map(|(body, _)| *body).collect();
+        let bodies: Vec<S> =
+            self.votes.iter().filter(|(_, equal)| late(equal)).map(|(body, _)| *body).collect();
         bodies.iter().flat_map(|body| self.take(body)).collect()
     }
 

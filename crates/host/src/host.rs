@@ -389,7 +389,8 @@ impl Host {
             Say::PrePrepare { prepare, body } => {
                 let signed = self.sign(prepare);
                 let batch = body.as_ref().map(|body| body.batch.clone());
-                let frame = encode(&PeerMessage::PrePrepare(PrePrepare { prepare: (*signed).clone(), batch }));
+                let frame =
+                    encode(&PeerMessage::PrePrepare(PrePrepare { prepare: (*signed).clone(), batch }));
                 (Class::Proposals, frame, Event::PrePrepare { prepare: signed, body: None })
             }
             Say::Prepare(vote) => {

@@ -84,7 +84,9 @@ pub enum SuperblockError {
     #[error("this folder is formatted already; a second format would make the replica forget its votes")]
     AlreadyFormatted,
     /// It belongs to another replica.
-    #[error("this is the folder of replica {found}, not of replica {expected}; fix: pass its own with `--data`")]
+    #[error(
+        "this is the folder of replica {found}, not of replica {expected}; fix: pass its own with `--data`"
+    )]
     OtherReplica {
         /// Whose it is.
         found: ReplicaId,
@@ -92,7 +94,9 @@ pub enum SuperblockError {
         expected: ReplicaId,
     },
     /// It belongs to another cluster.
-    #[error("this folder belongs to {found:?}, not to {expected:?}; fix: check the cluster file and `--data`")]
+    #[error(
+        "this folder belongs to {found:?}, not to {expected:?}; fix: check the cluster file and `--data`"
+    )]
     OtherCluster {
         /// Whose it is.
         found: ClusterId,

@@ -82,10 +82,12 @@ pub async fn fetch<T: serde::de::DeserializeOwned>(address: SocketAddr, path: &s
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
         Ok(answer)
     };
-    let answer = tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()));
+    let answer =
+        tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()));
     let answer = answer.map_err(|error| AdminError::Unreachable { address, error })?;
     let text = std::str::from_utf8(&answer).ok();
-    let body = text.and_then(|text| text.strip_prefix("HTTP/1.0 200")).and_then(|text| text.split_once("\r\n\r\n"));
+    let body =
+        text.and_then(|text| text.strip_prefix("HTTP/1.0 200")).and_then(|text| text.split_once("\r\n\r\n"));
     body.and_then(|(_, body)| serde_json::from_str(body).ok()).ok_or(AdminError::Malformed(address))
 }
 
@@ -115,7 +117,9 @@ async fn metrics(State(questions): State<mpsc::Sender<Question>>) -> Response {
 
 async fn history(State(questions): State<mpsc::Sender<Question>>, Query(at): Query<At>) -> Response {
     match ask(&questions, |answer| Question::History(Seq(at.seq), answer)).await {
-        Ok(head) => axum::Json(HistoryHead { seq: at.seq, head: head.map(|head| head.to_string()) }).into_response(),
+        Ok(head) => {
+            axum::Json(HistoryHead { seq: at.seq, head: head.map(|head| head.to_string()) }).into_response()
+        }
         Err(code) => code.into_response(),
     }
 }

@@ -186,7 +186,8 @@ pub fn free_addresses(replicas: u16) -> Result<Vec<Addresses>, std::io::Error> {
     let mut held = Vec::new();
     let mut addresses = Vec::new();
     for _ in 0..replicas {
-        let (peer, client, operator) = (UdpSocket::bind(any)?, UdpSocket::bind(any)?, TcpListener::bind(any)?);
+        let (peer, client, operator) =
+            (UdpSocket::bind(any)?, UdpSocket::bind(any)?, TcpListener::bind(any)?);
         addresses.push(Addresses {
             peer: peer.local_addr()?,
             client: client.local_addr()?,

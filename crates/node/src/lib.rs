@@ -3,17 +3,17 @@
 //! Nothing here decides anything about agreement; that is the protocol's, and what safety rests on besides it is the
 //! host's.
 
+pub mod admin;
 pub mod client;
+pub mod clock;
 pub mod cluster_file;
 pub mod file_disk;
 pub mod init;
 pub mod key_file;
-pub mod transport;
-pub mod admin;
-pub mod clock;
 pub mod node;
-pub mod status;
 mod roles;
+pub mod status;
+pub mod transport;
 
 /// Which program this is, for reports.
 pub const BUILD: &str = concat!("quorate ", env!("CARGO_PKG_VERSION"));

@@ -222,7 +222,8 @@ impl<D: Disk + Send + 'static> Writing<D> {
             Self::Here(writer) => Some(writer.write(&group, true)),
             Self::Thread { jobs, busy, .. } => {
                 *busy = true;
-                jobs.try_send(WriteJob::Group(group)).expect("one group and two states fit, and the thread lives");
+                jobs.try_send(WriteJob::Group(group))
+                    .expect("one group and two states fit, and the thread lives");
                 None
             }
         }

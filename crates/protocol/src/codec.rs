@@ -7,11 +7,11 @@
 use std::ops::Deref;
 
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
-use bincode::de::{BorrowDecode, BorrowDecoder, Decoder};
 use bincode::de::read::Reader;
+use bincode::de::{BorrowDecode, BorrowDecoder, Decoder};
 use bincode::enc::Encoder;
-use bincode::error::DecodeError;
 pub use bincode::enc::write::Writer;
+use bincode::error::DecodeError;
 pub use bincode::error::EncodeError;
 pub use bincode::{Decode, Encode};
 use bytes::Bytes;
@@ -21,10 +21,8 @@ pub const FRAME_BYTES_MAX: usize = 8 << 20;
 
 /// The derive path charges in-memory sizes, so its budget is a multiple of the frame limit.
 const BUDGET: usize = 8 * FRAME_BYTES_MAX;
-const CONFIG: Configuration<LittleEndian, Fixint, Limit<BUDGET>> = bincode::config::standard()
-    .with_little_endian()
-    .with_fixed_int_encoding()
-    .with_limit::<BUDGET>();
+const CONFIG: Configuration<LittleEndian, Fixint, Limit<BUDGET>> =
+    bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<BUDGET>();
 
 /// Why bytes were not accepted, or a value not encoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -89,7 +87,8 @@ pub fn append<T: Encode>(value: &T, bytes: &mut Vec<u8>) -> Result<(), CodecErro
 
 /// Encodes into a writer that cannot fail, such as a hasher.
 pub fn encode_into<T: Encode, W: Writer>(value: &T, writer: W) {
-    bincode::encode_into_writer(value, writer, CONFIG).expect("wire types encode, and the writer takes all it is given");
+    bincode::encode_into_writer(value, writer, CONFIG)
+        .expect("wire types encode, and the writer takes all it is given");
 }
 
 /// The value that `bytes` encode, all of them.
@@ -100,7 +99,8 @@ pub fn decode<T: Decode<()> + Encode>(bytes: &[u8]) -> Result<T, CodecError> {
     if bytes.len() > FRAME_BYTES_MAX {
         return Err(CodecError::TooLong(bytes.len()));
     }
-    let (value, used) = bincode::decode_from_slice::<T, _>(bytes, CONFIG).map_err(|error| malformed(&error))?;
+    let (value, used) =
+        bincode::decode_from_slice::<T, _>(bytes, CONFIG).map_err(|error| malformed(&error))?;
     if used != bytes.len() {
         return Err(CodecError::Trailing(bytes.len() - used));
     }
@@ -146,7 +146,8 @@ pub fn encoded_len<T: Encode>(value: &T) -> usize {
 /// # Errors
 /// [`CodecError::Malformed`] if the type cannot be encoded.
 pub fn encode_serde<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
-    bincode::serde::encode_to_vec(value, CONFIG).map_err(|_| CodecError::Malformed("the type cannot be encoded"))
+    bincode::serde::encode_to_vec(value, CONFIG)
+        .map_err(|_| CodecError::Malformed("the type cannot be encoded"))
 }
 
 /// Decodes an application's own type, through serde; nothing may follow it.
@@ -154,7 +155,8 @@ pub fn encode_serde<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, CodecErro
 /// # Errors
 /// [`CodecError`] names what is wrong with the bytes.
 pub fn decode_serde<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
-    let (value, used) = bincode::serde::decode_from_slice(bytes, CONFIG).map_err(|error| malformed(&error))?;
+    let (value, used) =
+        bincode::serde::decode_from_slice(bytes, CONFIG).map_err(|error| malformed(&error))?;
     if used == bytes.len() { Ok(value) } else { Err(CodecError::Trailing(bytes.len() - used)) }
 }
 
@@ -229,7 +231,9 @@ impl<const MAX: usize> WireMin for Blob<MAX> {
 
 impl<const MAX: usize> Encode for Blob<MAX> {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        let Ok(length) = u32::try_from(self.0.len()) else { return Err(EncodeError::Other("bytes too long")) };
+        let Ok(length) = u32::try_from(self.0.len()) else {
+            return Err(EncodeError::Other("bytes too long"));
+        };
         length.encode(encoder)?;
         encoder.writer().write(&self.0)
     }
@@ -366,13 +370,19 @@ pub(crate) trait Parse: Sized {
 macro_rules! parsed {
     ($type:ty) => {
         impl $crate::codec::Encode for $type {
-            fn encode<E: bincode::enc::Encoder>(&self, encoder: &mut E) -> Result<(), bincode::error::EncodeError> {
+            fn encode<E: bincode::enc::Encoder>(
+                &self,
+                encoder: &mut E,
+            ) -> Result<(), bincode::error::EncodeError> {
                 $crate::codec::Parse::wire(self).encode(encoder)
             }
         }
         impl<C> $crate::codec::Decode<C> for $type {
-            fn decode<D: bincode::de::Decoder<Context = C>>(decoder: &mut D) -> Result<Self, bincode::error::DecodeError> {
-                let wire = <<Self as $crate::codec::Parse>::Wire as $crate::codec::Decode<C>>::decode(decoder)?;
+            fn decode<D: bincode::de::Decoder<Context = C>>(
+                decoder: &mut D,
+            ) -> Result<Self, bincode::error::DecodeError> {
+                let wire =
+                    <<Self as $crate::codec::Parse>::Wire as $crate::codec::Decode<C>>::decode(decoder)?;
                 <Self as $crate::codec::Parse>::parse(wire).map_err(bincode::error::DecodeError::Other)
             }
         }

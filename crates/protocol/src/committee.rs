@@ -19,7 +19,9 @@ pub enum CommitteeError {
     #[error("{0} replicas; a committee has 1 to {REPLICAS_MAX}")]
     Size(usize),
     /// Fewer than four replicas tolerate no Byzantine one.
-    #[error("{0} replicas tolerate no Byzantine fault; use at least 4, or say `allow_f0 = true`")]
+    #[error(
+        "{0} replicas tolerate no Byzantine fault; use at least 4, or say `allow_f0 = true` (`quorate init --allow-f0`)"
+    )]
     NoTolerance(usize),
     /// Two replicas with one key would be one voter with two votes.
     #[error("replicas {0} and {1} have the same key")]
@@ -56,7 +58,9 @@ impl Committee {
         let mut checked: Vec<VerifyingKey> = Vec::with_capacity(keys.len());
         for (id, key) in (0..).map(ReplicaId).zip(keys) {
             let key = VerifyingKey::new(*key).map_err(|error| CommitteeError::Key(id, error))?;
-            if let Some(twin) = (0..).map(ReplicaId).zip(&checked).find(|(_, other)| other.public() == key.public()) {
+            if let Some(twin) =
+                (0..).map(ReplicaId).zip(&checked).find(|(_, other)| other.public() == key.public())
+            {
                 return Err(CommitteeError::DuplicateKey(twin.0, id));
             }
             checked.push(key);

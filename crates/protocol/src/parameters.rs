@@ -108,7 +108,12 @@ impl Parameters {
         let most = [
             ("window", self.window, WINDOW_MAX as u64, "must be at most 4096"),
             ("client_window", self.client_window, 4096, "must be at most 4096"),
-            ("batch_requests_max", self.batch_requests_max, BATCH_REQUESTS_MAX as u64, "must be at most 16384"),
+            (
+                "batch_requests_max",
+                self.batch_requests_max,
+                BATCH_REQUESTS_MAX as u64,
+                "must be at most 16384",
+            ),
             ("batch_bytes_max", self.batch_bytes_max, 4 << 20, "must be at most 4 MiB"),
             ("operation_bytes_max", self.operation_bytes_max, 1 << 20, "must be at most 1 MiB"),
             ("reply_bytes_max", self.reply_bytes_max, 1 << 20, "must be at most 1 MiB"),
@@ -120,13 +125,18 @@ impl Parameters {
         if let Some((name, value, _, fix)) = most.into_iter().find(|(_, value, limit, _)| value > limit) {
             return Err(ParameterError { name, value, fix });
         }
-        if !self.window.is_multiple_of(self.checkpoint_interval) || self.window < 2 * self.checkpoint_interval {
+        if !self.window.is_multiple_of(self.checkpoint_interval) || self.window < 2 * self.checkpoint_interval
+        {
             let fix = "must be a multiple of `checkpoint_interval`, and at least twice as much";
             return Err(ParameterError { name: "window", value: self.window, fix });
         }
         if self.reply_cache_bytes_max < 2 * self.reply_bytes_max {
             let fix = "must be at least twice `reply_bytes_max`";
-            return Err(ParameterError { name: "reply_cache_bytes_max", value: self.reply_cache_bytes_max, fix });
+            return Err(ParameterError {
+                name: "reply_cache_bytes_max",
+                value: self.reply_cache_bytes_max,
+                fix,
+            });
         }
         if self.batch_bytes_max < self.operation_bytes_max + 1024 {
             let fix = "must be at least `operation_bytes_max` and 1 KiB more";
@@ -153,8 +163,12 @@ impl Context {
     /// Digest of what must be configured alike: cluster, epoch, keys in order, parameters.
     #[must_use]
     pub fn config_digest(&self) -> Digest {
-        let keys: Vec<_> =
-            self.committee.replicas().filter_map(|id| self.committee.key(id)).map(|key| key.public()).collect();
+        let keys: Vec<_> = self
+            .committee
+            .replicas()
+            .filter_map(|id| self.committee.key(id))
+            .map(|key| key.public())
+            .collect();
         digest_of(HashTag::Config, &(self.cluster, self.epoch, keys, &*self.parameters))
     }
 }

@@ -78,7 +78,11 @@ pub(crate) struct Limits {
 
 impl Pool {
     /// Takes a request in, unless it waits here already or there is no room.
-    pub(crate) fn add(&mut self, request: &Arc<Request>, parameters: &Parameters) -> Result<bool, BusyReason> {
+    pub(crate) fn add(
+        &mut self,
+        request: &Arc<Request>,
+        parameters: &Parameters,
+    ) -> Result<bool, BusyReason> {
         let client = request.client();
         let (count, bytes) = (request.len() as u64, request.bytes() as u64);
         if let Some(queue) = self.clients.get(&client) {
@@ -190,12 +194,14 @@ impl Pool {
     pub(crate) fn reset(&mut self, reproposed: &[Arc<crate::request::Body>]) {
         self.turn.clear();
         self.waiting_operations = 0;
-        let again = |entry: &Entry| reproposed.iter().any(|body| body.batch.requests.contains(&entry.request));
+        let again =
+            |entry: &Entry| reproposed.iter().any(|body| body.batch.requests.contains(&entry.request));
         for (client, queue) in &mut self.clients {
             let mut entries = std::mem::take(&mut queue.proposed);
             entries.append(&mut queue.waiting);
             (queue.proposed, queue.waiting) = entries.into_iter().partition(again);
-            self.waiting_operations += queue.waiting.iter().map(|entry| entry.request.len() as u64).sum::<u64>();
+            self.waiting_operations +=
+                queue.waiting.iter().map(|entry| entry.request.len() as u64).sum::<u64>();
             if !queue.waiting.is_empty() {
                 self.turn.push_back(*client);
             }
@@ -227,4 +233,3 @@ fn close(entries: &mut VecDeque<Entry>, request: &Request) -> (u64, Vec<Entry>) 
     }
     (operations, closed)
 }
-

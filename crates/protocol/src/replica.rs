@@ -24,8 +24,8 @@ mod recover;
 mod timers;
 mod view_change;
 
-pub use recover::{Memory, Unrecoverable};
 pub use footprint::Footprint;
+pub use recover::{Memory, Unrecoverable};
 pub use timers::Waiting;
 pub use view_change::{Contradiction, Reproposals, reproposals};
 

@@ -191,9 +191,10 @@ impl Request {
     /// Its operations: number, digest and bytes.
     pub fn operations(&self) -> impl Iterator<Item = (Number, Digest, &[u8])> {
         let numbers = (0_u64..).map(|offset| Number(self.wire.first.0.wrapping_add(offset)));
-        numbers.zip(self.digests.iter().copied()).zip(self.wire.operations.iter()).map(
-            |((number, digest), operation)| (number, digest, operation),
-        )
+        numbers
+            .zip(self.digests.iter().copied())
+            .zip(self.wire.operations.iter())
+            .map(|((number, digest), operation)| (number, digest, operation))
     }
 
     /// Checks everything about the request but its signature.

@@ -158,7 +158,13 @@ impl Verifier {
     #[must_use]
     pub fn new(context: Context, secret: [u8; 32]) -> Self {
         let null = null_digest(context.cluster);
-        Self { context, null, batch: BatchVerifier::new(secret), keys: BTreeMap::new(), recent: Recent::default() }
+        Self {
+            context,
+            null,
+            batch: BatchVerifier::new(secret),
+            keys: BTreeMap::new(),
+            recent: Recent::default(),
+        }
     }
 
     /// Signature equations checked so far.
@@ -191,7 +197,11 @@ impl Verifier {
             .into_iter()
             .map(|item| {
                 let checked = item.outcome?;
-                if bad.range(item.claims).next().is_some() { Err(Invalid::Signature) } else { Ok(vouch(checked)) }
+                if bad.range(item.claims).next().is_some() {
+                    Err(Invalid::Signature)
+                } else {
+                    Ok(vouch(checked))
+                }
             })
             .collect()
     }
@@ -200,7 +210,9 @@ impl Verifier {
         match &incoming {
             Incoming::Client(request) => self.check_request(request, claims)?,
             Incoming::Peer { from, message } => match message {
-                PeerMessage::PrePrepare(_) | PeerMessage::Body { .. } => return self.check_batch_message(incoming, claims),
+                PeerMessage::PrePrepare(_) | PeerMessage::Body { .. } => {
+                    return self.check_batch_message(incoming, claims);
+                }
                 PeerMessage::Prepare(vote) => self.check_statement(vote, claims)?,
                 PeerMessage::Commit(vote) => self.check_statement(vote, claims)?,
                 PeerMessage::Checkpoint(vote) => self.check_statement(vote, claims)?,
@@ -221,7 +233,11 @@ impl Verifier {
     }
 
     /// Messages that carry a batch give it up here, so that it is hashed once and shared from then on.
-    fn check_batch_message(&mut self, incoming: Incoming, claims: &mut Claims<'_>) -> Result<Checked, Invalid> {
+    fn check_batch_message(
+        &mut self,
+        incoming: Incoming,
+        claims: &mut Claims<'_>,
+    ) -> Result<Checked, Invalid> {
         let Incoming::Peer { message, .. } = incoming else { unreachable!("only replicas send batches") };
         match message {
             PeerMessage::PrePrepare(PrePrepare { prepare, batch }) => {
@@ -286,13 +302,22 @@ impl Verifier {
         Ok(checked)
     }
 
-    fn claim<S: Statement>(&self, body: &S, signer: ReplicaId, signature: Signature) -> Result<Claim, Invalid> {
+    fn claim<S: Statement>(
+        &self,
+        body: &S,
+        signer: ReplicaId,
+        signature: Signature,
+    ) -> Result<Claim, Invalid> {
         let key = *self.context.committee.key(signer).ok_or(Invalid::NotInCommittee(signer))?;
         let message = signing_bytes(body, self.context.cluster, self.context.epoch, signer);
         Ok(Claim { key, message, signature })
     }
 
-    fn check_statement<S: Statement>(&self, signed: &Signed<S>, claims: &mut Claims<'_>) -> Result<(), Invalid> {
+    fn check_statement<S: Statement>(
+        &self,
+        signed: &Signed<S>,
+        claims: &mut Claims<'_>,
+    ) -> Result<(), Invalid> {
         claims.push(self.claim(&signed.body, signed.signer, signed.signature)?, None);
         Ok(())
     }
@@ -320,7 +345,11 @@ impl Verifier {
     }
 
     /// OSDI '99, section 4.4: what a VIEW-CHANGE must be to count.
-    fn check_view_change(&self, message: &Signed<ViewChange>, claims: &mut Claims<'_>) -> Result<(), Invalid> {
+    fn check_view_change(
+        &self,
+        message: &Signed<ViewChange>,
+        claims: &mut Claims<'_>,
+    ) -> Result<(), Invalid> {
         self.check_statement(message, claims)?;
         let low = message.low();
         let high = low.plus(self.context.parameters.window);
@@ -394,10 +423,9 @@ fn name_of(key: &PublicKey, message: &Message, signature: &Signature) -> Digest 
 
 fn vouch(checked: Checked) -> Event {
     match checked {
-        Checked::WithBody { message, body } => Event::PrePrepare {
-            prepare: Verified::vouch(message.prepare),
-            body: body.map(Verified::vouch),
-        },
+        Checked::WithBody { message, body } => {
+            Event::PrePrepare { prepare: Verified::vouch(message.prepare), body: body.map(Verified::vouch) }
+        }
         Checked::Body { seq, body } => Event::Body { seq, body: Verified::vouch(body) },
         Checked::Message(Incoming::Client(request)) => {
             Event::Requests { requests: vec![Verified::vouch(request)], forwarded_by: None }
@@ -408,8 +436,12 @@ fn vouch(checked: Checked) -> Event {
             PeerMessage::Checkpoint(vote) => Event::Checkpoint(Verified::vouch(vote)),
             PeerMessage::ViewChange(message) => Event::ViewChange(Verified::vouch(message)),
             PeerMessage::NewView(message) => Event::NewView(Verified::vouch(message)),
-            PeerMessage::CommitCertificate(certificate) => Event::CommitCertificate(Verified::vouch(certificate)),
-            PeerMessage::StableCertificate(certificate) => Event::StableCertificate(Verified::vouch(certificate)),
+            PeerMessage::CommitCertificate(certificate) => {
+                Event::CommitCertificate(Verified::vouch(certificate))
+            }
+            PeerMessage::StableCertificate(certificate) => {
+                Event::StableCertificate(Verified::vouch(certificate))
+            }
             PeerMessage::Status(status) => Event::Status { from, status },
             PeerMessage::FetchBody { seq, digest } => Event::FetchBody { from, seq, digest },
             PeerMessage::FetchViewChange { view, signer, digest } => {

@@ -17,5 +17,5 @@ pub use quorate_node::node::NodeError;
 pub use quorate_protocol::application::{Application, ApplicationError, Context};
 pub use quorate_protocol::client::{Answer, Needed, Options, ReplicaSet};
 pub use quorate_protocol::crypto::SecretKey;
-pub use replica::{Replica, RunError};
 pub use quorate_protocol::types::{ClientId, Digest, PublicKey, ReplicaId, Seq, Time, View};
+pub use replica::{Replica, RunError};

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use quorate_node::cluster_file::{Clients, ClusterFile, Draft, NodeDefaults};
 use quorate_host::journal::Reserve;
+use quorate_node::cluster_file::{Clients, ClusterFile, Draft, NodeDefaults};
 use quorate_node::init::{Admission, InitError, Written, free_addresses, init};
 use quorate_protocol::application::Application;
 use quorate_protocol::crypto::SecretKey;

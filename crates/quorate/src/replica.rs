@@ -49,7 +49,11 @@ impl Replica {
     ///
     /// # Errors
     /// [`RunError`] says what is wrong and what to do about it.
-    pub async fn run<A: Application>(self, application: A, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+    pub async fn run<A: Application>(
+        self,
+        application: A,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), RunError> {
         let cluster = ClusterFile::load(&self.cluster)?;
         let folder = self.cluster.parent().filter(|folder| !folder.as_os_str().is_empty());
         let layout = Layout::new(folder.unwrap_or(Path::new(".")));

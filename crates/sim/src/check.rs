@@ -259,7 +259,13 @@ impl Checks {
     ///
     /// # Errors
     /// [`Violation::Order`], [`Violation::Agreement`] or [`Violation::Forged`].
-    pub fn executed(&mut self, replica: ReplicaId, seq: Seq, body: Option<&Arc<Body>>, history: Digest) -> Checked {
+    pub fn executed(
+        &mut self,
+        replica: ReplicaId,
+        seq: Seq,
+        body: Option<&Arc<Body>>,
+        history: Digest,
+    ) -> Checked {
         if self.is_liar(replica) {
             return Ok(());
         }

@@ -139,7 +139,11 @@ impl Node {
         secret[0] = u8::try_from(id.0 % 256).unwrap_or(0);
         Self {
             id: *id,
-            host: Host::new(replica, Signer::new(Arc::new(key), context.cluster, context.epoch, *id), opened.journal),
+            host: Host::new(
+                replica,
+                Signer::new(Arc::new(key), context.cluster, context.epoch, *id),
+                opened.journal,
+            ),
             verifier: Verifier::new((*context).clone(), secret),
             execution: Execution::new(Executor::new((*context).clone(), (service.machine)())),
             writer: opened.writer,

@@ -271,7 +271,12 @@ fn starved(world: &World) -> bool {
 pub fn describe(world: &World) -> String {
     let mut lines = Vec::new();
     for (index, client) in world.clients().iter().enumerate() {
-        lines.push(format!("client {}: {} answers missing, {} to ask", index + 1, client.waiting(), client.to_do));
+        lines.push(format!(
+            "client {}: {} answers missing, {} to ask",
+            index + 1,
+            client.waiting(),
+            client.to_do
+        ));
     }
     for node in world.nodes() {
         let replica = node.replica();

@@ -77,7 +77,9 @@ struct LyingReplies {
 impl Seam for LyingReplies {
     fn replace(&mut self, _now: Time, _from: ReplicaId, sent: Sent) -> Vec<Sent> {
         let Sent::Client(client, frame) = &sent else { return vec![sent] };
-        let Ok(ClientMessage::Replies { epoch, view, mut replies }) = codec::decode(frame) else { return vec![sent] };
+        let Ok(ClientMessage::Replies { epoch, view, mut replies }) = codec::decode(frame) else {
+            return vec![sent];
+        };
         for reply in &mut replies.0 {
             if let Outcome::Done(result) = &mut reply.outcome {
                 *result = Blob(self.words.clone());
@@ -272,7 +274,10 @@ fn log(world: &World) -> Vec<String> {
         let executed = node.execution().executor().executed();
         let from = executed.0.saturating_sub(3).max(1);
         let heads = (from..=executed.0).map(|seq| {
-            let head = node.execution().history(Seq(seq)).map_or_else(String::new, |head| trace::short(&head, &world.null()));
+            let head = node
+                .execution()
+                .history(Seq(seq))
+                .map_or_else(String::new, |head| trace::short(&head, &world.null()));
             format!("n{seq} {head}")
         });
         format!("{}: history {}", node.id(), heads.collect::<Vec<_>>().join(", "))
@@ -290,7 +295,13 @@ mod tests {
         let error = tell("cluster n=4\nfly 3\n----\n").unwrap_err();
         assert_eq!(error, ScriptError::Command { line: 2, text: "fly 3".to_owned() });
         assert_eq!(tell("# nothing yet\nrun\n").unwrap_err(), ScriptError::NoCluster(2));
-        for bad in ["cluster n=3", "cluster n=4 k=0", "cluster n=4\nclient 2 x", "cluster n=4\ndrop 0->9", "cluster n=4\ncrash 4"] {
+        for bad in [
+            "cluster n=3",
+            "cluster n=4 k=0",
+            "cluster n=4\nclient 2 x",
+            "cluster n=4\ndrop 0->9",
+            "cluster n=4\ncrash 4",
+        ] {
             assert!(matches!(tell(bad), Err(ScriptError::Command { .. })), "{bad}");
         }
     }

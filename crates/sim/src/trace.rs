@@ -1,6 +1,7 @@
 //! What happens in a world, in the paper's words.
 
 use quorate_protocol::message::{ClientMessage, Outcome, PeerMessage, Prepare, ViewChange};
+use quorate_protocol::process::Alarm;
 use quorate_protocol::request::{Kind, Request};
 use quorate_protocol::signed::Signed;
 use quorate_protocol::types::{Digest, Number};
@@ -54,7 +55,9 @@ pub fn message(message: &PeerMessage, null: &Digest) -> String {
         PeerMessage::Commit(signed) => {
             format!("COMMIT v{} n{} {}", signed.view, signed.seq, short(&signed.digest, null))
         }
-        PeerMessage::Checkpoint(signed) => format!("CHECKPOINT n{} {}", signed.seq, short(&signed.root, null)),
+        PeerMessage::Checkpoint(signed) => {
+            format!("CHECKPOINT n{} {}", signed.seq, short(&signed.root, null))
+        }
         PeerMessage::ViewChange(signed) => view_change(signed, null),
         PeerMessage::NewView(signed) => {
             let named: Vec<String> = signed.view_changes.iter().map(|(id, _)| id.to_string()).collect();
@@ -73,7 +76,9 @@ pub fn message(message: &PeerMessage, null: &Digest) -> String {
             format!("STATUS v{}{between} low {} executed {}", status.view, status.low, status.executed)
         }
         PeerMessage::FetchBody { seq, digest } => format!("FETCH-BODY n{seq} {}", short(digest, null)),
-        PeerMessage::Body { seq, batch } => format!("BODY n{seq} ({})", plural(batch.requests.len(), "request")),
+        PeerMessage::Body { seq, batch } => {
+            format!("BODY n{seq} ({})", plural(batch.requests.len(), "request"))
+        }
         PeerMessage::FetchViewChange { view, signer, .. } => format!("FETCH-VIEW-CHANGE v{view} of {signer}"),
         PeerMessage::Forward(forwarded) => format!("FORWARD {}", request(forwarded)),
     }
@@ -130,11 +135,24 @@ pub fn outcome(outcome: &Outcome) -> String {
 pub fn reply(message: &ClientMessage) -> String {
     match message {
         ClientMessage::Replies { view, replies, .. } => {
-            let each = replies.iter().map(|reply| {
-                format!("t{} n{} {}", reply.number, reply.seq, outcome(&reply.outcome))
-            });
+            let each = replies
+                .iter()
+                .map(|reply| format!("t{} n{} {}", reply.number, reply.seq, outcome(&reply.outcome)));
             format!("REPLY v{view} {}", each.collect::<Vec<_>>().join(", "))
         }
         ClientMessage::Busy { first, reason, .. } => format!("BUSY t{first} ({reason:?})"),
+    }
+}
+
+/// What a replica tells its operator.
+#[must_use]
+pub fn alarm(alarm: &Alarm) -> String {
+    match alarm {
+        Alarm::ConflictingPrepares(one, _) => format!("two PREPAREs of {} at n{}", one.signer, one.seq),
+        Alarm::ConflictingCommits(one, _) => format!("two COMMITs of {} at n{}", one.signer, one.seq),
+        Alarm::ConflictingCheckpoints(one, _) => format!("two CHECKPOINTs of {} at n{}", one.signer, one.seq),
+        Alarm::Agreement { seq, .. } => format!("two certificates at n{seq} exclude each other"),
+        Alarm::Diverged { seq, .. } => format!("its state differs at n{seq}"),
+        Alarm::ClockDisagrees { seq, .. } => format!("the time of n{seq} is not plausible"),
     }
 }

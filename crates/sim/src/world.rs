@@ -1,15 +1,19 @@
 //! The world: hosts, clients, links and a clock that jumps from one happening to the next.
 
+mod controls;
+mod happening;
+mod links;
+mod setting;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_protocol::client::{Options, To};
+use quorate_protocol::client::Options;
 use quorate_protocol::codec;
 use quorate_protocol::committee::Committee;
 use quorate_protocol::crypto::SecretKey;
-use quorate_protocol::message::{ClientMessage, PeerMessage};
-use quorate_protocol::parameters::{Context, Parameters};
+use quorate_protocol::parameters::Context;
 use quorate_protocol::replica::Status;
 use quorate_protocol::request::{Request, null_digest};
 use quorate_protocol::types::{ClusterId, Digest, Epoch, ReplicaId, Time};
@@ -17,112 +21,19 @@ use quorate_protocol::types::{ClusterId, Digest, Epoch, ReplicaId, Time};
 use crate::app::Service;
 use crate::check::{Checked, Checks, Violation, memory};
 use crate::client::{Accepted, Doings, SimClient};
-use crate::network::{Cut, Network, Party, Profile};
-use crate::node::{Costs, Node, Role, Seat, Sent};
+use crate::network::{Network, Party};
+use crate::node::{Costs, Node, Role, Seat};
 use crate::rng::Rng;
 use crate::trace;
+
+use happening::Happening;
+pub use setting::{Fault, Rule, Seam, Setting};
 
 /// Happenings after which a world is given up.
 const EVENTS_MAX: u64 = 20_000_000;
 
 /// Time between two things that a process takes up after its sleep, in microseconds.
 const DRAIN_US: u64 = 20;
-
-/// What a world is made of.
-#[derive(Debug, Clone)]
-pub struct Setting {
-    /// Where all its chance comes from.
-    pub seed: u64,
-    /// Replicas.
-    pub replicas: u16,
-    /// What they agreed on.
-    pub parameters: Parameters,
-    /// The links.
-    pub profile: Profile,
-    /// When which of them are cut.
-    pub cuts: Vec<Cut>,
-    /// How slow the roles of a replica are.
-    pub costs: Costs,
-    /// By how much clocks differ at most, in microseconds.
-    pub skew_us: u64,
-    /// What is replicated.
-    pub service: Service,
-}
-
-impl Setting {
-    /// Calm links, fast disks, equal clocks.
-    #[must_use]
-    pub fn calm(replicas: u16) -> Self {
-        Self {
-            seed: 1,
-            replicas,
-            parameters: Parameters::default(),
-            profile: Profile::calm(1_000),
-            cuts: Vec::new(),
-            costs: Costs::default(),
-            skew_us: 0,
-            service: Service::default(),
-        }
-    }
-}
-
-/// Something bad that is to happen, or the end of all that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// A replica stops for good.
-    Crash(ReplicaId),
-    /// Whoever is the primary of the highest view stops for good.
-    CrashPrimary,
-    /// A replica's process sleeps.
-    Pause(ReplicaId, Time),
-    /// Links heal and sleepers wake.
-    Heal,
-}
-
-#[derive(Debug)]
-enum Happening {
-    Frame { from: ReplicaId, to: ReplicaId, frame: Bytes },
-    Request { from: usize, to: ReplicaId, frame: Bytes },
-    Reply { from: ReplicaId, to: usize, frame: Bytes },
-    Done { node: ReplicaId, role: Role },
-    Wake { node: ReplicaId },
-    ClientWake { client: usize },
-    Ask { client: usize },
-    Fault(Fault),
-}
-
-impl Happening {
-    fn node(&self) -> Option<ReplicaId> {
-        match self {
-            Self::Frame { to, .. } | Self::Request { to, .. } => Some(*to),
-            Self::Done { node, .. } | Self::Wake { node } => Some(*node),
-            Self::Reply { .. } | Self::ClientWake { .. } | Self::Ask { .. } | Self::Fault(_) => None,
-        }
-    }
-
-    fn is_timer(&self) -> bool {
-        matches!(self, Self::Wake { .. } | Self::ClientWake { .. })
-    }
-}
-
-/// What a faulty replica sends instead of what its host sends: the one outbound seam.
-pub trait Seam {
-    /// Replaces something that the replica `from` sends.
-    fn replace(&mut self, now: Time, from: ReplicaId, sent: Sent) -> Vec<Sent>;
-}
-
-/// Frames that a test loses or keeps back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
-    /// Whose; anybody's if none.
-    pub from: Option<ReplicaId>,
-    /// To whom; to anybody if none.
-    pub to: Option<ReplicaId>,
-    /// Of which kind, in the words of [`trace::kind`]; of any if none.
-    pub kind: Option<String>,
-    /// Whether they can be delivered later.
-    pub hold: bool,
-}
 
 /// A cluster, its clients, and everything between them.
 pub struct World {
@@ -168,7 +79,8 @@ impl World {
     /// If the setting has fewer than four replicas.
     #[must_use]
     pub fn new(setting: &Setting) -> Self {
-        let keys: Vec<_> = (0..u64::from(setting.replicas)).map(|id| SecretKey::from_seed(&secret(1, id))).collect();
+        let keys: Vec<_> =
+            (0..u64::from(setting.replicas)).map(|id| SecretKey::from_seed(&secret(1, id))).collect();
         let keys: Vec<_> = keys.iter().map(SecretKey::public).collect();
         let context = Context {
             cluster: ClusterId(Digest([7; 32])),
@@ -177,8 +89,11 @@ impl World {
             parameters: Arc::new(setting.parameters.clone()),
         };
         let mut rng = Rng::new(setting.seed);
-        let seat = |id: ReplicaId| {
-            Seat { context: &context, id, key: secret(1, id.0.into()), service: setting.service }
+        let seat = |id: ReplicaId| Seat {
+            context: &context,
+            id,
+            key: secret(1, id.0.into()),
+            service: setting.service,
         };
         let nodes: Vec<Node> = context.committee.replicas().map(|id| Node::new(&seat(id))).collect();
         let mut world = Self {
@@ -267,49 +182,6 @@ impl World {
     #[must_use]
     pub fn is_crashed(&self, id: ReplicaId) -> bool {
         self.crashed.contains(&id)
-    }
-
-    /// From now on every message is written down; [`World::take_trace`] has the lines.
-    pub fn keep_trace(&mut self) {
-        self.trace = Some(Vec::new());
-    }
-    /// What was written down since this was last asked.
-    pub fn take_trace(&mut self) -> Vec<String> {
-        self.trace.as_mut().map(std::mem::take).unwrap_or_default()
-    }
-
-    /// Loses or keeps back frames from now on.
-    pub fn add_rule(&mut self, rule: Rule) {
-        self.rules.push(rule);
-    }
-    /// Ends all rules.
-    pub fn clear_rules(&mut self) {
-        self.rules.clear();
-    }
-    /// Delivers what was kept back.
-    pub fn release_held(&mut self) {
-        for (from, to, frame) in std::mem::take(&mut self.held) {
-            self.push(self.now, Happening::Frame { from, to, frame });
-        }
-    }
-    /// Puts a seam before a replica's links; it is a liar from now on.
-    pub fn corrupt(&mut self, replica: ReplicaId, seam: Box<dyn Seam>) {
-        self.checks.distrust(replica);
-        self.seams.insert(replica, seam);
-    }
-    /// Nothing is expected of this replica any more: a test speaks in its name.
-    pub fn distrust(&mut self, replica: ReplicaId) {
-        self.checks.distrust(replica);
-    }
-    /// The key of a replica, for tests that speak in its name.
-    #[must_use]
-    pub fn secret_of(replica: ReplicaId) -> SecretKey {
-        SecretKey::from_seed(&secret(1, replica.0.into()))
-    }
-    /// Delivers a frame that its replica never sent.
-    pub fn inject(&mut self, from: ReplicaId, to: ReplicaId, message: &PeerMessage) {
-        let frame = codec::encode(message).expect("a message made for a test fits a frame").into();
-        self.push(self.now, Happening::Frame { from, to, frame });
     }
 
     /// Adds a client, connected to all replicas; it begins by registering.
@@ -410,7 +282,8 @@ impl World {
             if self.crashed.contains(&node) {
                 return Ok(());
             }
-            if let Some((until, waiting)) = self.asleep.get_mut(&node).filter(|(until, _)| *until > self.now) {
+            if let Some((until, waiting)) = self.asleep.get_mut(&node).filter(|(until, _)| *until > self.now)
+            {
                 *waiting += 1;
                 let at = until.plus(*waiting * DRAIN_US);
                 self.push(at, happening);
@@ -421,7 +294,7 @@ impl World {
         if self.events > EVENTS_MAX {
             return Err(Violation::Livelock(EVENTS_MAX));
         }
-        self.note(&happening);
+        self.hash = happening.hash_after(self.hash, self.now);
         match happening {
             Happening::Frame { from, to, frame } => {
                 let now = self.clock(to);
@@ -457,45 +330,6 @@ impl World {
     /// What a replica's clock says.
     fn clock(&self, node: ReplicaId) -> Time {
         self.now.plus(self.skews[usize::from(node.0)])
-    }
-
-    fn note(&mut self, happening: &Happening) {
-        let mut hash = self.hash;
-        let mut mix = |bytes: &[u8]| {
-            for byte in bytes {
-                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-            }
-        };
-        mix(&self.now.0.to_le_bytes());
-        match happening {
-            Happening::Frame { from, to, frame } => {
-                mix(&[1]);
-                mix(&from.0.to_le_bytes());
-                mix(&to.0.to_le_bytes());
-                mix(frame);
-            }
-            Happening::Request { from, to, frame } => {
-                mix(&[2]);
-                mix(&from.to_le_bytes());
-                mix(&to.0.to_le_bytes());
-                mix(frame);
-            }
-            Happening::Reply { from, to, frame } => {
-                mix(&[3]);
-                mix(&from.0.to_le_bytes());
-                mix(&to.to_le_bytes());
-                mix(frame);
-            }
-            Happening::Done { node, role } => {
-                mix(&[4, *role as u8]);
-                mix(&node.0.to_le_bytes());
-            }
-            Happening::Wake { node } => mix(&[5, node.0.to_le_bytes()[0]]),
-            Happening::ClientWake { client } => mix(&[6, client.to_le_bytes()[0]]),
-            Happening::Ask { client } => mix(&[7, client.to_le_bytes()[0]]),
-            Happening::Fault(_) => mix(&[8]),
-        }
-        self.hash = hash;
     }
 
     fn say(&mut self, line: impl FnOnce() -> String) {
@@ -540,43 +374,6 @@ impl World {
         Ok(())
     }
 
-    /// Puts a replica out of action for good, or for a while, or everything right.
-    fn suffer(&mut self, fault: Fault) -> Checked {
-        match fault {
-            Fault::Crash(replica) => return self.crash(replica),
-            Fault::CrashPrimary => {
-                let alive = self.nodes.iter().filter(|node| !self.crashed.contains(&node.id()));
-                let leader = alive.max_by_key(|node| node.replica().view()).map(|node| node.replica().primary());
-                if let Some(leader) = leader {
-                    return self.crash(leader);
-                }
-            }
-            Fault::Pause(replica, until) => {
-                self.asleep.insert(replica, (until, 0));
-            }
-            Fault::Heal => {
-                self.network.heal();
-                self.asleep.clear();
-                self.costs = Costs::default();
-                self.healed = Some(self.now);
-            }
-        }
-        Ok(())
-    }
-
-    /// Stops a replica for good. Its clients notice.
-    ///
-    /// # Errors
-    /// What a checker finds wrong with what clients do then.
-    pub fn crash(&mut self, replica: ReplicaId) -> Checked {
-        self.crashed.insert(replica);
-        for client in 0..self.clients.len() {
-            let doings = self.clients[client].link(self.now, replica, None);
-            self.client_did(client, doings)?;
-        }
-        Ok(())
-    }
-
     /// Looks at what a replica did in its step: gives its roles work, checks, and sends what it sent.
     fn node_did(&mut self, id: ReplicaId) -> Checked {
         let node = &mut self.nodes[usize::from(id.0)];
@@ -590,7 +387,7 @@ impl World {
             self.checks.executed(id, slot.seq, slot.body.as_ref(), slot.history)?;
         }
         for alarm in alarms {
-            self.say(|| format!("{id} raises an alarm: {}", alarm_text(&alarm)));
+            self.say(|| format!("{id} raises an alarm: {}", trace::alarm(&alarm)));
             self.checks.alarm(id, &alarm)?;
         }
         for sent in sent {
@@ -657,7 +454,11 @@ impl World {
             let voters: Vec<String> = accepted.answer.voters.iter().map(|id| id.to_string()).collect();
             let outcome = trace::outcome(&accepted.answer.outcome);
             let command = accepted.command.escape_ascii();
-            format!("client {} accepts {outcome} for \"{command}\" with votes of {}", client + 1, voters.join(","))
+            format!(
+                "client {} accepts {outcome} for \"{command}\" with votes of {}",
+                client + 1,
+                voters.join(",")
+            )
         });
         if self.clients[client].wants_to_ask() {
             let think = self.rng.below(self.think_us + 1);
@@ -665,98 +466,5 @@ impl World {
         }
         let Some(operation) = accepted.operation(self.clients[client].id()) else { return Ok(()) };
         self.checks.accepted(operation, accepted.answer.seq, &accepted.answer.outcome)
-    }
-
-    fn send(&mut self, client: usize, to: To, request: &Request) {
-        let frame: Bytes = codec::encode(request).expect("a client's request fits a frame").into();
-        let targets: Vec<ReplicaId> = match to {
-            To::Replica(id) => vec![id],
-            To::Everyone => self.context.committee.replicas().collect(),
-        };
-        self.say(|| {
-            let to = if let [id] = targets.as_slice() { id.to_string() } else { "all".to_owned() };
-            format!("client {} -> {to}: {}", client + 1, trace::request(request))
-        });
-        for to in targets {
-            let (here, there) = (Party::Client(client), Party::Replica(to));
-            for at in self.network.arrivals(self.now, here, there, &mut self.rng) {
-                self.push(at, Happening::Request { from: client, to, frame: frame.clone() });
-            }
-        }
-    }
-
-    fn route(&mut self, from: ReplicaId, sent: Sent) -> Checked {
-        let (targets, frame) = match sent {
-            Sent::Client(client, frame) => {
-                self.route_reply(from, client, &frame);
-                return Ok(());
-            }
-            Sent::Replica(to, frame) => (vec![to], frame),
-            Sent::Others(frame) => (self.context.committee.replicas().filter(|id| *id != from).collect(), frame),
-        };
-        let Ok(message) = codec::decode::<PeerMessage>(&frame) else { return Ok(()) };
-        self.checks.sent(from, &message)?;
-        let mut suffix = String::new();
-        let kind = trace::kind(&message);
-        let (all, targets_of) = (targets.len() > 1, targets.clone());
-        let mut through = Vec::new();
-        for to in targets {
-            match self.rules.iter().find(|rule| rule.catches(from, to, kind)).map(|rule| rule.hold) {
-                None => through.push(to),
-                Some(hold) => {
-                    suffix.push_str(&format!(" [{} to {to}]", if hold { "held" } else { "lost" }));
-                    if hold {
-                        self.held.push_back((from, to, frame.clone()));
-                    }
-                }
-            }
-        }
-        if !matches!(message, PeerMessage::Status(_)) {
-            let null = self.null;
-            self.say(|| {
-                let to = if all { "all".to_owned() } else { targets_of[0].to_string() };
-                format!("{from} -> {to}: {}{suffix}", trace::message(&message, &null))
-            });
-        }
-        for to in through {
-            let (here, there) = (Party::Replica(from), Party::Replica(to));
-            for at in self.network.arrivals(self.now, here, there, &mut self.rng) {
-                self.push(at, Happening::Frame { from, to, frame: frame.clone() });
-            }
-        }
-        Ok(())
-    }
-
-    fn route_reply(&mut self, from: ReplicaId, client: quorate_protocol::types::ClientId, frame: &Bytes) {
-        let Some(index) = self.clients.iter().position(|known| known.id() == client) else { return };
-        if self.trace.is_some()
-            && let Ok(message) = codec::decode::<ClientMessage>(frame)
-        {
-            self.say(|| format!("{from} -> client {}: {}", index + 1, trace::reply(&message)));
-        }
-        let (here, there) = (Party::Replica(from), Party::Client(index));
-        for at in self.network.arrivals(self.now, here, there, &mut self.rng) {
-            self.push(at, Happening::Reply { from, to: index, frame: frame.clone() });
-        }
-    }
-}
-
-impl Rule {
-    fn catches(&self, from: ReplicaId, to: ReplicaId, kind: &str) -> bool {
-        self.from.is_none_or(|id| id == from)
-            && self.to.is_none_or(|id| id == to)
-            && self.kind.as_deref().is_none_or(|wanted| wanted == kind)
-    }
-}
-
-fn alarm_text(alarm: &quorate_protocol::process::Alarm) -> String {
-    use quorate_protocol::process::Alarm;
-    match alarm {
-        Alarm::ConflictingPrepares(one, _) => format!("two PREPAREs of {} at n{}", one.signer, one.seq),
-        Alarm::ConflictingCommits(one, _) => format!("two COMMITs of {} at n{}", one.signer, one.seq),
-        Alarm::ConflictingCheckpoints(one, _) => format!("two CHECKPOINTs of {} at n{}", one.signer, one.seq),
-        Alarm::Agreement { seq, .. } => format!("two certificates at n{seq} exclude each other"),
-        Alarm::Diverged { seq, .. } => format!("its state differs at n{seq}"),
-        Alarm::ClockDisagrees { seq, .. } => format!("the time of n{seq} is not plausible"),
     }
 }

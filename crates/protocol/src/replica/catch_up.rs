@@ -74,7 +74,8 @@ impl Replica {
                 self.fetches.missing.remove(&seq);
             }
             Some(digest) if self.fetches.missing.get(&seq).is_none_or(|known| known.digest != digest) => {
-                let missing = Missing { digest, ask_at: out.now.plus(FETCH_AFTER_US), turn: self.primary().0 };
+                let missing =
+                    Missing { digest, ask_at: out.now.plus(FETCH_AFTER_US), turn: self.primary().0 };
                 self.fetches.missing.insert(seq, missing);
             }
             Some(_) => {}
@@ -137,7 +138,9 @@ impl Replica {
             executed: self.executed,
             committed: bits(slots().map(|slot| slot.committed.is_some())),
             prepared: bits(slots().map(|slot| slot.sent_commit)),
-            bodies: bits(slots().map(|slot| slot.proposal.is_some_and(|held| slot.body(&held.digest).is_some()))),
+            bodies: bits(
+                slots().map(|slot| slot.proposal.is_some_and(|held| slot.body(&held.digest).is_some())),
+            ),
             view_changes: bits(self.context.committee.replicas().map(holds)),
             new_view: self.new_view.as_ref().map_or(View(0), |open| open.new_view.view),
             amnesia_high: None,

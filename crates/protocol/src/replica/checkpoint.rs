@@ -96,7 +96,8 @@ impl Replica {
         (self.handed.0 + 1..=self.log.low().0).map(Seq).any(|seq| {
             let slot = self.log.get(seq);
             let committed = slot.and_then(|slot| slot.committed.as_ref()).map(|held| held.statement.digest);
-            let executable = |digest| digest == self.null || slot.is_some_and(|slot| slot.body(&digest).is_some());
+            let executable =
+                |digest| digest == self.null || slot.is_some_and(|slot| slot.body(&digest).is_some());
             !committed.is_some_and(executable)
         })
     }

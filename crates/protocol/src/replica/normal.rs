@@ -234,7 +234,9 @@ impl Replica {
             let seq = self.handed.next();
             let Some(slot) = self.log.get(seq) else { return };
             // A stable checkpoint may have passed slots that this replica never saw commit.
-            let Some(digest) = slot.committed.as_ref().map(|certificate| certificate.statement.digest) else { return };
+            let Some(digest) = slot.committed.as_ref().map(|certificate| certificate.statement.digest) else {
+                return;
+            };
             let body = slot.body(&digest).cloned();
             if body.is_none() && digest != self.null {
                 return;

@@ -121,7 +121,11 @@ impl Replica {
         Ok(())
     }
 
-    fn remember_view_change(&mut self, message: &ViewChange, signed: Option<&[u8]>) -> Result<(), Unrecoverable> {
+    fn remember_view_change(
+        &mut self,
+        message: &ViewChange,
+        signed: Option<&[u8]>,
+    ) -> Result<(), Unrecoverable> {
         let signed = signed.and_then(|bytes| codec::decode::<Signed<ViewChange>>(bytes).ok());
         let signed = signed.filter(|signed| signed.body == *message && signed.signer == self.id);
         let signed = Arc::new(signed.ok_or(Unrecoverable("VIEW-CHANGE lacks its signature"))?);

@@ -25,15 +25,18 @@ struct Bench {
     said: Vec<Say>,
     executed: Vec<Seq>,
     alarms: Vec<Alarm>,
+    installs: Vec<Seq>,
 }
 
 fn context(n: u16) -> (Context, Vec<Signer>) {
-    let keys: Vec<_> = (0..n).map(|id| Arc::new(SecretKey::from_seed(&[u8::try_from(id).unwrap() + 1; 32]))).collect();
+    let keys: Vec<_> =
+        (0..n).map(|id| Arc::new(SecretKey::from_seed(&[u8::try_from(id).unwrap() + 1; 32]))).collect();
     let public: Vec<_> = keys.iter().map(|key| key.public()).collect();
     let (cluster, epoch) = (ClusterId(Digest([9; 32])), Epoch(0));
     let parameters = Parameters { checkpoint_interval: 4, window: 8, ..Parameters::default() };
     let committee = Arc::new(Committee::new(&public, false).unwrap());
-    let signers = (0..n).map(ReplicaId).zip(keys).map(|(id, key)| Signer::new(key, cluster, epoch, id)).collect();
+    let signers =
+        (0..n).map(ReplicaId).zip(keys).map(|(id, key)| Signer::new(key, cluster, epoch, id)).collect();
     (Context { cluster, epoch, committee, parameters: Arc::new(parameters) }, signers)
 }
 
@@ -42,8 +45,8 @@ impl Bench {
     fn new(n: u16, me: u16) -> Self {
         let (context, signers) = context(n);
         let replica = Replica::new(context.clone(), ReplicaId(me));
-        let (said, executed, alarms) = (Vec::new(), Vec::new(), Vec::new());
-        Self { context, signers, replica, now: Time(1_000_000), said, executed, alarms }
+        let (said, executed, alarms, installs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { context, signers, replica, now: Time(1_000_000), said, executed, alarms, installs }
     }
 
     /// Steps the replica; its own words come back to it as a host brings them back.
@@ -60,7 +63,8 @@ impl Bench {
                 }
                 Effect::Execute { seq, .. } => self.executed.push(seq),
                 Effect::Alarm(alarm) => self.alarms.push(alarm),
-                Effect::Persist(_) | Effect::Forward { .. } | Effect::Refuse { .. } | Effect::Install(_) => {}
+                Effect::Install(certificate) => self.installs.push(certificate.statement.seq),
+                Effect::Persist(_) | Effect::Forward { .. } | Effect::Refuse { .. } => {}
             }
         }
     }
@@ -111,7 +115,12 @@ impl Bench {
         Certificate { statement, signatures: List(signatures) }
     }
 
-    fn view_change(&self, id: u16, view: u64, prepared: Vec<Certificate<Prepare>>) -> Verified<Arc<Signed<ViewChange>>> {
+    fn view_change(
+        &self,
+        id: u16,
+        view: u64,
+        prepared: Vec<Certificate<Prepare>>,
+    ) -> Verified<Arc<Signed<ViewChange>>> {
         self.sign(id, ViewChange { view: View(view), stable: None, prepared: List(prepared) }).shared()
     }
 
@@ -123,19 +132,31 @@ impl Bench {
     }
 
     fn prepares(&self) -> Vec<Prepare> {
-        self.said.iter().filter_map(|say| if let Say::Prepare(vote) = say { Some(*vote) } else { None }).collect()
+        self.said
+            .iter()
+            .filter_map(|say| if let Say::Prepare(vote) = say { Some(*vote) } else { None })
+            .collect()
     }
 
     fn commits(&self) -> Vec<Commit> {
-        self.said.iter().filter_map(|say| if let Say::Commit(vote) = say { Some(*vote) } else { None }).collect()
+        self.said
+            .iter()
+            .filter_map(|say| if let Say::Commit(vote) = say { Some(*vote) } else { None })
+            .collect()
     }
 
     fn view_changes(&self) -> Vec<&ViewChange> {
-        self.said.iter().filter_map(|say| if let Say::ViewChange(message) = say { Some(message) } else { None }).collect()
+        self.said
+            .iter()
+            .filter_map(|say| if let Say::ViewChange(message) = say { Some(message) } else { None })
+            .collect()
     }
 
     fn relayed(&self) -> Vec<&PeerMessage> {
-        self.said.iter().filter_map(|say| if let Say::Relay(message) = say { Some(message) } else { None }).collect()
+        self.said
+            .iter()
+            .filter_map(|say| if let Say::Relay(message) = say { Some(message) } else { None })
+            .collect()
     }
 
     /// Lets time pass until nothing is due any more.

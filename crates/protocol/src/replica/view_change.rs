@@ -68,7 +68,10 @@ pub struct Contradiction {
 ///
 /// # Errors
 /// [`Contradiction`] if two certificates of one view, or two stable checkpoints of one slot, differ.
-pub fn reproposals(view_changes: &[Arc<Signed<ViewChange>>], null: Digest) -> Result<Reproposals, Contradiction> {
+pub fn reproposals(
+    view_changes: &[Arc<Signed<ViewChange>>],
+    null: Digest,
+) -> Result<Reproposals, Contradiction> {
     let mut stable: Option<&Certificate<Checkpoint>> = None;
     for certificate in view_changes.iter().filter_map(|message| message.stable.as_ref()) {
         let (seq, root) = (certificate.statement.seq, certificate.statement.root);
@@ -103,7 +106,8 @@ pub fn reproposals(view_changes: &[Arc<Signed<ViewChange>>], null: Digest) -> Re
 impl Replica {
     /// Replicas, this one included, whose newest VIEW-CHANGE is for `view` or later.
     pub(super) fn replicas_at_or_above(&self, view: View) -> usize {
-        let others = self.view_changes.iter().filter(|(id, held)| **id != self.id && held.view >= view).count();
+        let others =
+            self.view_changes.iter().filter(|(id, held)| **id != self.id && held.view >= view).count();
         others + usize::from(self.view >= view)
     }
 
@@ -156,7 +160,8 @@ impl Replica {
     /// If f + 1 others are beyond this view, at least one correct replica is: join the highest view that one waits in.
     fn join(&mut self, out: &mut Out<'_>) {
         let others = self.view_changes.iter().filter(|(id, _)| **id != self.id);
-        let mut views: Vec<View> = others.map(|(_, held)| held.view).filter(|view| *view > self.view).collect();
+        let mut views: Vec<View> =
+            others.map(|(_, held)| held.view).filter(|view| *view > self.view).collect();
         views.sort_unstable_by(|one, other| other.cmp(one));
         if let Some(view) = views.get(self.context.committee.faults()) {
             self.start_view_change(*view, out);
@@ -179,7 +184,10 @@ impl Replica {
         let named = chosen.iter().map(|message| (message.signer, message.digest())).collect();
         let message = NewView { view: self.view, view_changes: List(named) };
         self.chosen = chosen.clone();
-        let after = self.persist(Record::NewView { new_view: message.clone(), signature: None, view_changes: chosen }, out);
+        let after = self.persist(
+            Record::NewView { new_view: message.clone(), signature: None, view_changes: chosen },
+            out,
+        );
         Self::say(Say::NewView(message), after, out);
     }
 
@@ -210,13 +218,16 @@ impl Replica {
 
     /// Asks for the VIEW-CHANGEs that a candidate names and that are not here: one candidate at a time, in turn.
     pub(super) fn fetch_view_changes(&mut self, out: &mut Out<'_>) {
-        let turn = self.candidates.iter().min_by_key(|(_, candidate)| (candidate.asked, candidate.new_view.view));
+        let turn =
+            self.candidates.iter().min_by_key(|(_, candidate)| (candidate.asked, candidate.new_view.view));
         let Some(signer) = turn.map(|(signer, _)| *signer) else { return };
         let Some(candidate) = self.candidates.get_mut(&signer) else { return };
         candidate.asked += 1;
         let view = candidate.new_view.view;
         let have: Vec<ReplicaId> = candidate.collected.iter().map(|held| held.signer).collect();
-        for (signer, digest) in candidate.new_view.view_changes.iter().filter(|(signer, _)| !have.contains(signer)) {
+        for (signer, digest) in
+            candidate.new_view.view_changes.iter().filter(|(signer, _)| !have.contains(signer))
+        {
             self.counters.fetches += 1;
             let message = PeerMessage::FetchViewChange { view, signer: *signer, digest: *digest };
             Self::say(Say::Relay(message), Position(0), out);
@@ -249,9 +260,11 @@ impl Replica {
     /// Enters the view of a candidate once every VIEW-CHANGE it names is here.
     fn try_enter(&mut self, out: &mut Out<'_>) {
         let (view, changing) = (self.view, self.status == Status::ViewChanging);
-        self.candidates.retain(|_, held| held.new_view.view > view || (held.new_view.view == view && changing));
+        self.candidates
+            .retain(|_, held| held.new_view.view > view || (held.new_view.view == view && changing));
         let complete = self.candidates.iter().filter(|(_, candidate)| candidate.is_complete());
-        let highest = complete.max_by_key(|(_, candidate)| candidate.new_view.view).map(|(signer, _)| *signer);
+        let highest =
+            complete.max_by_key(|(_, candidate)| candidate.new_view.view).map(|(signer, _)| *signer);
         let Some(candidate) = highest.and_then(|signer| self.candidates.remove(&signer)) else { return };
         let Candidate { new_view, collected: mut view_changes, .. } = candidate;
         view_changes.sort_by_key(|message| message.signer);
@@ -319,11 +332,15 @@ impl Replica {
                 slot.proposal.get_or_insert(vote.body);
             }
         }
-        let slots: Vec<Seq> = self.log.open_slots().filter(|(_, slot)| slot.proposal.is_some()).map(|(seq, _)| seq).collect();
-        let bodies: Vec<_> = slots.iter().filter_map(|seq| {
-            let slot = self.log.get(*seq)?;
-            slot.body(&slot.proposal?.digest).cloned()
-        }).collect();
+        let slots: Vec<Seq> =
+            self.log.open_slots().filter(|(_, slot)| slot.proposal.is_some()).map(|(seq, _)| seq).collect();
+        let bodies: Vec<_> = slots
+            .iter()
+            .filter_map(|seq| {
+                let slot = self.log.get(*seq)?;
+                slot.body(&slot.proposal?.digest).cloned()
+            })
+            .collect();
         self.pool.reset(&bodies);
         for seq in slots {
             self.advance(seq, out);

@@ -64,7 +64,9 @@ impl Promises {
                 need(self.states.contains(&vote.seq), || format!("{:?}", vote.body))
             }
             PeerMessage::ViewChange(message) if message.signer == replica => {
-                need(self.view_changes.contains(&message.view), || format!("the VIEW-CHANGE to {}", message.view))
+                need(self.view_changes.contains(&message.view), || {
+                    format!("the VIEW-CHANGE to {}", message.view)
+                })
             }
             PeerMessage::NewView(message) if message.signer == replica => {
                 need(self.new_views.contains(&message.view), || format!("the NEW-VIEW of {}", message.view))

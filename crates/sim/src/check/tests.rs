@@ -97,13 +97,16 @@ fn every_promise_needs_its_record() {
     let proposal = PrePrepare { prepare: signed.clone(), batch: Some(body.batch.clone()) };
     let view_change = ViewChange { view: View(1), stable: None, prepared: List(Vec::new()) };
     let new_view = NewView { view: View(4), view_changes: List(Vec::new()) };
-    let certificate = quorate_protocol::certificate::Certificate { statement: vote, signatures: List(Vec::new()) };
+    let certificate =
+        quorate_protocol::certificate::Certificate { statement: vote, signatures: List(Vec::new()) };
     let checkpoint = Checkpoint { seq: Seq(2), root: D1, epoch_end: Seq::MAX };
     let promises: Vec<(PeerMessage, Vec<Record>)> = vec![
         (PeerMessage::Prepare(signed), vec![Record::Vote { prepare: vote, primary: None }]),
         (PeerMessage::PrePrepare(proposal), vec![Record::Body { seq: Seq(1), body: Arc::clone(&body) }]),
         (
-            PeerMessage::Commit(signer(0).sign(Commit { view: View(0), seq: Seq(1), digest: body.digest }).into_inner()),
+            PeerMessage::Commit(
+                signer(0).sign(Commit { view: View(0), seq: Seq(1), digest: body.digest }).into_inner(),
+            ),
             vec![Record::Prepared(certificate)],
         ),
         (
@@ -117,7 +120,10 @@ fn every_promise_needs_its_record() {
     ];
     let mut checks = checks();
     for (message, records) in promises {
-        assert!(matches!(checks.sent(ReplicaId(0), &message), Err(Violation::Undurable { .. })), "{message:?}");
+        assert!(
+            matches!(checks.sent(ReplicaId(0), &message), Err(Violation::Undurable { .. })),
+            "{message:?}"
+        );
         // Who passes on what another promised promises nothing.
         checks.sent(ReplicaId(1), &message).unwrap();
         checks.durable(ReplicaId(0), records.iter());
@@ -144,7 +150,8 @@ fn views_and_watermarks_do_not_go_back() {
     checks.stands(ReplicaId(0), View(1), Seq(4)).unwrap();
     checks.stands(ReplicaId(1), View(0), Seq(0)).unwrap();
     for (view, low) in [(View(0), Seq(4)), (View(1), Seq(3))] {
-        let backwards = Violation::Backwards { replica: ReplicaId(0), before: (View(1), Seq(4)), after: (view, low) };
+        let backwards =
+            Violation::Backwards { replica: ReplicaId(0), before: (View(1), Seq(4)), after: (view, low) };
         assert_eq!(checks.stands(ReplicaId(0), view, low), Err(backwards));
         checks.standing.insert(ReplicaId(0), (View(1), Seq(4)));
     }
@@ -173,6 +180,7 @@ fn a_replica_that_keeps_too_much_is_found() {
 }
 
 /// A registration and one command of a client, as two slots.
+#[allow(clippy::type_complexity)]
 fn two_slots(command: &[u8]) -> (Vec<Request>, [Arc<Body>; 2], (ClientId, Session, Number)) {
     let cluster = context().cluster;
     let key = World::secret_of(ReplicaId(9));

@@ -93,7 +93,8 @@ fn a_certificate_without_the_primary_is_one() {
 
 #[test]
 fn a_view_change_shows_each_slot_once_in_order_of_older_views_and_between_its_watermarks() {
-    let cases: [&[(u64, u64)]; 6] = [&[(2, 1)], &[(3, 1)], &[(0, 0)], &[(0, 9)], &[(0, 2), (0, 1)], &[(0, 1), (1, 1)]];
+    let cases: [&[(u64, u64)]; 6] =
+        [&[(2, 1)], &[(3, 1)], &[(0, 0)], &[(0, 9)], &[(0, 2), (0, 1)], &[(0, 1), (1, 1)]];
     for case in cases {
         let why = refuse(4, |bench| {
             let prepared = case.iter().map(|(view, seq)| bench.certificate(vote(*view, *seq, D), &[0, 1, 2]));

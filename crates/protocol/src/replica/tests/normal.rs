@@ -131,7 +131,8 @@ fn a_request_as_large_as_a_batch_is_proposed_and_no_empty_batch_instead() {
     let mut bench = Bench::new(4, 0);
     let key = SecretKey::from_seed(&[77; 32]);
     let (first, empty) = (Number(1), Operations::new(std::iter::empty()));
-    let draft = |operations| Draft { session: Session(1), first, ack: first, kind: Kind::Operations, operations };
+    let draft =
+        |operations| Draft { session: Session(1), first, ack: first, kind: Kind::Operations, operations };
     let overhead = Request::sign(&key, bench.context.cluster, draft(empty)).bytes();
     let most = usize::try_from(bench.context.parameters.batch_bytes_max).unwrap();
     // Five operations of at most 256 KiB, each behind its length, fill a batch to the last byte.
@@ -148,4 +149,24 @@ fn a_request_as_large_as_a_batch_is_proposed_and_no_empty_batch_instead() {
         .map(|body| body.batch.requests.len())
         .collect();
     assert_eq!(proposed, [1]);
+}
+
+#[test]
+fn a_stable_checkpoint_past_a_missing_body_needs_a_transfer_and_past_held_ones_does_not() {
+    for held in [true, false] {
+        let mut bench = Bench::new(4, 1);
+        for seq in 1..=4 {
+            let body = bench.body(seq);
+            let this = vote(0, seq, body.digest);
+            bench.pre_prepare(this, (held || seq != 3).then_some(&body));
+            [0, 2, 3].into_iter().for_each(|id| bench.commit(id, this));
+        }
+        assert_eq!(bench.replica.committed(), Seq(4));
+        let checkpoint = Checkpoint { seq: Seq(4), root: Digest([8; 32]), epoch_end: Seq::MAX };
+        let stable = Verified::vouch(bench.certificate(checkpoint, &[0, 2, 3]));
+        bench.step(Event::StableCertificate(stable));
+        // Whoever made it stable lets go of its bodies: nobody can send slot 3 any more.
+        assert_eq!(bench.installs, if held { Vec::new() } else { vec![Seq(4)] });
+        assert_eq!(bench.replica.watermarks(), (Seq(4), Seq(12)));
+    }
 }

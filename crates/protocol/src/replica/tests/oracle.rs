@@ -92,7 +92,9 @@ fn two_roots_of_one_stable_checkpoint_contradict_each_other() {
     let with_root = |id, root| {
         let checkpoint = Checkpoint { seq: Seq(4), root: Digest([root; 32]), epoch_end: Seq::MAX };
         let stable = Some(Certificate { statement: checkpoint, signatures: List(Vec::new()) });
-        Arc::new(bench.sign(id, ViewChange { view: View(1), stable, prepared: List(Vec::new()) }).into_inner())
+        Arc::new(
+            bench.sign(id, ViewChange { view: View(1), stable, prepared: List(Vec::new()) }).into_inner(),
+        )
     };
     assert!(reproposals(&[with_root(0, 1), with_root(1, 1)], bench.replica.null).is_ok());
     assert!(reproposals(&[with_root(0, 1), with_root(1, 2)], bench.replica.null).is_err());

@@ -34,10 +34,13 @@ fn a_view_change_is_repeated_until_its_view_opens_and_always_the_same() {
     bench.pass(3_000_000);
     assert_eq!(bench.view_changes().len(), 1, "alone it does not run ahead");
     let relayed = bench.relayed().into_iter();
-    let repeated: Vec<_> =
-        relayed.filter_map(|say| if let PeerMessage::ViewChange(message) = say { Some(message) } else { None }).collect();
+    let repeated: Vec<_> = relayed
+        .filter_map(|say| if let PeerMessage::ViewChange(message) = say { Some(message) } else { None })
+        .collect();
     assert!(repeated.len() > 5);
-    assert!(repeated.iter().all(|message| message.body == *bench.view_changes()[0] && message == &repeated[0]));
+    assert!(
+        repeated.iter().all(|message| message.body == *bench.view_changes()[0] && message == &repeated[0])
+    );
 }
 
 #[test]
@@ -161,10 +164,12 @@ fn a_new_primary_keeps_the_view_changes_it_chose() {
     // Its NEW-VIEW waits for the disk; meanwhile one of those it named moves on.
     let mut effects = Vec::new();
     bench.replica.step(bench.now, Event::ViewChange(chosen[1].clone()), &mut effects);
-    let said = |effects: &[Effect]| effects.iter().find_map(|effect| match effect {
-        Effect::Send { message: Say::ViewChange(message), .. } => Some(message.clone()),
-        _ => None,
-    });
+    let said = |effects: &[Effect]| {
+        effects.iter().find_map(|effect| match effect {
+            Effect::Send { message: Say::ViewChange(message), .. } => Some(message.clone()),
+            _ => None,
+        })
+    };
     let mine = bench.sign(1, said(&effects).unwrap()).shared();
     let mut effects = Vec::new();
     bench.replica.step(bench.now, Event::ViewChange(mine), &mut effects);

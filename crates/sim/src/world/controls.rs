@@ -1,0 +1,94 @@
+//! What tests and scripts do to a world besides letting it turn.
+
+use quorate_protocol::codec;
+use quorate_protocol::crypto::SecretKey;
+use quorate_protocol::message::PeerMessage;
+use quorate_protocol::types::ReplicaId;
+
+use super::happening::Happening;
+use super::{Fault, Rule, Seam, World, secret};
+use crate::check::Checked;
+use crate::node::Costs;
+
+impl World {
+    /// From now on every message is written down; [`World::take_trace`] has the lines.
+    pub fn keep_trace(&mut self) {
+        self.trace = Some(Vec::new());
+    }
+    /// What was written down since this was last asked.
+    pub fn take_trace(&mut self) -> Vec<String> {
+        self.trace.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Loses or keeps back frames from now on.
+    pub fn add_rule(&mut self, rule: Rule) {
+        self.rules.push(rule);
+    }
+    /// Ends all rules.
+    pub fn clear_rules(&mut self) {
+        self.rules.clear();
+    }
+    /// Delivers what was kept back.
+    pub fn release_held(&mut self) {
+        for (from, to, frame) in std::mem::take(&mut self.held) {
+            self.push(self.now, Happening::Frame { from, to, frame });
+        }
+    }
+    /// Puts a seam before a replica's links; it is a liar from now on.
+    pub fn corrupt(&mut self, replica: ReplicaId, seam: Box<dyn Seam>) {
+        self.checks.distrust(replica);
+        self.seams.insert(replica, seam);
+    }
+    /// Nothing is expected of this replica any more: a test speaks in its name.
+    pub fn distrust(&mut self, replica: ReplicaId) {
+        self.checks.distrust(replica);
+    }
+    /// The key of a replica, for tests that speak in its name.
+    #[must_use]
+    pub fn secret_of(replica: ReplicaId) -> SecretKey {
+        SecretKey::from_seed(&secret(1, replica.0.into()))
+    }
+    /// Delivers a frame that its replica never sent.
+    pub fn inject(&mut self, from: ReplicaId, to: ReplicaId, message: &PeerMessage) {
+        let frame = codec::encode(message).expect("a message made for a test fits a frame").into();
+        self.push(self.now, Happening::Frame { from, to, frame });
+    }
+
+    /// Puts a replica out of action for good, or for a while, or everything right.
+    pub(super) fn suffer(&mut self, fault: Fault) -> Checked {
+        match fault {
+            Fault::Crash(replica) => return self.crash(replica),
+            Fault::CrashPrimary => {
+                let alive = self.nodes.iter().filter(|node| !self.crashed.contains(&node.id()));
+                let leader =
+                    alive.max_by_key(|node| node.replica().view()).map(|node| node.replica().primary());
+                if let Some(leader) = leader {
+                    return self.crash(leader);
+                }
+            }
+            Fault::Pause(replica, until) => {
+                self.asleep.insert(replica, (until, 0));
+            }
+            Fault::Heal => {
+                self.network.heal();
+                self.asleep.clear();
+                self.costs = Costs::default();
+                self.healed = Some(self.now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops a replica for good. Its clients notice.
+    ///
+    /// # Errors
+    /// What a checker finds wrong with what clients do then.
+    pub fn crash(&mut self, replica: ReplicaId) -> Checked {
+        self.crashed.insert(replica);
+        for client in 0..self.clients.len() {
+            let doings = self.clients[client].link(self.now, replica, None);
+            self.client_did(client, doings)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,92 @@
+//! Where frames go: through the rules of a test and the links of the network, to happen later.
+
+use bytes::Bytes;
+use quorate_protocol::client::To;
+use quorate_protocol::codec;
+use quorate_protocol::message::{ClientMessage, PeerMessage};
+use quorate_protocol::request::Request;
+use quorate_protocol::types::{ClientId, ReplicaId};
+
+use super::World;
+use super::happening::Happening;
+use crate::check::Checked;
+use crate::network::Party;
+use crate::node::Sent;
+use crate::trace;
+
+impl World {
+    pub(super) fn send(&mut self, client: usize, to: To, request: &Request) {
+        let frame: Bytes = codec::encode(request).expect("a client's request fits a frame").into();
+        let targets: Vec<ReplicaId> = match to {
+            To::Replica(id) => vec![id],
+            To::Everyone => self.context.committee.replicas().collect(),
+        };
+        self.say(|| {
+            let to = if let [id] = targets.as_slice() { id.to_string() } else { "all".to_owned() };
+            format!("client {} -> {to}: {}", client + 1, trace::request(request))
+        });
+        for to in targets {
+            let (here, there) = (Party::Client(client), Party::Replica(to));
+            for at in self.network.arrivals(self.now, here, there, &mut self.rng) {
+                self.push(at, Happening::Request { from: client, to, frame: frame.clone() });
+            }
+        }
+    }
+
+    pub(super) fn route(&mut self, from: ReplicaId, sent: Sent) -> Checked {
+        let (targets, frame) = match sent {
+            Sent::Client(client, frame) => {
+                self.route_reply(from, client, &frame);
+                return Ok(());
+            }
+            Sent::Replica(to, frame) => (vec![to], frame),
+            Sent::Others(frame) => {
+                (self.context.committee.replicas().filter(|id| *id != from).collect(), frame)
+            }
+        };
+        let Ok(message) = codec::decode::<PeerMessage>(&frame) else { return Ok(()) };
+        self.checks.sent(from, &message)?;
+        let mut suffix = String::new();
+        let kind = trace::kind(&message);
+        let (all, targets_of) = (targets.len() > 1, targets.clone());
+        let mut through = Vec::new();
+        for to in targets {
+            match self.rules.iter().find(|rule| rule.catches(from, to, kind)).map(|rule| rule.hold) {
+                None => through.push(to),
+                Some(hold) => {
+                    suffix.push_str(&format!(" [{} to {to}]", if hold { "held" } else { "lost" }));
+                    if hold {
+                        self.held.push_back((from, to, frame.clone()));
+                    }
+                }
+            }
+        }
+        if !matches!(message, PeerMessage::Status(_)) {
+            let null = self.null;
+            self.say(|| {
+                let to = if all { "all".to_owned() } else { targets_of[0].to_string() };
+                format!("{from} -> {to}: {}{suffix}", trace::message(&message, &null))
+            });
+        }
+        for to in through {
+            let (here, there) = (Party::Replica(from), Party::Replica(to));
+            for at in self.network.arrivals(self.now, here, there, &mut self.rng) {
+                self.push(at, Happening::Frame { from, to, frame: frame.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    fn route_reply(&mut self, from: ReplicaId, client: ClientId, frame: &Bytes) {
+        let Some(index) = self.clients.iter().position(|known| known.id() == client) else { return };
+        if self.trace.is_some()
+            && let Ok(message) = codec::decode::<ClientMessage>(frame)
+        {
+            self.say(|| format!("{from} -> client {}: {}", index + 1, trace::reply(&message)));
+        }
+        let (here, there) = (Party::Replica(from), Party::Client(index));
+        for at in self.network.arrivals(self.now, here, there, &mut self.rng) {
+            self.push(at, Happening::Reply { from, to: index, frame: frame.clone() });
+        }
+    }
+}
