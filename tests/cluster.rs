@@ -6,6 +6,7 @@
 
 mod hostile_clients;
 mod hostile_replica;
+mod operators;
 mod processes;
 mod recovery;
 mod refused_starts;

@@ -106,7 +106,14 @@ impl Drop for Cluster {
         }
         if std::thread::panicking() {
             for id in 0..self.members.len() {
-                eprintln!("--- replica {id} said:\n{}{:?}", self.log(id), self.seen.borrow().get(&id));
+                eprintln!("--- replica {id} said:\n{}", self.log(id));
+                if let Some(Status { view, status, low, committed, executed, alarms, .. }) =
+                    self.seen.borrow().get(&id)
+                {
+                    eprintln!(
+                        "view {view} {status}, low {low}, committed {committed}, executed {executed} {alarms:?}"
+                    );
+                }
             }
         }
     }
@@ -176,6 +183,13 @@ impl Cluster {
         }
     }
 
+    /// Lets a replica end by itself, as an operator does.
+    pub(super) fn stop(&mut self, id: usize) {
+        let mut child = self.members[id].take().unwrap();
+        drop(child.stdin.take());
+        assert!(child.wait().unwrap().success(), "{}", self.log(id));
+    }
+
     /// A power cut of several machines: none of them is left to see another one go.
     pub(super) fn kill_some(&mut self, ids: &[usize]) {
         for id in ids {
@@ -217,23 +231,35 @@ impl Cluster {
 
     /// Waits until all that run have executed as much, and something; then compares their histories there.
     pub(super) async fn until_agreed(&self) -> u64 {
-        let seq = until("equally far replicas", async || {
+        self.until_enough_agree(self.running().len()).await
+    }
+
+    /// Waits until `enough` replicas have executed as much as any; then compares their histories there.
+    pub(super) async fn until_enough_agree(&self, enough: usize) -> u64 {
+        let (seq, equal) = until("equally far replicas", async || {
             let mut executed = Vec::new();
             for id in self.running() {
-                executed.push(self.status(id).await?.executed);
+                executed.push((id, self.status(id).await?.executed));
             }
-            let first = *executed.first()?;
-            (first > 0 && executed.iter().all(|other| *other == first)).then_some(first)
+            let most = executed.iter().map(|(_, seq)| *seq).max().filter(|seq| *seq > 0)?;
+            let equal: Vec<usize> =
+                executed.iter().filter(|(_, seq)| *seq == most).map(|(id, _)| *id).collect();
+            (equal.len() >= enough).then_some((most, equal))
         })
         .await;
         let mut heads = Vec::new();
-        for id in self.running() {
-            let admin = self.file.replicas()[id].addresses.admin;
-            let head: HistoryHead = admin::fetch(admin, &format!("/history?seq={seq}")).await.unwrap();
-            heads.push(head.head.unwrap());
+        for id in equal {
+            heads.push(self.history(id, seq).await.expect("what was executed last is remembered"));
         }
         assert!(heads.windows(2).all(|pair| pair[0] == pair[1]), "histories differ at {seq}: {heads:?}");
         seq
+    }
+
+    /// Head of a replica's history after a slot, while it remembers that.
+    pub(super) async fn history(&self, id: usize, seq: u64) -> Option<String> {
+        let admin = self.file.replicas()[id].addresses.admin;
+        let head: HistoryHead = admin::fetch(admin, &format!("/history?seq={seq}")).await.unwrap();
+        head.head
     }
 
     /// Waits until a replica has counted something.

@@ -15,8 +15,8 @@ fn report(words: &[&str]) -> Value {
     let output = quorate(&[&usual, words].concat());
     let (out, error) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{out}\n{error}");
-    let begin = out.find("\n{").expect("a JSON object follows the summary");
-    serde_json::from_str(&out[begin..]).unwrap()
+    assert!(error.contains("all replicas executed the same history"), "{error}");
+    serde_json::from_str(&out).expect("nothing but one JSON object goes to standard output")
 }
 
 #[track_caller]

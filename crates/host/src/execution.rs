@@ -5,7 +5,8 @@ use std::sync::Arc;
 use quorate_protocol::executor::{Executed, Executor, State};
 use quorate_protocol::message::Reply;
 use quorate_protocol::request::{Body, Request};
-use quorate_protocol::types::{ClientId, Digest, Seq};
+use quorate_protocol::signed::Verified;
+use quorate_protocol::types::{ClientId, Digest, ReplicaId, Seq};
 
 /// What the execution role is asked to do, in order.
 #[derive(Debug, Clone)]
@@ -19,8 +20,33 @@ pub enum Task {
         /// Whether a checkpoint is due after it.
         checkpoint: bool,
     },
-    /// Answer a client's request from the replies that are kept, or say that it has to be ordered.
-    Screen(Arc<Request>),
+    /// Answer a request from the replies that are kept, or say that it has to be ordered.
+    Screen(Screening),
+}
+
+/// A request that may have executed already.
+#[derive(Debug, Clone)]
+pub enum Screening {
+    /// Not verified yet: a look at the replies may save that.
+    Before(Arc<Request>),
+    /// Verified, and to be pooled if it has not executed.
+    After {
+        /// The request.
+        request: Verified<Arc<Request>>,
+        /// The replica that passed it on, if one did.
+        forwarded_by: Option<ReplicaId>,
+    },
+}
+
+impl Screening {
+    /// The request, whether verified or not.
+    #[must_use]
+    pub fn request(&self) -> &Arc<Request> {
+        match self {
+            Self::Before(request) => request,
+            Self::After { request, .. } => request,
+        }
+    }
 }
 
 /// What the execution role did.
@@ -47,7 +73,7 @@ pub enum Done {
     /// A request that has to be ordered.
     Fresh {
         /// The request.
-        request: Arc<Request>,
+        screening: Screening,
         /// The slot up to which this was found.
         executed: Seq,
     },
@@ -89,12 +115,13 @@ impl Execution {
     pub fn run(&mut self, task: Task) -> Done {
         match task {
             Task::Execute { seq, body, checkpoint } => self.execute(seq, body.as_deref(), checkpoint),
-            Task::Screen(request) => {
-                let replies = self.executor.cached(&request);
+            Task::Screen(screening) => {
+                let request = screening.request();
+                let replies = self.executor.cached(request);
                 if replies.len() == request.len() {
                     Done::Known { client: request.client(), replies }
                 } else {
-                    Done::Fresh { request, executed: self.executor.executed() }
+                    Done::Fresh { screening, executed: self.executor.executed() }
                 }
             }
         }

@@ -5,6 +5,7 @@
 //! drives it decides which thread verifies, writes and executes; the simulator drives the very same code.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_protocol::certificate::Certificate;
@@ -19,7 +20,7 @@ use quorate_protocol::types::{ClientId, Digest, Number, Position, PublicKey, Rep
 use quorate_protocol::verify::{Incoming, Invalid};
 
 use crate::border::{Border, Refusal};
-use crate::execution::{Done, Task};
+use crate::execution::{Done, Screening, Task};
 use crate::gate::Gate;
 use crate::journal::{Group, Journal};
 use crate::lane::Class;
@@ -177,24 +178,44 @@ impl Host {
         let request = self.border.client_frame(key, frame)?;
         if self.border.ready() >= UNVERIFIED_MAX || self.tasks.len() >= UNVERIFIED_MAX {
             self.refuse(&request, BusyReason::VerifierFull, link);
-        } else if self.is_new(&request) {
-            self.border.admit(request);
+        } else if self
+            .seen
+            .get(&(request.client(), request.session()))
+            .is_some_and(|last| request.first() <= *last)
+        {
+            self.tasks.push_back(Task::Screen(Screening::Before(request)));
         } else {
-            self.tasks.push_back(Task::Screen(request));
+            self.border.admit(request);
         }
         Ok(())
     }
 
-    /// Whether a request's numbers are beyond all that this session sent here. Others may have executed already.
-    fn is_new(&mut self, request: &Request) -> bool {
-        let key = (request.client(), request.session());
-        if self.seen.len() >= SEEN_MAX && !self.seen.contains_key(&key) {
+    /// Notes that numbers of a session up to `last` were sent or executed here; gives back what was noted before.
+    fn note(&mut self, client: ClientId, session: Session, last: Number) -> Option<Number> {
+        if self.seen.len() >= SEEN_MAX && !self.seen.contains_key(&(client, session)) {
             self.seen.clear();
         }
-        let last = self.seen.insert(key, request.last());
-        let highest = last.map_or(request.last(), |last| last.max(request.last()));
-        self.seen.insert(key, highest);
-        self.replica.primary() == self.replica.id() && last.is_some_and(|last| request.first() > last)
+        let before = self.seen.get(&(client, session)).copied();
+        self.seen.insert((client, session), before.map_or(last, |before| before.max(last)));
+        before
+    }
+
+    /// What executed is not new any more, whoever had proposed it.
+    fn note_executed(&mut self, client: ClientId, replies: &[Reply]) {
+        for of_session in replies.chunk_by(|one, other| one.session == other.session) {
+            if let Some(last) = of_session.iter().map(|reply| reply.number).max() {
+                self.note(client, of_session[0].session, last);
+            }
+        }
+    }
+
+    /// Whether none of a verified request's numbers can have executed: they are beyond all that executed here, and
+    /// beyond all that waits to be executed. Only the primary needs to know without asking the executor.
+    fn is_new(&mut self, request: &Request) -> bool {
+        let before = self.note(request.client(), request.session(), request.last());
+        self.replica.primary() == self.replica.id()
+            && before.is_some_and(|last| request.first() > last)
+            && !self.replica.ordered_since(self.replica.executed(), request)
     }
 
     /// What waits to be verified.
@@ -237,7 +258,15 @@ impl Host {
                     self.counters.invalid_by_kind[invalid.kind()] += 1;
                     self.newest_invalid = Some(invalid);
                 }
-                Ok(Event::Requests { requests, forwarded_by: None }) => together.extend(requests),
+                Ok(Event::Requests { requests, forwarded_by }) => {
+                    for request in requests {
+                        if self.is_new(&request) && forwarded_by.is_none() {
+                            together.push(request);
+                        } else {
+                            self.tasks.push_back(Task::Screen(Screening::After { request, forwarded_by }));
+                        }
+                    }
+                }
                 Ok(event) => self.events.push_back(event),
             }
         }
@@ -248,32 +277,50 @@ impl Host {
     }
 
     /// Takes what execution did.
-    pub fn executed(&mut self, now: Time, done: Done, link: &mut impl Link) {
-        match done {
-            Done::Executed { seq, replies, fresh, state } => {
-                self.counters.operations += fresh as u64;
-                for (client, replies) in replies {
+    pub fn executed(&mut self, now: Time, done: impl IntoIterator<Item = Done>, link: &mut impl Link) {
+        let mut together = Vec::new();
+        for done in done {
+            match done {
+                Done::Executed { seq, replies, fresh, state } => {
+                    self.counters.operations += fresh as u64;
+                    for (client, replies) in replies {
+                        self.note_executed(client, &replies);
+                        self.reply(client, replies, link);
+                    }
+                    self.states.extend(state);
+                    self.events.push_back(Event::Executed { seq, root: None });
+                }
+                Done::Known { client, replies } => {
+                    self.counters.retries_known += 1;
                     self.reply(client, replies, link);
                 }
-                self.states.extend(state);
-                self.events.push_back(Event::Executed { seq, root: None });
-            }
-            Done::Known { client, replies } => {
-                self.counters.retries_known += 1;
-                self.reply(client, replies, link);
-            }
-            Done::Fresh { request, executed } => {
-                if self.replica.ordered_since(executed, &request) {
-                    self.tasks.push_back(Task::Screen(request));
-                } else {
-                    self.border.admit(request);
+                Done::Fresh { screening, executed } => together.extend(self.pass_fresh(screening, executed)),
+                Done::Failed { seq, why } => {
+                    self.failed = Some(format!("no checkpoint can be made at slot {seq}: {why}"));
                 }
             }
-            Done::Failed { seq, why } => {
-                self.failed = Some(format!("no checkpoint can be made at slot {seq}: {why}"));
-            }
+        }
+        if !together.is_empty() {
+            self.events.push_back(Event::Requests { requests: together, forwarded_by: None });
         }
         self.run(now, link);
+    }
+
+    /// What becomes of a request that had not executed when it was looked up: to the verifiers, or to the pool, or,
+    /// if it was ordered meanwhile, back to be looked up again.
+    fn pass_fresh(&mut self, screening: Screening, executed: Seq) -> Option<Verified<Arc<Request>>> {
+        if self.replica.ordered_since(executed, screening.request()) {
+            self.tasks.push_back(Task::Screen(screening));
+            return None;
+        }
+        match screening {
+            Screening::Before(request) => self.border.admit(request),
+            Screening::After { request, forwarded_by: None } => return Some(request),
+            Screening::After { request, forwarded_by } => {
+                self.events.push_back(Event::Requests { requests: vec![request], forwarded_by });
+            }
+        }
+        None
     }
 
     /// Everything up to `position` is on stable storage.

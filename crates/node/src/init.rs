@@ -182,18 +182,22 @@ pub fn addresses(hosts: &[IpAddr], replicas: u16, base_port: u16) -> Result<Vec<
 /// If the system has no ports left.
 pub fn free_addresses(replicas: u16) -> Result<Vec<Addresses>, std::io::Error> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    // All are held until all are chosen, so that none is chosen twice.
+    // All are held until all are chosen, so that none is chosen twice. The system counts the ports of UDP and of TCP
+    // apart, and a cluster file does not, so each is held as both.
     let mut held = Vec::new();
+    let mut address = || loop {
+        let socket = UdpSocket::bind(any)?;
+        let address = socket.local_addr()?;
+        let listener = TcpListener::bind(address).ok();
+        let free = listener.is_some();
+        held.push((socket, listener));
+        if free {
+            return Ok::<_, std::io::Error>(address);
+        }
+    };
     let mut addresses = Vec::new();
     for _ in 0..replicas {
-        let (peer, client, operator) =
-            (UdpSocket::bind(any)?, UdpSocket::bind(any)?, TcpListener::bind(any)?);
-        addresses.push(Addresses {
-            peer: peer.local_addr()?,
-            client: client.local_addr()?,
-            admin: operator.local_addr()?,
-        });
-        held.push((peer, client, operator));
+        addresses.push(Addresses { peer: address()?, client: address()?, admin: address()? });
     }
     Ok(addresses)
 }
@@ -409,6 +413,16 @@ mod tests {
             init(&no_folder, draft(4), Admission::Open, Reserve::Records),
             Err(InitError::Io { .. })
         ));
+    }
+
+    #[test]
+    fn free_addresses_have_a_port_each_whatever_it_is_used_for() {
+        for _ in 0..20 {
+            let all = free_addresses(31).unwrap();
+            let ports = all.iter().flat_map(|entry| [entry.peer, entry.client, entry.admin]);
+            let distinct: std::collections::BTreeSet<_> = ports.collect();
+            assert_eq!(distinct.len(), 3 * all.len());
+        }
     }
 
     #[test]

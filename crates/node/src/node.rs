@@ -74,8 +74,10 @@ pub enum NodeError {
     Superblock(#[from] SuperblockError),
     /// Votes may have been forgotten: the replica stays out rather than vote twice.
     #[error(
-        "this replica may have forgotten votes ({0:?}) and stays out rather than vote twice; \
-         give it a new key and a new folder, or restore nothing and leave it stopped"
+        "this replica may have forgotten votes: {}; it stays out rather than vote twice, and the others go on \
+         without it; fix: leave it stopped, and give no copy of an older folder to it; a trial is made anew with \
+         `quorate init`",
+        .0.map_or("an earlier start found its journal damaged".to_owned(), |found| found.to_string())
     )]
     Amnesia(Option<Amnesia>),
     /// The journal's records contradict each other.
@@ -287,7 +289,7 @@ impl<D: Disk + Send + 'static> Node<D> {
                 self.host.verified(now, verdicts, &mut self.links);
                 self.verification.finished(worker);
             }
-            Back::Done(done) => self.host.executed(now, done, &mut self.links),
+            Back::Done(done) => self.host.executed(now, [done], &mut self.links),
             Back::Written(position, counters) => {
                 self.journal = counters;
                 self.writing.written();
@@ -316,7 +318,8 @@ impl<D: Disk + Send + 'static> Node<D> {
                 }
             }
             let tasks = self.host.take_tasks();
-            for done in self.executing.run(tasks) {
+            let done = self.executing.run(tasks);
+            if !done.is_empty() {
                 busy = true;
                 self.host.executed(self.clock.now(), done, &mut self.links);
             }

@@ -219,9 +219,8 @@ impl Node {
                 self.host.durable(now, position, &mut self.outbox);
             }
             Role::Executor => {
-                for done in self.executing.take().expect("it was executing") {
-                    self.host.executed(now, done, &mut self.outbox);
-                }
+                let done = self.executing.take().expect("it was executing");
+                self.host.executed(now, done, &mut self.outbox);
             }
             Role::Store => {
                 let (seq, root) = self.storing.take().expect("it was storing");

@@ -1,3 +1,5 @@
+//! What the key-value store does with its commands.
+
 use quorate_protocol::types::{ClientId, Digest};
 
 use super::{

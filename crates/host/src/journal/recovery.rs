@@ -1,5 +1,7 @@
 //! Reading a journal back: which records stand, which were never promised, and whether a promise is lost.
 
+use std::fmt;
+
 use quorate_protocol::process::Record;
 use quorate_protocol::types::{Digest, Position, Seq};
 
@@ -37,6 +39,17 @@ pub enum Amnesia {
         /// Up to where everything had been durable.
         acknowledged: u64,
     },
+}
+
+impl fmt::Display for Amnesia {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("its journal is gone"),
+            Self::Header => f.write_str("its journal is damaged, or another one"),
+            Self::Unsynced => f.write_str("its durability is not `sync`, and it was not stopped cleanly"),
+            Self::Rotten { slot, .. } => write!(f, "record {slot} of its journal is damaged in both copies"),
+        }
+    }
 }
 
 /// What a journal was found to hold.

@@ -1,3 +1,5 @@
+//! What the journal keeps through power cuts, damage and failures.
+
 use std::sync::Arc;
 
 use quorate_protocol::certificate::Certificate;

@@ -1,3 +1,5 @@
+//! What the superblock survives, and whom it refuses.
+
 use super::*;
 use crate::disk::{Crash, DiskFailure, MemoryDisk};
 

@@ -1,3 +1,5 @@
+//! The client at work against scripted replicas over real QUIC.
+
 #![allow(clippy::unwrap_used)]
 
 use std::future::Future;

@@ -1,3 +1,5 @@
+//! A real folder as a disk.
+
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Instant;

@@ -153,7 +153,7 @@ impl Wiring {
     /// Cuts a stream into frames and reports them, all that are there at a time, until that fails.
     ///
     /// Waiting for the inbox stops reading, which stops the sender of this stream and of no other.
-    async fn read(&self, mut inward: Inward) -> Ended {
+    async fn read(&self, inward: &mut Inward) -> Ended {
         let mut chunks = vec![Bytes::new(); CHUNKS_PER_READ];
         chunks[0] = std::mem::take(&mut inward.rest);
         let mut filled = 1;
@@ -199,17 +199,19 @@ impl Wiring {
         let mut tasks = JoinSet::new();
         for ((_, stream), post) in outward.into_iter().zip(&outbox.posts) {
             let (post, wiring) = (Arc::clone(post), self.clone());
-            tasks.spawn(async move { post.write(stream, wiring.burst_bytes, &wiring.counters).await });
+            let write = async move { post.write(stream, wiring.burst_bytes, &wiring.counters).await };
+            tasks.spawn(async move { (write.await, None) });
         }
-        for inward in inward {
+        for mut inward in inward {
             let wiring = self.clone();
-            tasks.spawn(async move { wiring.read(inward).await });
+            tasks.spawn(async move { (wiring.read(&mut inward).await, Some(inward)) });
         }
-        let ended = tokio::select! {
-            refused = stop => Ended::Here(refused),
-            error = connection.closed() => error.into(),
+        // A stream that is dropped before the connection is closed tells the other side that it was stopped, and not why.
+        let (ended, _kept) = tokio::select! {
+            refused = stop => (Ended::Here(refused), None),
+            error = connection.closed() => (error.into(), None),
             Some(ended) = tasks.join_next() => {
-                ended.unwrap_or_else(|error| Ended::Lost(format!("a task of the link failed: {error}")))
+                ended.unwrap_or_else(|error| (Ended::Lost(format!("a task of the link failed: {error}")), None))
             }
         };
         self.count(&ended);

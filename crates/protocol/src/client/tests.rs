@@ -1,3 +1,5 @@
+//! What a client believes, and what it does not.
+
 #![allow(clippy::unwrap_used)]
 
 mod acceptance;

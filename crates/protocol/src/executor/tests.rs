@@ -1,3 +1,5 @@
+//! Each operation executes once, whatever was ordered.
+
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;

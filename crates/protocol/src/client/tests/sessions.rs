@@ -43,6 +43,23 @@ fn an_expired_registration_is_replaced_by_one_that_knows_better() {
 }
 
 #[test]
+fn a_brief_session_asks_for_few_slots_and_for_more_when_that_was_too_few() {
+    let mut world = World::new(4, |options, _| options.brief = true);
+    world.link_all(Seq(100), View(0));
+    world.poll();
+    let mut at = 100;
+    for slots in [12, 48, 192, 768, 2048, 2048] {
+        let request = world.take_sent().remove(0).1;
+        assert_eq!(request.registration().unwrap().expires, Seq(at + slots));
+        at += 3000;
+        for replica in [R0, R1] {
+            world.answer(replica, &request, 0, at, Outcome::Expired);
+        }
+        world.wait();
+    }
+}
+
+#[test]
 fn a_full_cluster_is_asked_again_with_the_same_registration() {
     let mut world = World::new(4, |_, _| {});
     world.link_all(Seq(0), View(0));
