@@ -6,6 +6,7 @@
 mod dependencies;
 mod formatting;
 mod layers;
+mod readme;
 mod source;
 
 use std::path::{Path, PathBuf};

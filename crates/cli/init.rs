@@ -62,7 +62,7 @@ fn admission(text: &str) -> Result<Admission, String> {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    print!("{}", report(&make(args)?));
+    print!("{}", report(&make(args)?, &crate::program()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -83,7 +83,7 @@ fn make(args: Args) -> anyhow::Result<Written> {
 }
 
 /// What was written, and what to type next.
-fn report(written: &Written) -> String {
+fn report(written: &Written, program: &str) -> String {
     let Written { cluster, layout, client_keys } = written;
     let n = cluster.replicas().len();
     let last = n.saturating_sub(1);
@@ -105,7 +105,7 @@ fn report(written: &Written) -> String {
     text += "\nOne public file describes the cluster; each key belongs on its own machine only.\n";
     text += "Next, one command per replica, each in a terminal of its own:\n";
     for entry in cluster.replicas() {
-        text += &format!("  quorate replica {} --cluster {}\n", entry.id, file.display());
+        text += &format!("  {program} replica {} --cluster {}\n", entry.id, file.display());
     }
     let example = match cluster.application() {
         "kv" => Some("kv put hello world"),
@@ -113,7 +113,7 @@ fn report(written: &Written) -> String {
         _ => None,
     };
     if let (Some(example), [_, ..]) = (example, client_keys.as_slice()) {
-        text += &format!("then:\n  quorate client --cluster {} {example}\n", file.display());
+        text += &format!("then:\n  {program} client --cluster {} {example}\n", file.display());
     }
     if !quorate_apps::NAMES.contains(&cluster.application()) {
         let (name, known) = (cluster.application(), quorate_apps::NAMES.join(", "));
@@ -148,7 +148,7 @@ mod tests {
         let words = ["init", path, "--clients", "2", "--testing"];
         let written = make(Alone::try_parse_from(words).unwrap().args).unwrap();
         assert!(written.cluster.testing());
-        let text = report(&written);
+        let text = report(&written, "quorate");
         assert!(text.contains("4 replicas, 1 of them may be Byzantine; 3 equal votes decide"), "{text}");
         assert!(
             text.contains("4 replica keys (replica-0 to replica-3) and 2 client keys (client-0 to client-1)")

@@ -61,3 +61,8 @@ fn main() -> ExitCode {
         ExitCode::FAILURE
     })
 }
+
+/// The program as it was called, so that the commands we print can be typed as they stand.
+pub(crate) fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "quorate".to_owned())
+}

@@ -176,13 +176,13 @@ async fn watched(args: &Args, cluster: &mut Cluster, load: Load, live: &Arc<Live
 /// For people, and out of the way of a program that reads standard output.
 fn print_end(args: &Args, report: &Report) {
     let hint = if args.replicas == 4 {
-        "quorate testbed --replicas 7 --application counter   seven replicas, of which two may fail"
+        "testbed --replicas 7 --application counter   (seven replicas, of which two may fail)"
     } else {
-        "quorate init trial                                   a cluster of your own that stays"
+        "init trial   (a cluster of your own that stays)"
     };
     let mut text = report.summary();
     if report.verdict == Verdict::Agreement {
-        text.push_str(&format!("\n\ntry next     {hint}"));
+        text.push_str(&format!("\n\ntry next     {} {hint}", crate::program()));
     }
     if args.json.as_deref() == Some(std::path::Path::new("-")) {
         eprintln!("{text}");
