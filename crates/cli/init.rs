@@ -168,7 +168,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_str().unwrap();
         let words = ["init", path, "--application", "auction"];
-        let text = report(&make(Alone::try_parse_from(words).unwrap().args).unwrap());
+        let text = report(&make(Alone::try_parse_from(words).unwrap().args).unwrap(), "quorate");
         assert!(
             text.contains("`auction` is none of the ready applications (") && text.contains("kv"),
             "{text}"
