@@ -1,6 +1,7 @@
 //! `quorate testbed`: a whole cluster on this machine for a while, with load, a live table and a verdict.
 
 mod cluster;
+mod faults;
 mod report;
 mod table;
 
@@ -16,13 +17,15 @@ use quorate_node::cluster_file::Durability;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::cluster::Cluster;
-use self::report::{Report, Verdict};
+use self::faults::{At, Faults};
+use self::report::{Report, Run, Verdict};
 use self::table::Table;
 
 const EXAMPLES: &str = "Examples:
   quorate testbed                                       four replicas, ten seconds, key-value load
   quorate testbed --replicas 7 --application counter
   quorate testbed --clients 1 --in-flight 1 --payload 128 --application null --durability none
+  quorate testbed --kill 0@3s --restart 0@6s            the primary dies, another takes over, it comes back
   quorate testbed --json result.json                    what was measured, for a program to read
 
 Exit codes: 0 progress was made and all replicas agree, 1 not, 130 interrupted.";
@@ -65,6 +68,12 @@ pub(crate) struct Args {
     /// What a promise waits for before it leaves: sync, os or none
     #[arg(long, default_value = "sync")]
     durability: Durability,
+    /// Kill a replica (SIGKILL) so long after the load began, as in 0@3s; may be given several times
+    #[arg(long)]
+    kill: Vec<At>,
+    /// Start a killed replica again so long after the load began, as in 0@6s; may be given several times
+    #[arg(long)]
+    restart: Vec<At>,
     /// File with [parameters] and [node] sections that take the place of the defaults
     #[arg(long)]
     preset: Option<PathBuf>,
@@ -104,6 +113,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             "starting {} replica processes on this machine, then load for {:?}",
             args.replicas, args.duration
         );
+        if let Some(at) = args.kill.iter().chain(&args.restart).find(|at| at.replica >= args.replicas) {
+            anyhow::bail!(
+                "there is no replica {}; they are numbered from 0 to {}",
+                at.replica,
+                args.replicas - 1
+            );
+        }
         let mut cluster = Cluster::start(&args).await?;
         let done = tokio::select! {
             done = measure(&args, &mut cluster) => done.map(Some),
@@ -144,24 +160,36 @@ async fn measure(args: &Args, cluster: &mut Cluster) -> anyhow::Result<Report> {
     };
     let live = load.live();
     let before = cluster.statuses().await;
-    let outcome = watched(args, cluster, load, &live).await;
+    let mut faults = Faults::new(&args.kill, &args.restart);
+    let outcome = watched(args, (cluster, &mut faults), load, &live).await?;
     let highest = live.highest.load(Ordering::Relaxed);
     let (statuses, verdict) = cluster.verdict(highest, REST).await;
-    let report = Report::new(args, cluster, &outcome, (&before, &statuses), verdict);
+    let run = Run { load: &outcome, before: &before, after: &statuses, recovery: faults.recovery(&live) };
+    let report = Report::new(args, cluster, &run, verdict);
     print_end(args, &report);
     Ok(report)
 }
 
-/// Runs the load with a table of what happens, where somebody is looking.
-async fn watched(args: &Args, cluster: &mut Cluster, load: Load, live: &Arc<Live>) -> LoadReport {
+/// Runs the load, with a table of what happens where somebody is looking, and with the faults that were asked for.
+async fn watched(
+    args: &Args,
+    (cluster, faults): (&mut Cluster, &mut Faults),
+    load: Load,
+    live: &Arc<Live>,
+) -> anyhow::Result<LoadReport> {
     let mut table = Table::new(args.duration);
+    let began = tokio::time::Instant::now();
     let mut load = std::pin::pin!(load.run(WARM_UP, args.duration));
     let mut tick = tokio::time::interval(Duration::from_millis(500));
     loop {
+        let next = faults.next();
         tokio::select! {
             outcome = &mut load => {
                 table.finish();
-                return outcome;
+                return Ok(outcome);
+            }
+            () = tokio::time::sleep_until(began + next.unwrap_or_default()), if next.is_some() => {
+                faults.strike(cluster).await?;
             }
             _ = tick.tick() => {
                 if table.is_watched() {

@@ -1,5 +1,6 @@
 //! Closed-loop load: independent callers, each with some calls in flight, and what became of every call.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,9 +9,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 use quorate_apps::{counter, kv};
-use quorate_node::client::{self, CallError, Caller, ConnectError};
+use quorate_node::client::{self, Caller, ConnectError};
 use quorate_node::transport::{ClientTransportConfig, Limits, SharedEndpoint, TransportError, bind};
-use quorate_protocol::client::Options;
+use quorate_protocol::client::{Answer, Options};
 use quorate_protocol::codec;
 use quorate_protocol::crypto::SecretKey;
 use quorate_protocol::message::Outcome;
@@ -18,6 +19,8 @@ use quorate_protocol::parameters::Context;
 
 /// Keys that each client writes in turn, in the key-value workload.
 const KEYS_PER_CLIENT: u64 = 64;
+/// How long after the end of the load an answer is waited for.
+const GIVE_UP: Duration = Duration::from_secs(20);
 /// Longest latency that is recorded, in microseconds.
 const LATENCY_US_MAX: u64 = 120_000_000;
 
@@ -104,14 +107,19 @@ pub enum LoadError {
 pub struct Live {
     /// Operations answered by enough replicas alike, since the load began.
     pub matched: AtomicU64,
-    /// Operations answered otherwise than with a result.
+    /// Operations answered otherwise than with a result, or not at all.
     pub failed: AtomicU64,
+    /// Operations submitted once every client had its session.
+    pub submitted: AtomicU64,
     /// Highest slot of any accepted answer.
     pub highest: AtomicU64,
     /// Set to end the load.
     pub stop: AtomicBool,
+    newest_view: AtomicU64,
     /// Latency in microseconds of what matched since it was last taken.
     recent: Mutex<Histogram<u64>>,
+    /// When the first answer of each view was accepted.
+    views: Mutex<BTreeMap<u64, Instant>>,
 }
 
 impl Default for Live {
@@ -119,14 +127,33 @@ impl Default for Live {
         Self {
             matched: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            submitted: AtomicU64::new(0),
             highest: AtomicU64::new(0),
             stop: AtomicBool::new(false),
+            newest_view: AtomicU64::new(0),
             recent: Mutex::new(new_histogram()),
+            views: Mutex::new(BTreeMap::new()),
         }
     }
 }
 
 impl Live {
+    /// When the first answer of a view beyond `view` was accepted after `since`, if one was.
+    #[must_use]
+    pub fn first_answer_beyond(&self, view: u64, since: Instant) -> Option<Instant> {
+        let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        views.range(view + 1..).map(|(_, at)| *at).find(|at| *at >= since)
+    }
+
+    fn note(&self, answer: &Answer, took_us: u64, now: Instant) {
+        self.matched.fetch_add(1, Ordering::Relaxed);
+        self.highest.fetch_max(answer.seq.0, Ordering::Relaxed);
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(took_us);
+        if self.newest_view.fetch_max(answer.view.0, Ordering::Relaxed) < answer.view.0 {
+            self.views.lock().unwrap_or_else(PoisonError::into_inner).entry(answer.view.0).or_insert(now);
+        }
+    }
+
     /// The median and the 99th percentile, in microseconds, of what matched since the last call.
     pub fn take_latency(&self) -> (u64, u64) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -141,8 +168,10 @@ impl Live {
 pub struct LoadReport {
     /// Calls whose matching replies reached their client within the measured time.
     pub matched: u64,
-    /// Calls that ended otherwise than with a result.
+    /// Calls that ended otherwise than with a result, or not at all.
     pub failed: u64,
+    /// Calls submitted, those that were not measured too.
+    pub submitted: u64,
     /// Measured time.
     pub measured: Duration,
     /// Latency of the matched calls, in microseconds.
@@ -249,6 +278,7 @@ impl Load {
         LoadReport {
             matched: latency.len(),
             failed: self.live.failed.load(Ordering::Relaxed),
+            submitted: self.live.submitted.load(Ordering::Relaxed),
             measured: ended.saturating_duration_since(begin),
             latency,
             highest: self.live.highest.load(Ordering::Relaxed),
@@ -304,6 +334,7 @@ async fn keep_in_flight(
                 next.push((tag, config.workload.operation(client, index, config.payload)));
                 index += 1;
             }
+            live.submitted.fetch_add(next.len() as u64, Ordering::Relaxed);
             if calls.submit(&mut next).await.is_err() {
                 return latency;
             }
@@ -311,41 +342,28 @@ async fn keep_in_flight(
         if calls.in_flight() == 0 {
             return latency;
         }
-        let Some(answers) = calls.next().await else { return latency };
+        let patience = tokio::time::timeout_at((end + GIVE_UP).into(), calls.next());
+        let Ok(Some(answers)) = patience.await else {
+            live.failed.fetch_add(calls.in_flight() as u64, Ordering::Relaxed);
+            return latency;
+        };
         let now = Instant::now();
         for (tag, answer) in answers {
             free.push(tag);
             let place = usize::try_from(tag).unwrap_or_default();
-            settle(
-                &answer,
-                now.saturating_duration_since(started[place]),
-                (begin..end).contains(&now),
-                &live,
-                &mut latency,
-            );
-        }
-    }
-}
-
-fn settle(
-    answer: &Result<quorate_protocol::client::Answer, CallError>,
-    took: Duration,
-    measured: bool,
-    live: &Live,
-    latency: &mut Histogram<u64>,
-) {
-    match answer {
-        Ok(answer) if matches!(answer.outcome, Outcome::Done(_)) => {
-            live.matched.fetch_add(1, Ordering::Relaxed);
-            live.highest.fetch_max(answer.seq.0, Ordering::Relaxed);
-            let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-            live.recent.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(took);
-            if measured {
-                latency.saturating_record(took);
+            let took = now.saturating_duration_since(started[place]);
+            let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            match answer {
+                Ok(answer) if matches!(answer.outcome, Outcome::Done(_)) => {
+                    live.note(&answer, took_us, now);
+                    if (begin..end).contains(&now) {
+                        latency.saturating_record(took_us);
+                    }
+                }
+                Ok(_) | Err(_) => {
+                    live.failed.fetch_add(1, Ordering::Relaxed);
+                }
             }
-        }
-        Ok(_) | Err(_) => {
-            live.failed.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

@@ -25,6 +25,8 @@ const FAREWELL: Duration = Duration::from_secs(3);
 struct Member {
     child: Child,
     log: PathBuf,
+    /// It was killed on purpose and not started again.
+    dead: bool,
 }
 
 /// Replicas as processes of this machine.
@@ -32,6 +34,7 @@ pub(crate) struct Cluster {
     file: ClusterFile,
     members: Vec<Member>,
     folder: PathBuf,
+    reply_bytes: u32,
     /// Removes the folder when the testbed ends, unless the user named one.
     _temporary: Option<tempfile::TempDir>,
 }
@@ -62,23 +65,28 @@ impl Cluster {
         }
         draft.node.durability = args.durability;
         let written = init(&folder, draft, Admission::Open, Reserve::Records)?;
-        let mut cluster = Self { file: written.cluster, members: Vec::new(), folder, _temporary: temporary };
+        let (file, reply_bytes) = (written.cluster, args.reply_bytes);
+        let mut cluster = Self { file, members: Vec::new(), folder, reply_bytes, _temporary: temporary };
         for id in 0..args.replicas {
-            let member = cluster.spawn(ReplicaId(id), args.reply_bytes)?;
+            let member = cluster.spawn(ReplicaId(id))?;
             cluster.members.push(member);
         }
         Ok(cluster)
     }
 
-    fn spawn(&self, id: ReplicaId, reply_bytes: u32) -> anyhow::Result<Member> {
+    fn spawn(&self, id: ReplicaId) -> anyhow::Result<Member> {
         let log = self.folder.join(format!("replica-{id}.log"));
-        let words = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let words = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .with_context(|| format!("cannot write {}", log.display()))?;
         let child = Command::new(std::env::current_exe()?)
             .arg("replica")
             .arg(id.to_string())
             .arg("--cluster")
             .arg(Layout::new(&self.folder).cluster_file())
-            .args(["--reply-bytes", &reply_bytes.to_string(), "--exit-with-stdin"])
+            .args(["--reply-bytes", &self.reply_bytes.to_string(), "--exit-with-stdin"])
             .env("QUORATE_LOG", std::env::var_os("QUORATE_LOG").unwrap_or_else(|| "warn".into()))
             // Held open as long as this process lives: its end is how replicas learn that they are alone.
             .stdin(Stdio::piped())
@@ -89,7 +97,27 @@ impl Cluster {
             .kill_on_drop(true)
             .spawn()
             .context("cannot start a replica")?;
-        Ok(Member { child, log })
+        Ok(Member { child, log, dead: false })
+    }
+
+    /// Kills a replica, as a power cut would.
+    pub(crate) async fn kill(&mut self, replica: u16) -> anyhow::Result<()> {
+        let Some(member) = self.members.get_mut(usize::from(replica)) else { return Ok(()) };
+        member.dead = true;
+        member.child.kill().await.with_context(|| format!("cannot kill replica {replica}"))
+    }
+
+    /// Starts a replica that was killed; one that runs goes on.
+    pub(crate) async fn restart(&mut self, replica: u16) -> anyhow::Result<()> {
+        if self.members.get(usize::from(replica)).is_some_and(|member| member.dead) {
+            self.members[usize::from(replica)] = self.spawn(ReplicaId(replica))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a replica should be running.
+    fn lives(&self, replica: u16) -> bool {
+        self.members.get(usize::from(replica)).is_some_and(|member| !member.dead)
     }
 
     pub(crate) fn file(&self) -> &ClusterFile {
@@ -129,32 +157,37 @@ impl Cluster {
         words.unwrap_or_else(|| "the replicas' logs are empty".to_owned())
     }
 
-    /// The status of every replica; none of one that does not answer.
+    /// The status of every replica; none of one that does not answer, or was killed.
     pub(crate) async fn statuses(&self) -> Vec<Option<Status>> {
         let mut statuses = Vec::new();
         for replica in self.file.replicas() {
-            statuses.push(admin::fetch(replica.addresses.admin, "/status").await.ok());
+            statuses.push(match self.lives(replica.id.0) {
+                true => admin::fetch(replica.addresses.admin, "/status").await.ok(),
+                false => None,
+            });
         }
         statuses
     }
 
-    /// Waits until the replicas are at rest beyond `highest`, and compares their histories there.
+    /// Waits until the replicas that run are at rest beyond `highest`, and compares their histories there.
     pub(crate) async fn verdict(&self, highest: u64, patience: Duration) -> (Vec<Option<Status>>, Verdict) {
         let until = Instant::now() + patience;
         let mut statuses = self.statuses().await;
         loop {
-            if statuses.iter().any(Option::is_none) && Instant::now() > until {
-                let silent = (0..).zip(&statuses).filter(|(_, status)| status.is_none());
-                return (statuses.clone(), Verdict::Unreachable(silent.map(|(id, _)| id).collect()));
+            let silent = (0..).zip(&statuses).filter(|(id, status)| status.is_none() && self.lives(*id));
+            let silent: Vec<u16> = silent.map(|(id, _)| id).collect();
+            if !silent.is_empty() && Instant::now() > until {
+                return (statuses, Verdict::Unreachable(silent));
             }
             let executed = statuses.iter().flatten().map(|status| status.executed);
             let (least, most) = (executed.clone().min().unwrap_or(0), executed.max().unwrap_or(0));
-            if least == most && least >= highest && statuses.iter().all(Option::is_some) {
+            if least == most && least >= highest && silent.is_empty() {
                 break;
             }
             if Instant::now() > until {
                 let behind = statuses.iter().flatten().filter(|status| status.executed < most.max(highest));
-                return (statuses.clone(), Verdict::Behind(behind.map(|status| status.replica).collect()));
+                let behind = behind.map(|status| status.replica).collect();
+                return (statuses, Verdict::Behind(behind));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
             statuses = self.statuses().await;
@@ -166,7 +199,7 @@ impl Cluster {
     /// Compares the heads of the histories: equal heads mean equal histories all the way down.
     async fn compare(&self, seq: u64) -> Verdict {
         let mut heads = Vec::new();
-        for replica in self.file.replicas() {
+        for replica in self.file.replicas().iter().filter(|replica| self.lives(replica.id.0)) {
             let head: Result<HistoryHead, _> =
                 admin::fetch(replica.addresses.admin, &format!("/history?seq={seq}")).await;
             match head.ok().and_then(|head| head.head) {

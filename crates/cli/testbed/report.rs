@@ -1,6 +1,7 @@
 //! What a run of the testbed comes to: a few lines for people, one JSON object for programs.
 
 use std::path::Path;
+use std::time::Duration;
 
 use quorate_bench::load::LoadReport;
 use quorate_node::status::Status;
@@ -71,6 +72,12 @@ pub(crate) struct Report {
     retries: u64,
     dissents: u64,
     view_changes: u64,
+    /// From a primary's death to the first answer of a later view; null if no primary was killed.
+    recovery_ms: Option<u64>,
+    /// Calls without an answer, or answered and not executed.
+    lost: u64,
+    /// Operations that executed more often than they were called; null if no replica ran throughout.
+    duplicated: Option<u64>,
     pub(crate) agreement: bool,
     #[serde(rename = "verdict")]
     sentence: String,
@@ -95,14 +102,31 @@ fn file_system(folder: &Path) -> String {
     closest.map_or_else(|| "unknown".to_owned(), |(_, kind)| kind.to_owned())
 }
 
+/// What a report is made of.
+pub(crate) struct Run<'a> {
+    pub(crate) load: &'a LoadReport,
+    pub(crate) before: &'a [Option<Status>],
+    pub(crate) after: &'a [Option<Status>],
+    pub(crate) recovery: Option<Duration>,
+}
+
+impl Run<'_> {
+    /// Operations that executed for the first time during the load, on a replica that ran throughout.
+    fn executed(&self) -> Option<u64> {
+        let name = "quorate_operations_executed_total";
+        let both = self.before.iter().zip(self.after).filter_map(|(before, after)| {
+            let (before, after) = (before.as_ref()?, after.as_ref()?);
+            // A replica that was started again has begun to count anew.
+            let throughout = after.started == before.started;
+            throughout.then(|| after.counter(name).saturating_sub(before.counter(name)))
+        });
+        both.max()
+    }
+}
+
 impl Report {
-    pub(crate) fn new(
-        args: &Args,
-        cluster: &Cluster,
-        load: &LoadReport,
-        (before, after): (&[Option<Status>], &[Option<Status>]),
-        verdict: Verdict,
-    ) -> Self {
+    pub(crate) fn new(args: &Args, cluster: &Cluster, run: &Run<'_>, verdict: Verdict) -> Self {
+        let Run { load, before, after, .. } = *run;
         let counted = |name: &str, statuses: &[Option<Status>]| -> u64 {
             statuses.iter().flatten().map(|status| status.counter(name)).sum()
         };
@@ -139,6 +163,9 @@ impl Report {
             retries: load.retries,
             dissents: load.dissents,
             view_changes: after.iter().flatten().map(|status| status.view).max().unwrap_or(0),
+            recovery_ms: run.recovery.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+            lost: load.failed + run.executed().map_or(0, |executed| load.submitted.saturating_sub(executed)),
+            duplicated: run.executed().map(|executed| executed.saturating_sub(load.submitted)),
             agreement: verdict == Verdict::Agreement,
             sentence: verdict.sentence(),
             verdict,
@@ -155,7 +182,7 @@ impl Report {
              durability {} on {}, mean batch {:.1} operations, mean bundle {:.1}\n\n\
              matched      {} operations in {:.1} s: {:.0} per second\n\
              latency      p50 {:.2} ms, p99 {:.2} ms\n\
-             trouble      {} view changes, {} dropped frames, {} busy, {} retries, {} dissents\n\
+{}             trouble      {} view changes, {} dropped frames, {} busy, {} retries, {} dissents\n\
              verdict      {}",
             self.durability,
             self.file_system,
@@ -166,6 +193,7 @@ impl Report {
             self.throughput_rps,
             self.p50_us as f64 / 1000.0,
             self.p99_us as f64 / 1000.0,
+            self.faults(),
             self.view_changes,
             self.frames_dropped,
             self.busy,
@@ -173,6 +201,20 @@ impl Report {
             self.dissents,
             self.sentence,
         )
+    }
+
+    /// A line about what was lost, where anything was killed or lost.
+    fn faults(&self) -> String {
+        let duplicated = self.duplicated.map_or("unknown".to_owned(), |count| count.to_string());
+        match self.recovery_ms {
+            None if self.lost == 0 && self.duplicated.is_none_or(|count| count == 0) => String::new(),
+            None => format!("faults       {} operations lost, {duplicated} executed twice\n", self.lost),
+            Some(took) => format!(
+                "faults       next answer {took} ms after the primary's death, {} operations lost, \
+                 {duplicated} executed twice\n",
+                self.lost
+            ),
+        }
     }
 
     /// Writes the JSON object where it was asked for.

@@ -14,7 +14,7 @@ use quorate_host::superblock::SuperblockError;
 use quorate_protocol::application::StateMachine;
 use quorate_protocol::crypto::SecretKey;
 use quorate_protocol::replica::Unrecoverable;
-use quorate_protocol::types::{ClientId, Digest, PublicKey, ReplicaId, Seq};
+use quorate_protocol::types::{ClientId, Digest, PublicKey, ReplicaId, Seq, Time};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
@@ -162,6 +162,7 @@ impl Links {
 /// A replica that is ready to run.
 pub struct Node<D: Disk> {
     clock: Clock,
+    started: Time,
     host: Host,
     links: Links,
     verification: Verification,

@@ -43,6 +43,8 @@ pub struct Status {
     pub warnings: Vec<String>,
     /// Alarms, the newest last; at most 64.
     pub alarms: Vec<String>,
+    /// When it started, in microseconds of the wall clock: tells one run of a replica from the next.
+    pub started: u64,
     /// Which program it runs.
     pub build: String,
 }

@@ -30,6 +30,7 @@ impl<D: Disk + Send + 'static> Node<D> {
             counters: self.counters(),
             warnings: self.warnings.clone(),
             alarms: self.alarms.clone(),
+            started: self.started.0,
             build: crate::BUILD.to_owned(),
             ..Status::default()
         };

@@ -87,6 +87,7 @@ impl Node<FileDisk> {
         let mut links = Links { transport, keys: BTreeMap::new(), clients: BTreeMap::new() };
         host.resume(clock.now(), effects, &mut links);
         Ok(Self {
+            started: clock.now(),
             clock,
             host,
             links,
