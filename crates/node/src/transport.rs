@@ -1,8 +1,8 @@
 //! QUIC between replicas, and between clients and replicas. No other file knows that it is QUIC.
 //!
 //! A replica has two endpoints, so that clients cannot starve agreement: one for replicas, where the lower id dials the
-//! higher, and one for clients. Who is at the other end is known by key from the handshake on ([`tls`]), and a link is
-//! up only when both hellos agree ([`hello`]). Each pair of replicas has one stream per [`Class`] and direction, with
+//! higher, and one for clients. Who is at the other end is known by key from the handshake on (`tls`), and a link is
+//! up only when both hellos agree (`hello`). Each pair of replicas has one stream per [`Class`] and direction, with
 //! its own lane and its own flow control: bulk never stops votes, and a slow peer costs its own lanes only. What comes
 //! in goes to one bounded inbox; while nobody takes it out, only the streams that have something for it stand still.
 //!

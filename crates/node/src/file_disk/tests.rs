@@ -2,7 +2,6 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
-use std::time::Instant;
 
 use quorate_host::folder::{FormatError, check_folder, format_folder};
 use quorate_host::journal::{self, Durability, Opened, Reserve, Shape};
@@ -131,40 +130,4 @@ fn reading_past_the_end_and_missing_files_are_told_apart() {
     assert_eq!(bytes, [0, 0, b'x', b'y', 9, 9, 9, 9]);
     disk.remove(FileName::Journal).unwrap();
     disk.remove(FileName::Journal).unwrap();
-}
-
-/// Run by hand, in release: `cargo test --release -p quorate-node journal_costs -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement, not a claim"]
-fn journal_costs() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut disk = FileDisk::create(folder.path()).unwrap();
-    format_folder(&mut disk, identity(), shape(), Reserve::Whole).unwrap();
-    drop(disk);
-    let mut opened = open(folder.path());
-    let body = body(1, 64 << 10);
-    let mut append = Vec::new();
-    for (name, sync, record) in [
-        ("vote, synced", true, &vote(1)),
-        ("64 KiB body, synced", true, &body),
-        ("vote, written only", false, &vote(1)),
-        ("64 KiB body, written only", false, &body),
-    ] {
-        let mut times: Vec<u128> = (0..500)
-            .map(|_| {
-                let start = Instant::now();
-                opened.journal.append(record, None);
-                append.push(start.elapsed().as_nanos());
-                opened.writer.write(&opened.journal.take_group().unwrap(), sync).unwrap();
-                start.elapsed().as_nanos() / 1000
-            })
-            .collect();
-        times.sort_unstable();
-        println!("{name}: p50 {} us, p99 {} us", times[250], times[495]);
-        opened.writer.sync().unwrap();
-        opened.journal.reclaim(Seq(1));
-    }
-    append.sort_unstable();
-    println!("append: p50 {} ns, p99 {} ns", append[1000], append[1980]);
-    println!("{:?} {:?}", opened.writer.counters(), opened.writer.usage());
 }

@@ -3,7 +3,6 @@
 
 mod hostile;
 mod links;
-mod measure;
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;

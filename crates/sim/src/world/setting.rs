@@ -71,7 +71,7 @@ pub struct Rule {
     pub from: Option<ReplicaId>,
     /// To whom; to anybody if none.
     pub to: Option<ReplicaId>,
-    /// Of which kind, in the words of [`trace::kind`]; of any if none.
+    /// Of which kind, in the words of [`kind`](crate::trace::kind); of any if none.
     pub kind: Option<String>,
     /// Whether they can be delivered later.
     pub hold: bool,
