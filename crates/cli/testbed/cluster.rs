@@ -186,8 +186,10 @@ impl Cluster {
             }
             if Instant::now() > until {
                 let behind = statuses.iter().flatten().filter(|status| status.executed < most.max(highest));
+                let far = behind.clone().all(|status| status.counter("quorate_behind_total") > 0);
                 let behind = behind.map(|status| status.replica).collect();
-                return (statuses, Verdict::Behind(behind));
+                let verdict = if far { Verdict::TooFarBehind(behind) } else { Verdict::Behind(behind) };
+                return (statuses, verdict);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
             statuses = self.statuses().await;

@@ -20,6 +20,8 @@ pub(crate) enum Verdict {
     Diverged(Vec<u16>),
     /// These replicas did not come as far as accepted answers do, or as the others.
     Behind(Vec<u16>),
+    /// These replicas miss more than the others' logs still hold.
+    TooFarBehind(Vec<u16>),
     /// No answer was accepted at all.
     NoProgress,
     /// These replicas did not answer.
@@ -36,6 +38,10 @@ impl Verdict {
             Self::Behind(who) => {
                 format!("INCOMPLETE: replicas {who:?} did not catch up with the others in time")
             }
+            Self::TooFarBehind(who) => format!(
+                "INCOMPLETE: replicas {who:?} were away for longer than the others keep their log, and the state \
+                 itself cannot be fetched yet"
+            ),
             Self::NoProgress => "NO PROGRESS: no answer was accepted".to_owned(),
             Self::Unreachable(who) => format!("UNKNOWN: replicas {who:?} do not answer"),
         }
@@ -182,7 +188,7 @@ impl Report {
              durability {} on {}, mean batch {:.1} operations, mean bundle {:.1}\n\n\
              matched      {} operations in {:.1} s: {:.0} per second\n\
              latency      p50 {:.2} ms, p99 {:.2} ms\n\
-{}             trouble      {} view changes, {} dropped frames, {} busy, {} retries, {} dissents\n\
+             {}trouble      {} view changes, {} dropped frames, {} busy, {} retries, {} dissents\n\
              verdict      {}",
             self.durability,
             self.file_system,
