@@ -86,11 +86,17 @@ impl<S: Ord + Copy> Held<S> {
         let (mut needed, mut useless) = (Vec::new(), 0);
         let bodies: Vec<S> = self.votes.keys().copied().collect();
         for body in bodies {
-            let Some(equal) = self.votes.get(&body) else { continue };
+            let Some(equal) = self.votes.get_mut(&body) else { continue };
+            // Each vote for itself: one that was counted already says nothing about those held with it.
+            let before = equal.votes.len();
+            equal.votes.retain(|vote| need(vote) != Need::Useless);
+            let dropped = before - equal.votes.len();
+            self.count -= dropped;
+            useless += dropped as u64;
             match equal.votes.first().map(&need) {
                 Some(Need::Together(together)) if equal.votes.len() < together => {}
-                Some(Need::Useless) | None => useless += self.take(&body).len() as u64,
-                Some(Need::Together(_) | Need::Now) => needed.extend(self.take(&body)),
+                Some(_) => needed.extend(self.take(&body)),
+                None => drop(self.votes.remove(&body)),
             }
         }
         (needed, useless)
@@ -181,8 +187,15 @@ impl Border {
                 let votes = sort(need, now, vote, (&mut self.commits, room), &mut self.counters);
                 self.ready.extend(votes.into_iter().map(commit));
             }
-            PeerMessage::PrePrepare(_)
-            | PeerMessage::Checkpoint(_)
+            PeerMessage::PrePrepare(mut proposal) => {
+                // Checking a batch costs a signature for each request: nobody may ask that for nothing.
+                if !replica.needs_batch(&proposal.prepare.body) {
+                    proposal.batch = None;
+                }
+                self.ready.push(Incoming::Peer { from, message: PeerMessage::PrePrepare(proposal) });
+            }
+            PeerMessage::Body { seq, .. } if !replica.misses_body(seq) => self.counters.useless += 1,
+            PeerMessage::Checkpoint(_)
             | PeerMessage::ViewChange(_)
             | PeerMessage::NewView(_)
             | PeerMessage::CommitCertificate(_)
@@ -287,5 +300,66 @@ fn sort<S: Ord + Copy>(
         Need::Now => vec![vote],
         Need::Together(_) if held.count >= room => vec![vote],
         Need::Together(together) => held.hold(now, vote, together),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use quorate_protocol::committee::Committee;
+    use quorate_protocol::crypto::SecretKey;
+    use quorate_protocol::parameters::{Context, Parameters};
+    use quorate_protocol::process::{Event, Process};
+    use quorate_protocol::request::{Batch, Nondet};
+    use quorate_protocol::signed::{Signer, Verified};
+    use quorate_protocol::types::{ClusterId, Digest, Epoch, Seq, View};
+
+    use super::*;
+
+    const NOW: Time = Time(1_000);
+
+    fn replica_1_of_4() -> (Replica, Vec<Signer>) {
+        let keys: Vec<_> = (1..=4).map(|seed| Arc::new(SecretKey::from_seed(&[seed; 32]))).collect();
+        let public: Vec<_> = keys.iter().map(|key| key.public()).collect();
+        let (cluster, epoch) = (ClusterId(Digest([9; 32])), Epoch(0));
+        let committee = Arc::new(Committee::new(&public, false).unwrap());
+        let context = Context { cluster, epoch, committee, parameters: Arc::new(Parameters::default()) };
+        let signers = (0..).map(ReplicaId).zip(keys).map(|(id, key)| Signer::new(key, cluster, epoch, id));
+        (Replica::new(context, ReplicaId(1)), signers.collect())
+    }
+
+    fn commit_of(signer: &Signer) -> Verified<Signed<Commit>> {
+        signer.sign(Commit { view: View(0), seq: Seq(1), digest: Digest([5; 32]) })
+    }
+
+    fn arrive(border: &mut Border, from: u16, message: &PeerMessage, replica: &Replica) {
+        border.peer_frame(NOW, ReplicaId(from), &codec::encode(message).unwrap(), replica).unwrap();
+    }
+
+    #[test]
+    fn a_vote_that_was_counted_already_takes_no_other_one_with_it() {
+        let (mut replica, signers) = replica_1_of_4();
+        let mut border = Border::default();
+        for from in [2, 3] {
+            let vote = commit_of(&signers[usize::from(from)]).into_inner();
+            arrive(&mut border, from, &PeerMessage::Commit(vote), &replica);
+        }
+        assert!(border.take(&replica).is_empty(), "two votes are no quorum");
+        // The first of them was under way already when it came again.
+        replica.step(NOW, Event::Commit(commit_of(&signers[2])), &mut Vec::new());
+        assert!(border.take(&replica).is_empty());
+        replica.step(NOW, Event::Commit(commit_of(&signers[0])), &mut Vec::new());
+        let ready = border.take(&replica);
+        assert_eq!(ready, [commit(commit_of(&signers[3]).into_inner())]);
+        assert_eq!(border.counters().useless, 1);
+    }
+
+    #[test]
+    fn a_batch_that_nobody_asked_for_is_not_verified() {
+        let (replica, _) = replica_1_of_4();
+        let mut border = Border::default();
+        let batch = Batch { nondet: Nondet::default(), requests: codec::List(Vec::new()) };
+        arrive(&mut border, 2, &PeerMessage::Body { seq: Seq(1), batch }, &replica);
+        assert!(border.take(&replica).is_empty());
     }
 }

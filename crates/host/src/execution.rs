@@ -63,7 +63,7 @@ pub enum Done {
         /// The state after it, where a checkpoint was due.
         state: Option<Box<State>>,
     },
-    /// Every operation of a request had executed: here are its answers.
+    /// Every operation of a request had executed: here are its answers, none if they were acknowledged.
     Known {
         /// The client.
         client: ClientId,
@@ -118,7 +118,10 @@ impl Execution {
             Task::Screen(screening) => {
                 let request = screening.request();
                 let replies = self.executor.cached(request);
-                if replies.len() == request.len() {
+                // A correct client never asks for what it acknowledged; anybody else may have kept its old requests.
+                let floor = self.executor.floor(request.client(), request.session());
+                let acknowledged = floor.is_some_and(|floor| replies.is_empty() && request.last() <= floor);
+                if replies.len() == request.len() || acknowledged {
                     Done::Known { client: request.client(), replies }
                 } else {
                     Done::Fresh { screening, executed: self.executor.executed() }

@@ -13,7 +13,7 @@ use quorate_protocol::codec::{self, List};
 use quorate_protocol::executor::State;
 use quorate_protocol::message::{BusyReason, Checkpoint, ClientMessage, PeerMessage, PrePrepare, Reply};
 use quorate_protocol::process::{Alarm, Effect, Event, Process, Recipient, Record, Say};
-use quorate_protocol::replica::Replica;
+use quorate_protocol::replica::{Replica, Status};
 use quorate_protocol::request::Request;
 use quorate_protocol::signed::{Signed, Signer, Statement, Verified};
 use quorate_protocol::types::{ClientId, Digest, Number, Position, PublicKey, ReplicaId, Seq, Session, Time};
@@ -292,7 +292,9 @@ impl Host {
                 }
                 Done::Known { client, replies } => {
                     self.counters.retries_known += 1;
-                    self.reply(client, replies, link);
+                    if !replies.is_empty() {
+                        self.reply(client, replies, link);
+                    }
                 }
                 Done::Fresh { screening, executed } => together.extend(self.pass_fresh(screening, executed)),
                 Done::Failed { seq, why } => {
@@ -502,6 +504,10 @@ impl Host {
 
     /// Answers a client: few frames, none larger than a link takes.
     fn reply(&self, client: ClientId, replies: Vec<Reply>, link: &mut impl Link) {
+        // Who found its state to be wrong answers from it no more.
+        if self.replica.status() == Status::Halted {
+            return;
+        }
         let (epoch, view) = (self.replica.context().epoch, self.replica.view());
         let mut frame = Vec::new();
         let mut bytes = 0;

@@ -30,6 +30,8 @@ mod start;
 const INBOX_MAX: usize = 1024;
 /// Bursts taken out of the inbox before anything else is looked at.
 const BURST_MAX: usize = 256;
+/// Messages that may wait for a role before no more are taken in.
+const WAITING_MAX: usize = 8192;
 /// Alarms that a status shows.
 const ALARMS_MAX: usize = 64;
 
@@ -106,6 +108,9 @@ pub enum NodeError {
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
+    /// A thread ended by a panic.
+    #[error("the {0} thread panicked; the replica stops rather than go on without it")]
+    RoleDied(&'static str),
     /// The operating system gave no randomness.
     #[error("no randomness: {0}")]
     Randomness(getrandom::Error),
@@ -220,15 +225,19 @@ impl<D: Disk + Send + 'static> Node<D> {
                         }
                     }
                 }
-                _ = self.inbox.recv_many(&mut bursts, BURST_MAX) => {
+                // What comes in faster than it is verified and executed stays on its link.
+                _ = self.inbox.recv_many(&mut bursts, BURST_MAX), if !self.crowded() => {
                     for inbound in bursts.drain(..) {
                         self.take_in(inbound);
                     }
                 }
                 Some(question) = self.questions.recv() => self.answer(question),
-                () = sleep_until(deadline), if deadline.is_some() => {
-                    self.host.tick(self.clock.now(), &mut self.links);
-                }
+                () = sleep_until(deadline), if deadline.is_some() => {}
+            }
+            // Not only when nothing else is ready: whoever floods us must not stop our timers.
+            let now = self.clock.now();
+            if self.host.deadline().is_some_and(|at| at <= now) {
+                self.host.tick(now, &mut self.links);
             }
             if let Err(error) = self.pump() {
                 break Err(error);
@@ -242,6 +251,11 @@ impl<D: Disk + Send + 'static> Node<D> {
         self.links.transport.close().await;
         self.writing.close()?;
         ended
+    }
+
+    /// Whether more is under way than the roles should have waiting for them.
+    fn crowded(&self) -> bool {
+        self.verification.waiting() >= WAITING_MAX || self.executing.waiting() >= WAITING_MAX
     }
 
     fn take_in(&mut self, inbound: Inbound) {
@@ -290,6 +304,7 @@ impl<D: Disk + Send + 'static> Node<D> {
                 self.host.verified(now, verdicts, &mut self.links);
                 self.verification.finished(worker);
             }
+            Back::Died(role) => return Err(NodeError::RoleDied(role)),
             Back::Done(done) => self.host.executed(now, [done], &mut self.links),
             Back::Written(position, counters) => {
                 self.journal = counters;

@@ -23,17 +23,42 @@ const JOB_MESSAGES_MAX: usize = 256;
 /// What a role gives back. As many as were given to it, so what it sends needs no bound of its own.
 #[derive(Debug)]
 pub(crate) enum Back {
-    Verdicts { verdicts: Vec<Result<Event, Invalid>>, checks: u64, worker: usize },
+    Verdicts {
+        verdicts: Vec<Result<Event, Invalid>>,
+        checks: u64,
+        worker: usize,
+    },
     Done(Done),
     Written(Result<Position, JournalError>, JournalCounters),
     Stored(Result<(Seq, Digest), JournalError>, JournalCounters),
+    /// The role's thread panicked.
+    Died(&'static str),
 }
 
 /// Where roles give back.
 pub(crate) type Returns = UnboundedSender<Back>;
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, std::io::Error> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(work)
+/// Tells when a role's thread panics: a replica that lost a role must not go on as if it had it.
+struct Watch(&'static str, Returns);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            drop(self.1.send(Back::Died(self.0)));
+        }
+    }
+}
+
+fn spawn(
+    name: &'static str,
+    returns: &Returns,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, std::io::Error> {
+    let watch = Watch(name, returns.clone());
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let _watch = watch;
+        work();
+    })
 }
 
 /// Checks signatures.
@@ -52,12 +77,12 @@ impl Verification {
         let mut workers = Vec::new();
         for (worker, mut verifier) in verifiers.into_iter().enumerate() {
             let (jobs, inbox): (_, Receiver<Vec<Incoming>>) = sync_channel(JOBS_MAX);
-            let returns = returns.clone();
-            spawn("verifier", move || {
+            let back = returns.clone();
+            spawn("verifier", returns, move || {
                 while let Ok(job) = inbox.recv() {
                     let verdicts = verifier.verify(job);
-                    let back = Back::Verdicts { verdicts, checks: verifier.checks(), worker };
-                    if returns.send(back).is_err() {
+                    let verdicts = Back::Verdicts { verdicts, checks: verifier.checks(), worker };
+                    if back.send(verdicts).is_err() {
                         return;
                     }
                 }
@@ -79,6 +104,14 @@ impl Verification {
                 self.dispatch();
                 None
             }
+        }
+    }
+
+    /// Messages that wait for a worker.
+    pub(crate) fn waiting(&self) -> usize {
+        match self {
+            Self::Here(_) => 0,
+            Self::Threads { waiting, .. } => waiting.len(),
         }
     }
 
@@ -121,12 +154,13 @@ pub(crate) enum ExecutionJob {
 impl Executing {
     pub(crate) fn thread(mut execution: Execution, returns: Returns) -> Result<Self, std::io::Error> {
         let (jobs, inbox) = sync_channel(JOBS_MAX);
-        spawn("execution", move || {
+        let back = returns.clone();
+        spawn("execution", &returns, move || {
             while let Ok(job) = inbox.recv() {
                 match job {
                     ExecutionJob::Tasks(tasks) => {
                         for task in tasks {
-                            if returns.send(Back::Done(execution.run(task))).is_err() {
+                            if back.send(Back::Done(execution.run(task))).is_err() {
                                 return;
                             }
                         }
@@ -152,6 +186,14 @@ impl Executing {
                 }
                 Vec::new()
             }
+        }
+    }
+
+    /// Tasks that wait for a place in the thread's queue.
+    pub(crate) fn waiting(&self) -> usize {
+        match self {
+            Self::Here(_) => 0,
+            Self::Thread(_, waiting) => waiting.len(),
         }
     }
 
@@ -187,9 +229,10 @@ fn store<D: Disk>(writer: &mut Writer<D>, state: &State) -> Result<(Seq, Digest)
 impl<D: Disk + Send + 'static> Writing<D> {
     pub(crate) fn thread(mut writer: Writer<D>, returns: Returns) -> Result<Self, std::io::Error> {
         let (jobs, inbox) = sync_channel(JOBS_MAX);
-        let thread = spawn("journal", move || {
+        let back = returns.clone();
+        let thread = spawn("journal", &returns, move || {
             while let Ok(job) = inbox.recv() {
-                let back = match job {
+                let done = match job {
                     WriteJob::Group(group) => {
                         let written = writer.write(&group, true);
                         Back::Written(written, writer.counters())
@@ -199,7 +242,7 @@ impl<D: Disk + Send + 'static> Writing<D> {
                         Back::Stored(stored, writer.counters())
                     }
                 };
-                if returns.send(back).is_err() {
+                if back.send(done).is_err() {
                     break;
                 }
             }

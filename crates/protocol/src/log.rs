@@ -14,7 +14,8 @@ use crate::types::{Digest, Seq, View};
 pub(crate) struct Slot {
     /// The first valid proposal of the current view.
     pub(crate) proposal: Option<Prepare>,
-    /// The proposal follows from a NEW-VIEW: no check of our own may refuse it.
+    /// The proposal follows from a NEW-VIEW, or had this replica's vote before a restart: no check of our own may
+    /// refuse it.
     pub(crate) decided_by_new_view: bool,
     /// Bodies this replica holds: of the proposal, of what it voted for in any view, of what committed.
     pub(crate) bodies: Vec<Arc<Body>>,
@@ -29,6 +30,8 @@ pub(crate) struct Slot {
     pub(crate) proposed_operations: u64,
     /// In the current view.
     pub(crate) sent_commit: bool,
+    /// In the current view: our clock refused the proposal, and the operator was told.
+    pub(crate) clock_refused: bool,
 }
 
 impl Slot {
@@ -60,10 +63,11 @@ impl Slot {
         self.decided_by_new_view = false;
         self.sent_prepare = false;
         self.sent_commit = false;
+        self.clock_refused = false;
     }
 }
 
-/// Slots in `(base, low + window]`, where `base` is at most `low`: committed slots stay until they executed.
+/// Slots in `(base, low + window]`, where `base` is at most `low`: slots stay until they executed.
 #[derive(Debug)]
 pub(crate) struct Log {
     base: Seq,
@@ -99,7 +103,7 @@ impl Log {
         usize::try_from(offset).ok().filter(|index| *index < self.slots.len())
     }
 
-    /// A slot between the watermarks: the only ones about which anything new is recorded.
+    /// A slot between the watermarks: the only ones that are voted on.
     pub(crate) fn open(&mut self, seq: Seq) -> Option<&mut Slot> {
         if seq <= self.low {
             return None;
@@ -136,7 +140,7 @@ impl Log {
         (self.low.0 + 1..).map(Seq).zip(self.slots.iter_mut().skip(below))
     }
 
-    /// Raises the low watermark; keeps committed slots above `executing`, at most a window of them.
+    /// Raises the low watermark; keeps slots above `executing` to be executed, at most a window of them.
     pub(crate) fn raise(&mut self, low: Seq, executing: Seq) {
         assert!(low >= self.low, "watermarks only rise");
         self.low = low;
@@ -144,13 +148,12 @@ impl Log {
         for offset in self.base.0 + 1..=low.0 {
             let Some(slot) = self.get_mut(Seq(offset)) else { continue };
             slot.prepares = Tally::default();
-            slot.commits = Tally::default();
             slot.prepared = None;
             slot.proposal = None;
+            // CHECKPOINTs may overtake COMMITs: one that has yet to arrive must still find its slot, votes and body.
             if let Some(digest) = slot.committed.as_ref().map(|certificate| certificate.statement.digest) {
+                slot.commits = Tally::default();
                 slot.bodies.retain(|body| body.digest == digest);
-            } else {
-                slot.bodies.clear();
             }
         }
         self.fill();

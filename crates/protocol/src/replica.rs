@@ -3,7 +3,7 @@
 //! Handlers record one fact and call `advance`, which alone moves a slot; so the order in which facts arrive cannot
 //! matter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::certificate::{Certificate, Tally};
@@ -89,6 +89,8 @@ pub struct Replica {
     promised: (View, Seq),
     timers: timers::Timers,
     fetches: catch_up::Fetches,
+    /// Kinds of contradiction that replicas were shown to be guilty of.
+    accused: BTreeSet<(u8, ReplicaId)>,
     counters: Counters,
 }
 
@@ -197,6 +199,7 @@ impl Replica {
             promised: (View(0), Seq(0)),
             timers: timers::Timers::default(),
             fetches: catch_up::Fetches::default(),
+            accused: BTreeSet::new(),
             counters: Counters::default(),
         }
     }
@@ -285,7 +288,17 @@ impl Replica {
     }
 
     fn alarm(&mut self, alarm: Alarm, out: &mut Out<'_>) {
+        let accused = match &alarm {
+            Alarm::ConflictingPrepares(first, _) => Some((0, first.signer)),
+            Alarm::ConflictingCommits(first, _) => Some((1, first.signer)),
+            Alarm::ConflictingCheckpoints(first, _) => Some((2, first.signer)),
+            Alarm::Agreement { .. } | Alarm::Diverged { .. } | Alarm::ClockDisagrees { .. } => None,
+        };
         self.counters.alarms += 1;
+        // The first proof is as good as a thousand, which would bury what else is wrong.
+        if accused.is_some_and(|accused| !self.accused.insert(accused)) {
+            return;
+        }
         out.push(Effect::Alarm(alarm));
     }
 
@@ -342,12 +355,26 @@ impl Replica {
     /// How urgently the border should verify a COMMIT.
     #[must_use]
     pub fn need_commit(&self, vote: &Signed<Commit>) -> Need {
-        let Some(slot) = self.votable(vote.seq) else { return Need::Useless };
+        let slot = self.log.get(vote.seq).filter(|slot| vote.seq > self.handed && slot.committed.is_none());
+        let Some(slot) = slot else { return Need::Useless };
         match slot.commits.vote_of(vote.signer) {
             Some(known) if known.body == vote.body => Need::Useless,
             Some(known) if known.view == vote.view => Need::Now,
             _ => Need::Together(self.missing(slot.commits.count(&vote.body))),
         }
+    }
+
+    /// Whether a batch for this slot was missed here; nobody else's is worth a look.
+    #[must_use]
+    pub fn misses_body(&self, seq: Seq) -> bool {
+        self.fetches.miss(seq)
+    }
+
+    /// Whether the batch that comes with a proposal may be of use: of an open slot, not of a view left, not here yet.
+    #[must_use]
+    pub fn needs_batch(&self, prepare: &Prepare) -> bool {
+        let slot = self.log.get(prepare.seq).filter(|_| prepare.seq > self.handed);
+        prepare.view >= self.view && slot.is_some_and(|slot| slot.body(&prepare.digest).is_none())
     }
 
     /// A slot about which votes still matter: between the watermarks, and not committed.

@@ -1,6 +1,6 @@
 //! Nothing relies on being delivered once: replicas say where they stand and are sent what they lack.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Out, Replica, Status};
 use crate::codec::Blob;
@@ -10,7 +10,7 @@ use crate::types::{Digest, Position, ReplicaId, Seq, Time, View};
 
 /// How long a body may be on its way before it is asked for, in microseconds.
 const FETCH_AFTER_US: u64 = 50_000;
-/// Answers to one STATUS at most.
+/// Answers to one STATUS at most; things served to one replica between two pauses at most.
 const ANSWERS_MAX: usize = 64;
 /// Between two answers to one replica, in microseconds.
 const ANSWER_PAUSE_US: u64 = 100_000;
@@ -20,6 +20,14 @@ const ANSWER_PAUSE_US: u64 = 100_000;
 pub(super) struct Fetches {
     missing: BTreeMap<Seq, Missing>,
     answered: BTreeMap<ReplicaId, Time>,
+    served: BTreeMap<ReplicaId, Served>,
+}
+
+/// What one replica asked for since when.
+#[derive(Debug, Default)]
+struct Served {
+    since: Time,
+    digests: BTreeSet<Digest>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +40,26 @@ struct Missing {
 impl Fetches {
     pub(super) fn len(&self) -> usize {
         self.missing.len()
+    }
+
+    /// Whether to serve a replica what it asks for: a question is short and its answer long, so each thing is served
+    /// once per pause, and not too many.
+    pub(super) fn may_serve(&mut self, to: ReplicaId, digest: Digest, now: Time) -> bool {
+        let served = self.served.entry(to).or_default();
+        if now.since(served.since) >= ANSWER_PAUSE_US {
+            *served = Served { since: now, digests: BTreeSet::new() };
+        }
+        served.digests.len() < ANSWERS_MAX && served.digests.insert(digest)
+    }
+
+    /// Forgets what is missing at slots that are not kept any more.
+    pub(super) fn retain(&mut self, is_kept: impl Fn(Seq) -> bool) {
+        self.missing.retain(|seq, _| is_kept(*seq));
+    }
+
+    /// Whether a batch was missed at this slot.
+    pub(super) fn miss(&self, seq: Seq) -> bool {
+        self.missing.contains_key(&seq)
     }
 }
 
@@ -62,10 +90,13 @@ impl Replica {
     /// A digest at a slot that was proposed, prepared or committed and whose batch is not here.
     fn missing_body(&self, seq: Seq) -> Option<Digest> {
         let slot = self.log.get(seq).filter(|_| seq > self.handed)?;
-        let committed = slot.committed.as_ref().map(|certificate| certificate.statement.digest);
+        let lacks = |digest: &Digest| *digest != self.null && slot.body(digest).is_none();
+        if let Some(committed) = &slot.committed {
+            return Some(committed.statement.digest).filter(lacks);
+        }
+        // A quorum may have prepared another batch than the one this replica was shown.
         let prepared = slot.prepared.as_ref().map(|certificate| certificate.statement.digest);
-        let named = committed.or(slot.proposal.map(|proposal| proposal.digest)).or(prepared)?;
-        (named != self.null && slot.body(&named).is_none()).then_some(named)
+        prepared.filter(lacks).or(slot.proposal.map(|proposal| proposal.digest).filter(lacks))
     }
 
     pub(super) fn fetch_missing(&mut self, seq: Seq, out: &mut Out<'_>) {
@@ -111,6 +142,9 @@ impl Replica {
     }
 
     pub(super) fn on_fetch_body(&mut self, from: ReplicaId, seq: Seq, digest: Digest, out: &mut Out<'_>) {
+        if !self.fetches.may_serve(from, digest, out.now) {
+            return;
+        }
         if let Some(body) = self.log.get(seq).and_then(|slot| slot.body(&digest)) {
             relay(from, PeerMessage::Body { seq, batch: body.batch.clone() }, out);
         }

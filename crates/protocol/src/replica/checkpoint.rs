@@ -65,6 +65,7 @@ impl Replica {
         self.counters.stable_checkpoints += 1;
         self.persist(Record::Stable((*certificate).clone()), out);
         self.log.raise(seq, self.handed.min(self.executed));
+        self.fetches.retain(|seq| self.log.get(seq).is_some());
         self.committed = self.committed.max(seq);
         self.next = self.next.max(seq.next());
         let ours = self.roots.get(&seq).copied();

@@ -119,7 +119,7 @@ impl Replica {
 
     pub(super) fn on_commit(&mut self, commit: &Verified<Signed<Commit>>, out: &mut Out<'_>) {
         let quorum = self.quorum();
-        let Some(slot) = self.log.open(commit.seq) else { return };
+        let Some(slot) = self.log.get_mut(commit.seq) else { return };
         match slot.commits.add(commit, quorum) {
             Added::Noted => {}
             Added::Quorum(certificate) => self.learn_committed(certificate, out),
@@ -181,6 +181,10 @@ impl Replica {
             && !self.time_is_plausible(body.batch.nondet.time, out.now)
         {
             let (proposed, ours) = (body.batch.nondet.time, out.now);
+            let slot = self.log.get_mut(seq).expect("the slot was there");
+            if std::mem::replace(&mut slot.clock_refused, true) {
+                return;
+            }
             self.alarm(Alarm::ClockDisagrees { seq, proposed, ours }, out);
             return;
         }
@@ -226,7 +230,9 @@ impl Replica {
         }
         while let Some(slot) = self.log.get(self.committed.next()).filter(|slot| slot.committed.is_some()) {
             let digest = slot.committed.as_ref().map(|certificate| certificate.statement.digest);
-            let useful = digest != Some(self.null);
+            let empty = |body: &Arc<Body>| body.batch.requests.is_empty();
+            let useful =
+                digest.is_some_and(|digest| digest != self.null && !slot.body(&digest).is_some_and(empty));
             self.committed = self.committed.next();
             self.note_progress(self.committed, useful, out.now);
         }

@@ -62,7 +62,17 @@ impl Replica {
             replica.stable = Some(Verified::vouch(certificate.clone()));
         }
         replica.log.release(replica.handed);
+        // The journal forgets a NEW-VIEW before the votes of its view: those bind nobody in the view that came after.
+        let newest = memory.records.iter().filter_map(|(record, _)| match record {
+            Record::ViewChange(message) => Some(message.view),
+            Record::NewView { new_view, .. } => Some(new_view.view),
+            _ => None,
+        });
+        let newest = newest.max().unwrap_or_default();
         for (record, signed) in memory.records {
+            if matches!(&record, Record::Vote { prepare, .. } if prepare.view < newest) {
+                continue;
+            }
             replica.remember(record, signed.as_deref())?;
         }
         let mut out = Out { now, effects };
@@ -177,6 +187,7 @@ impl Replica {
         if self.promised.0 < self.view {
             return Err(Unrecoverable("view is beyond the horizon in the superblock"));
         }
+        self.timers.trust(self.view);
         let (view, position) = (self.view, self.position);
         if self.status == Status::Normal {
             let slots: Vec<Seq> = self.log.open_slots().map(|(seq, _)| seq).collect();
@@ -203,7 +214,13 @@ impl Replica {
 
     fn repeat_votes(&mut self, view: View, seq: Seq, position: Position, out: &mut Out<'_>) {
         let primary = self.primary() == self.id && seq > self.new_view_floor;
+        let null = self.null;
         let Some(slot) = self.log.get_mut(seq) else { return };
+        if slot.proposal.is_some_and(|held| held.digest != null && slot.body(&held.digest).is_none()) {
+            // Its disk lost the body. The vote binds, but vouches for the body only when that is here again.
+            slot.decided_by_new_view |= slot.sent_prepare;
+            slot.sent_prepare = false;
+        }
         if let Some(prepare) = slot.proposal.filter(|_| slot.sent_prepare) {
             let body = slot.body(&prepare.digest).cloned();
             if primary {

@@ -3,6 +3,8 @@
 mod certificates;
 mod normal;
 mod oracle;
+mod recovery;
+mod resilience;
 mod view_change;
 
 use std::sync::Arc;
@@ -26,6 +28,7 @@ struct Bench {
     executed: Vec<Seq>,
     alarms: Vec<Alarm>,
     installs: Vec<Seq>,
+    forwarded: usize,
 }
 
 fn context(n: u16) -> (Context, Vec<Signer>) {
@@ -46,7 +49,8 @@ impl Bench {
         let (context, signers) = context(n);
         let replica = Replica::new(context.clone(), ReplicaId(me));
         let (said, executed, alarms, installs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { context, signers, replica, now: Time(1_000_000), said, executed, alarms, installs }
+        let now = Time(1_000_000);
+        Self { context, signers, replica, now, said, executed, alarms, installs, forwarded: 0 }
     }
 
     /// Steps the replica; its own words come back to it as a host brings them back.
@@ -64,7 +68,8 @@ impl Bench {
                 Effect::Execute { seq, .. } => self.executed.push(seq),
                 Effect::Alarm(alarm) => self.alarms.push(alarm),
                 Effect::Install(certificate) => self.installs.push(certificate.statement.seq),
-                Effect::Persist(_) | Effect::Forward { .. } | Effect::Refuse { .. } => {}
+                Effect::Forward { .. } => self.forwarded += 1,
+                Effect::Persist(_) | Effect::Refuse { .. } => {}
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What a replica waits for, and how long (OSDI '99, sections 4.4 and 4.5.2).
 
 use super::{Out, Replica, Status};
+use crate::process::Effect;
 use crate::timer::timeout;
 use crate::types::{Seq, Time, View};
 
@@ -10,6 +11,9 @@ const RETRANSMIT_US: u64 = 200_000;
 const STATUS_BUSY_US: u64 = 150_000;
 /// Between two STATUS while nothing is pending, in microseconds.
 const STATUS_IDLE_US: u64 = 1_000_000;
+
+/// Requests passed on again at a time.
+const FORWARDS_MAX: usize = 64;
 
 /// When each timer fires. A timer that is off has no time.
 #[derive(Debug, Default)]
@@ -35,6 +39,11 @@ impl Timers {
         self.new_view = None;
         self.retransmit = None;
         self.useful = 0;
+    }
+
+    /// The view that a replica comes back in is as good as the first: timeouts begin at their base again.
+    pub(super) fn trust(&mut self, view: View) {
+        self.good = view;
     }
 
     pub(super) fn status_now(&mut self, now: Time) {
@@ -69,8 +78,8 @@ impl Replica {
     pub(super) fn owed(&self) -> bool {
         let requests = !self.pool.is_empty() && self.executed >= self.log.low();
         let proposals = || {
-            let mut open = self.log.open_slots().skip_while(|(seq, _)| *seq <= self.committed);
-            open.any(|(_, slot)| slot.proposal.is_some())
+            let mut open = (self.committed.0 + 1..=self.log.high().0).map(Seq);
+            open.any(|seq| self.log.get(seq).is_some_and(|slot| slot.proposal.is_some()))
         };
         self.committed < self.log.high() && (requests || proposals())
     }
@@ -102,6 +111,7 @@ impl Replica {
         if due(self.timers.status, now) {
             self.timers.status = None;
             self.say_status(out);
+            self.forward_again(out);
         }
         if due(self.timers.retransmit, now) {
             self.timers.retransmit = None;
@@ -118,6 +128,20 @@ impl Replica {
             }
             self.start_view_change(self.view.next(), out);
             return;
+        }
+    }
+
+    /// A request that the primary never got, or had no room for, must not cost it its seat: it is passed on again once
+    /// half of the time is over in which nothing committed.
+    fn forward_again(&mut self, out: &mut Out<'_>) {
+        let half = timeout(self.parameters(), self.view, self.timers.good) / 2;
+        let late = self.timers.progress.is_some_and(|at| at <= out.now.plus(half));
+        let to = self.primary();
+        if !late || self.status != Status::Normal || to == self.id {
+            return;
+        }
+        for request in self.pool.all().take(FORWARDS_MAX).cloned() {
+            out.push(Effect::Forward { to, request });
         }
     }
 

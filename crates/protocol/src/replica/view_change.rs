@@ -243,7 +243,7 @@ impl Replica {
         (view, signer, digest): (View, ReplicaId, Digest),
         out: &mut Out<'_>,
     ) {
-        if from == self.id {
+        if from == self.id || !self.fetches.may_serve(from, digest, out.now) {
             return;
         }
         let shown = self.new_view.iter().flat_map(|open| &open.view_changes);

@@ -145,3 +145,14 @@ fn the_format_of_a_record_is_this() {
     let hex: String = record[..=end].iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hex, include_str!("golden.txt").trim());
 }
+
+#[test]
+fn a_vote_outlives_the_new_view_of_its_view_once_a_newer_one_opened() {
+    let mut opened = reopen(formatted(tiny()), Durability::Sync);
+    for record in [horizon(2, 8), new_view(1), vote(1), new_view(2), vote(2), vote(3), vote(4)] {
+        write(&mut opened, &[record], true).unwrap();
+    }
+    let found = records(&reopen(disk_of(opened), Durability::Sync));
+    assert!(found.contains(&vote(1)) && found.contains(&new_view(2)));
+    assert!(!found.contains(&new_view(1)), "whoever reads votes must not expect it");
+}

@@ -1,0 +1,76 @@
+//! A replica that comes back.
+
+use super::*;
+use crate::codec;
+
+/// What the journal holds of a replica that went through views 1 and 2: their NEW-VIEWs count only while they are the
+/// newest, a vote until its slot is stable.
+fn through_two_views(bench: &Bench) -> Memory {
+    let body = bench.body(1);
+    let view_changes: Vec<_> = [0, 1, 3].map(|id| bench.view_change(id, 2, Vec::new())).into_iter().collect();
+    let new_view = bench.new_view(2, &view_changes.iter().collect::<Vec<_>>());
+    let signed = codec::encode(&*new_view).unwrap();
+    let vote_in = |view, seq| Record::Vote { prepare: vote(view, seq, body.digest), primary: None };
+    let entered = Record::NewView {
+        new_view: new_view.body.clone(),
+        signature: Some(new_view.signature),
+        view_changes: view_changes.into_iter().map(Verified::into_inner).collect(),
+    };
+    let records = vec![
+        (Record::Body { seq: Seq(1), body: Arc::clone(&body) }, None),
+        (vote_in(1, 1), None),
+        (entered, Some(signed)),
+        (vote_in(2, 1), None),
+    ];
+    Memory { records, position: Position(9), promised: (View(2), Seq(8)), state: None }
+}
+
+#[test]
+fn votes_of_a_view_whose_new_view_the_journal_forgot_do_not_keep_a_replica_out() {
+    let bench = Bench::new(4, 1);
+    let mut effects = Vec::new();
+    let memory = through_two_views(&bench);
+    let replica =
+        Replica::recover(bench.context.clone(), ReplicaId(1), memory, bench.now, &mut effects).unwrap();
+    assert_eq!((replica.view(), replica.status()), (View(2), Status::Normal));
+    let said = effects.iter().filter_map(|effect| match effect {
+        Effect::Send { message: Say::Prepare(vote), .. } => Some((vote.view, vote.seq)),
+        _ => None,
+    });
+    assert_eq!(said.collect::<Vec<_>>(), [(View(2), Seq(1))], "it says again what it said in its view only");
+}
+
+#[test]
+fn a_vote_in_a_view_that_was_never_entered_keeps_a_replica_out() {
+    let bench = Bench::new(4, 1);
+    let mut memory = through_two_views(&bench);
+    memory.records.push((Record::Vote { prepare: vote(3, 2, Digest([3; 32])), primary: None }, None));
+    let recovered = Replica::recover(bench.context.clone(), ReplicaId(1), memory, bench.now, &mut Vec::new());
+    assert!(recovered.is_err());
+}
+
+#[test]
+fn who_comes_back_in_a_late_view_waits_no_longer_than_in_the_first() {
+    let bench = Bench::new(4, 1);
+    let memory = through_two_views(&bench);
+    let replica =
+        Replica::recover(bench.context.clone(), ReplicaId(1), memory, bench.now, &mut Vec::new()).unwrap();
+    assert_eq!(replica.waiting().timeout_us, bench.context.parameters.timeout_us);
+}
+
+#[test]
+fn a_vote_whose_body_the_disk_lost_binds_and_is_said_again_when_the_body_is_back() {
+    let mut bench = Bench::new(4, 1);
+    let (body, other) = (bench.body(1), bench.body(2));
+    let mut memory = through_two_views(&bench);
+    memory.records.remove(0);
+    let mut effects = Vec::new();
+    bench.replica =
+        Replica::recover(bench.context.clone(), ReplicaId(1), memory, bench.now, &mut effects).unwrap();
+    let prepares = |effect: &&Effect| matches!(effect, Effect::Send { message: Say::Prepare(_), .. });
+    assert_eq!(effects.iter().filter(prepares).count(), 0);
+    bench.pre_prepare(vote(2, 1, other.digest), Some(&other));
+    bench.now = bench.now.plus(3_600_000_000);
+    bench.step(Event::Body { seq: Seq(1), body: Verified::vouch(body.clone()) });
+    assert_eq!(bench.prepares(), [vote(2, 1, body.digest)]);
+}

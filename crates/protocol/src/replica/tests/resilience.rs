@@ -1,0 +1,112 @@
+//! What gets lost, comes late, or comes too often.
+
+use super::*;
+use crate::crypto::SecretKey;
+use crate::request::{Draft, Kind, Operations, Request};
+use crate::types::{Number, Session};
+
+fn request(bench: &Bench, number: u64) -> Verified<Arc<Request>> {
+    let key = SecretKey::from_seed(&[77; 32]);
+    let operations = Operations::new(std::iter::once(&b"x"[..]));
+    let (first, ack, kind) = (Number(number), Number(1), Kind::Operations);
+    let draft = Draft { session: Session(1), first, ack, kind, operations };
+    Verified::vouch(Arc::new(Request::sign(&key, bench.context.cluster, draft)))
+}
+
+#[test]
+fn commits_that_checkpoints_overtook_still_count() {
+    let mut bench = Bench::new(4, 1);
+    for seq in 1..=4 {
+        let body = bench.body(seq);
+        let this = vote(0, seq, body.digest);
+        bench.pre_prepare(this, Some(&body));
+        let late = seq == 4;
+        [0, 2, 3].into_iter().filter(|id| !late || *id == 0).for_each(|id| bench.commit(id, this));
+    }
+    let checkpoint = Checkpoint { seq: Seq(4), root: Digest([8; 32]), epoch_end: Seq::MAX };
+    let stable = Verified::vouch(bench.certificate(checkpoint, &[0, 2, 3]));
+    bench.step(Event::StableCertificate(stable));
+    assert_eq!(bench.executed, [Seq(1), Seq(2), Seq(3)]);
+    let this = vote(0, 4, bench.body(4).digest);
+    let late = bench.sign(2, Commit { view: this.view, seq: this.seq, digest: this.digest });
+    assert_ne!(bench.replica.need_commit(&late), Need::Useless);
+    [2, 3].into_iter().for_each(|id| bench.commit(id, this));
+    assert_eq!(bench.executed, [Seq(1), Seq(2), Seq(3), Seq(4)]);
+    assert!(!bench.replica.behind(), "no state has to be fetched");
+}
+
+#[test]
+fn a_batch_that_a_quorum_prepared_is_fetched_by_who_was_shown_another() {
+    let mut bench = Bench::new(4, 1);
+    let (shown, prepared) = (bench.body(1), bench.body(2));
+    bench.pre_prepare(vote(0, 1, shown.digest), Some(&shown));
+    [2, 3].into_iter().for_each(|id| bench.prepare(id, vote(0, 1, prepared.digest)));
+    // The primary's other PREPARE comes with a view change only; a quorum of the rest is as good. n = 4 has none, so
+    // the certificate is learned as it would be from one: f + 1 of its signers are correct.
+    let certificate = bench.certificate(vote(0, 1, prepared.digest), &[0, 2, 3]);
+    let view = bench.replica.view;
+    bench.replica.log.get_mut(Seq(1)).unwrap().learn_prepared(Verified::vouch(certificate), view);
+    bench.commit(2, vote(0, 1, prepared.digest));
+    bench.pass(60_000);
+    let wanted = |say: &&PeerMessage| matches!(say, PeerMessage::FetchBody { digest, .. } if *digest == prepared.digest);
+    assert_eq!(bench.relayed().into_iter().filter(wanted).count(), 1);
+    bench.step(Event::Body { seq: Seq(1), body: Verified::vouch(Arc::clone(&prepared)) });
+    assert_eq!(bench.commits().len(), 1);
+}
+
+#[test]
+fn a_batch_is_served_to_one_replica_once_per_pause() {
+    let mut bench = Bench::new(4, 1);
+    let body = bench.body(1);
+    bench.pre_prepare(vote(0, 1, body.digest), Some(&body));
+    bench.said.clear();
+    for _ in 0..100 {
+        bench.step(Event::FetchBody { from: ReplicaId(2), seq: Seq(1), digest: body.digest });
+    }
+    assert_eq!(bench.relayed().len(), 1);
+    bench.step(Event::FetchBody { from: ReplicaId(3), seq: Seq(1), digest: body.digest });
+    bench.now = bench.now.plus(100_000);
+    bench.step(Event::FetchBody { from: ReplicaId(2), seq: Seq(1), digest: body.digest });
+    assert_eq!(bench.relayed().len(), 3, "others, and later, it is served again");
+}
+
+#[test]
+fn a_request_that_the_primary_may_have_missed_is_passed_on_again() {
+    let mut bench = Bench::new(4, 1);
+    let request = request(&bench, 1);
+    bench.step(Event::Requests { requests: vec![request], forwarded_by: None });
+    assert_eq!(bench.forwarded, 1);
+    bench.pass(200_000);
+    assert_eq!(bench.forwarded, 1, "the primary has its time first");
+    bench.pass(290_000);
+    assert!(bench.forwarded > 1);
+    assert_eq!(bench.replica.status(), Status::Normal);
+}
+
+#[test]
+fn batches_without_requests_do_not_keep_a_primary_in_its_seat() {
+    let mut bench = Bench::new(4, 1);
+    let request = request(&bench, 1);
+    bench.step(Event::Requests { requests: vec![request], forwarded_by: None });
+    for seq in 1..=4 {
+        let body = bench.body(seq);
+        let this = vote(0, seq, body.digest);
+        bench.pre_prepare(this, Some(&body));
+        [0, 2, 3].into_iter().for_each(|id| bench.commit(id, this));
+        bench.pass(200_000);
+    }
+    assert_eq!(bench.replica.committed(), Seq(4));
+    assert_eq!(bench.replica.view(), View(1));
+}
+
+#[test]
+fn one_proof_against_a_replica_is_shown_and_a_thousand_more_are_not() {
+    let mut bench = Bench::new(4, 1);
+    for tag in 0..10 {
+        bench.prepare(2, vote(0, 1, Digest([tag; 32])));
+    }
+    assert_eq!(bench.alarms.len(), 1);
+    bench.prepare(3, vote(0, 1, Digest([1; 32])));
+    bench.prepare(3, vote(0, 1, Digest([2; 32])));
+    assert_eq!(bench.alarms.len(), 2);
+}
