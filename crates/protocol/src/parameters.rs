@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::codec::{Decode, Encode};
-use crate::committee::Committee;
+use crate::codec::{Decode, Encode, FRAME_BYTES_MAX};
+use crate::committee::{Committee, quorum};
 use crate::crypto::HashTag;
 use crate::message::WINDOW_MAX;
 use crate::request::BATCH_REQUESTS_MAX;
@@ -146,6 +146,22 @@ impl Parameters {
     }
 }
 
+impl Parameters {
+    /// Checks what depends on the number of replicas as well: a VIEW-CHANGE that proves a full window must fit a frame.
+    ///
+    /// # Errors
+    /// The first parameter that is out of its bounds.
+    pub fn check_for(&self, replicas: usize) -> Result<(), ParameterError> {
+        self.check()?;
+        let certificate = 64 + 66 * quorum(replicas) as u64;
+        if self.window.saturating_add(2).saturating_mul(certificate) > FRAME_BYTES_MAX as u64 {
+            let fix = "with so many replicas a view change of a full window exceeds a frame; lower it";
+            return Err(ParameterError { name: "window", value: self.window, fix });
+        }
+        Ok(())
+    }
+}
+
 /// What a replica, its border and its clients know of their cluster.
 #[derive(Debug, Clone)]
 pub struct Context {
@@ -170,5 +186,19 @@ impl Context {
             .map(|key| key.public())
             .collect();
         digest_of(HashTag::Config, &(self.cluster, self.epoch, keys, &*self.parameters))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_refused_whose_view_change_no_frame_could_hold() {
+        let wide = Parameters { window: 4096, checkpoint_interval: 1024, ..Parameters::default() };
+        assert_eq!(wide.check_for(4), Ok(()));
+        assert_eq!(wide.check_for(31), Ok(()), "5.9 MB");
+        assert_eq!(wide.check_for(100).map_err(|error| error.name), Err("window"));
+        assert_eq!(Parameters::default().check_for(100), Ok(()));
     }
 }

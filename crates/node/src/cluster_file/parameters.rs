@@ -78,11 +78,12 @@ pub(super) fn in_milliseconds(mut parameters: Parameters) -> Parameters {
     parameters
 }
 
-/// Reads the section over `parameters`, and checks every bound.
+/// Reads the section over `parameters`, and checks every bound for so many replicas.
 pub(super) fn read(
     source: &Source<'_>,
     section: Option<&Section<'_>>,
     mut parameters: Parameters,
+    replicas: usize,
 ) -> Result<Parameters, ClusterFileError> {
     for knob in &KNOBS {
         if let Some(value) = section.map(|section| section.optional::<u64>(knob.name)).transpose()?.flatten()
@@ -90,7 +91,7 @@ pub(super) fn read(
             *(knob.field)(&mut parameters) = value.value.saturating_mul(knob.scale);
         }
     }
-    let Err(error) = parameters.check() else { return Ok(parameters) };
+    let Err(error) = parameters.check_for(replicas) else { return Ok(parameters) };
     let name = error.name.strip_suffix("_us").map_or(error.name.to_owned(), |stem| format!("{stem}_ms"));
     let scale = KNOBS.iter().find(|knob| knob.name == name).map_or(1, |knob| knob.scale);
     let problem = Problem::Parameter { value: error.value / scale, fix: error.fix.replace("_us`", "_ms`") };

@@ -48,10 +48,10 @@ pub(super) fn cluster_file(text: &str, path: &Path) -> Result<ClusterFile, Clust
     check_epoch(&source, &top)?;
     let testing = top.optional::<bool>("testing")?.is_some_and(|flag| flag.value);
     let allow_f0 = top.optional::<bool>("allow_f0")?.is_some_and(|flag| flag.value);
-    let section = top.section("parameters", parameters::NAMES)?;
-    let parameters = parameters::read(&source, section.as_ref(), Parameters::default())?;
     let node = node_defaults(&source, &top)?;
     let replicas = replicas(&source, &top)?;
+    let section = top.section("parameters", parameters::NAMES)?;
+    let parameters = parameters::read(&source, section.as_ref(), Parameters::default(), replicas.len())?;
     let committee = committee(&source, &top, &replicas, allow_f0)?;
     let clients = clients(&source, &top, &committee)?;
     let file = ClusterFile {

@@ -35,7 +35,7 @@ impl Preset {
         let table = source.parse()?;
         let top = Section::open(source, "", &table, &["parameters", "node"])?;
         let section = top.section("parameters", parameters::NAMES)?;
-        let parameters = parameters::read(&source, section.as_ref(), Parameters::default())?;
+        let parameters = parameters::read(&source, section.as_ref(), Parameters::default(), 1)?;
         Ok(Self { parameters, node: parse::node_defaults(&source, &top)? })
     }
 }
