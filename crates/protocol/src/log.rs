@@ -19,6 +19,8 @@ pub(crate) struct Slot {
     pub(crate) decided_by_new_view: bool,
     /// Bodies this replica holds: of the proposal, of what it voted for in any view, of what committed.
     pub(crate) bodies: Vec<Arc<Body>>,
+    /// Digests of the bodies that are in the journal.
+    pub(crate) kept: Vec<Digest>,
     pub(crate) prepares: Tally<Prepare>,
     pub(crate) commits: Tally<Commit>,
     /// The prepared certificate of the highest view. Nothing but a stable checkpoint clears it.

@@ -43,14 +43,21 @@ impl Replica {
         flying.map(|slot| slot.proposed_operations).max().unwrap_or(1)
     }
 
+    /// Makes a body durable, once: a view change proposes the same ones again, and the journal's room is for a window.
+    fn keep(&mut self, seq: Seq, body: Option<&Arc<Body>>, out: &mut Out<'_>) {
+        let Some((body, slot)) = body.zip(self.log.get_mut(seq)) else { return };
+        if !slot.kept.contains(&body.digest) {
+            slot.kept.push(body.digest);
+            self.persist(Record::Body { seq, body: Arc::clone(body) }, out);
+        }
+    }
+
     /// Assigns a batch, or the null batch, to a slot: durable first, so that no restart can assign another.
     pub(super) fn propose_at(&mut self, seq: Seq, body: Option<Arc<Body>>, out: &mut Out<'_>) {
         let digest = body.as_ref().map_or(self.null, |body| body.digest);
         let prepare = Prepare { view: self.view, seq, digest };
         self.promise(self.view, seq, out);
-        if let Some(body) = &body {
-            self.persist(Record::Body { seq, body: Arc::clone(body) }, out);
-        }
+        self.keep(seq, body.as_ref(), out);
         let after = self.persist(Record::Vote { prepare, primary: None }, out);
         let slot = self.log.open(seq).expect("the primary proposes between its watermarks");
         slot.proposal = Some(prepare);
@@ -189,9 +196,7 @@ impl Replica {
             return;
         }
         self.promise(prepare.view, seq, out);
-        if let Some(body) = body {
-            self.persist(Record::Body { seq, body }, out);
-        }
+        self.keep(seq, body.as_ref(), out);
         let record = Record::Vote { prepare, primary: primary.map(|vote| vote.signature) };
         let after = self.persist(record, out);
         self.log.get_mut(seq).expect("the slot was there").sent_prepare = true;
@@ -212,12 +217,9 @@ impl Replica {
             return;
         }
         let record = Record::Prepared((**certificate).clone());
-        let holds_body = slot.sent_prepare && slot.proposal.is_some_and(|proposal| proposal.digest == digest);
-        let body = slot.body(&digest).filter(|_| !holds_body).cloned();
+        let body = slot.body(&digest).cloned();
         self.promise(view, seq, out);
-        if let Some(body) = body {
-            self.persist(Record::Body { seq, body }, out);
-        }
+        self.keep(seq, body.as_ref(), out);
         let after = self.persist(record, out);
         self.log.get_mut(seq).expect("the slot was there").sent_commit = true;
         Self::say(Say::Commit(Commit { view, seq, digest }), after, out);

@@ -92,6 +92,7 @@ impl Replica {
                 }
                 let slot = self.log.open(seq);
                 if let Some(slot) = slot.filter(|slot| slot.body(&body.digest).is_none()) {
+                    slot.kept.push(body.digest);
                     slot.bodies.push(body);
                 }
             }

@@ -29,6 +29,7 @@ struct Bench {
     alarms: Vec<Alarm>,
     installs: Vec<Seq>,
     forwarded: usize,
+    bodies_kept: Vec<Digest>,
 }
 
 fn context(n: u16) -> (Context, Vec<Signer>) {
@@ -50,7 +51,8 @@ impl Bench {
         let replica = Replica::new(context.clone(), ReplicaId(me));
         let (said, executed, alarms, installs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let now = Time(1_000_000);
-        Self { context, signers, replica, now, said, executed, alarms, installs, forwarded: 0 }
+        let bodies_kept = Vec::new();
+        Self { context, signers, replica, now, said, executed, alarms, installs, forwarded: 0, bodies_kept }
     }
 
     /// Steps the replica; its own words come back to it as a host brings them back.
@@ -69,6 +71,7 @@ impl Bench {
                 Effect::Alarm(alarm) => self.alarms.push(alarm),
                 Effect::Install(certificate) => self.installs.push(certificate.statement.seq),
                 Effect::Forward { .. } => self.forwarded += 1,
+                Effect::Persist(Record::Body { body, .. }) => self.bodies_kept.push(body.digest),
                 Effect::Persist(_) | Effect::Refuse { .. } => {}
             }
         }

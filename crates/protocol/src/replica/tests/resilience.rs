@@ -110,3 +110,19 @@ fn one_proof_against_a_replica_is_shown_and_a_thousand_more_are_not() {
     bench.prepare(3, vote(0, 1, Digest([2; 32])));
     assert_eq!(bench.alarms.len(), 2);
 }
+
+#[test]
+fn a_body_goes_to_the_journal_once_however_many_views_vote_for_it() {
+    let mut bench = Bench::new(4, 3);
+    let body = bench.body(1);
+    bench.pre_prepare(vote(0, 1, body.digest), Some(&body));
+    bench.prepare(1, vote(0, 1, body.digest));
+    let certificate = bench.certificate(vote(0, 1, body.digest), &[0, 1, 2]);
+    let leaving: Vec<_> = (0..3).map(|id| bench.view_change(id, 1, vec![certificate.clone()])).collect();
+    for message in &leaving {
+        bench.step(Event::ViewChange(message.clone()));
+    }
+    bench.step(Event::NewView(bench.new_view(1, &leaving.iter().collect::<Vec<_>>())));
+    assert_eq!(bench.prepares(), [vote(0, 1, body.digest), vote(1, 1, body.digest)]);
+    assert_eq!(bench.bodies_kept, [body.digest]);
+}
