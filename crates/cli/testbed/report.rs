@@ -69,7 +69,8 @@ pub(crate) struct Report {
     max_us: u64,
     batch_mean: f64,
     bundle_mean: f64,
-    signature_equations_per_operation: f64,
+    /// Signatures that all replicas together checked, alone or in batches, for each operation.
+    signatures_verified_per_operation: f64,
     statements_signed: u64,
     syncs_per_batch: f64,
     peer_frames_per_batch: f64,
@@ -159,7 +160,8 @@ impl Report {
             max_us: load.latency.max(),
             batch_mean: share(operations, batches),
             bundle_mean: share(load.operations, load.bundles),
-            signature_equations_per_operation: share(grown("quorate_signature_equations_total"), operations),
+            signatures_verified_per_operation: share(grown("quorate_signatures_verified_total"), operations)
+                * f64::from(args.replicas),
             statements_signed: grown("quorate_statements_signed_total"),
             syncs_per_batch: share(grown("quorate_journal_syncs_total"), batches),
             peer_frames_per_batch: share(grown("quorate_peer_frames_out_total"), batches)
@@ -185,7 +187,8 @@ impl Report {
         format!(
             "{replicas} replicas (f = {f}), {clients} clients with {in_flight} calls in flight, application \
              {application}, {payload_bytes} B\n\
-             durability {} on {}, mean batch {:.1} operations, mean bundle {:.1}\n\n\
+             durability {} on {}, mean batch {:.1} operations, mean bundle {:.1}, {:.2} signatures checked per \
+             operation\n\n\
              matched      {} operations in {:.1} s: {:.0} per second\n\
              latency      p50 {:.2} ms, p99 {:.2} ms\n\
              {}trouble      {} view changes, {} dropped frames, {} busy, {} retries, {} dissents\n\
@@ -194,6 +197,7 @@ impl Report {
             self.file_system,
             self.batch_mean,
             self.bundle_mean,
+            self.signatures_verified_per_operation,
             self.matched,
             self.duration_s,
             self.throughput_rps,

@@ -15,6 +15,7 @@ use quorate_protocol::application::StateMachine;
 use quorate_protocol::crypto::SecretKey;
 use quorate_protocol::replica::Unrecoverable;
 use quorate_protocol::types::{ClientId, Digest, PublicKey, ReplicaId, Seq, Time};
+use quorate_protocol::verify::Checks;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
@@ -180,7 +181,7 @@ pub struct Node<D: Disk> {
     refused_frames: u64,
     /// How often refused messages were logged: each time when they have doubled.
     invalid_logged: u32,
-    checks: Vec<u64>,
+    checks: Vec<Checks>,
     journal: JournalCounters,
     alarms: Vec<String>,
     warnings: Vec<String>,

@@ -12,7 +12,7 @@ use quorate_host::superblock::SnapshotPointer;
 use quorate_protocol::executor::State;
 use quorate_protocol::process::Event;
 use quorate_protocol::types::{Digest, Position, Seq};
-use quorate_protocol::verify::{Incoming, Invalid, Verifier};
+use quorate_protocol::verify::{Checks, Incoming, Invalid, Verifier};
 use tokio::sync::mpsc::UnboundedSender;
 
 /// Jobs that may wait for one worker.
@@ -25,7 +25,7 @@ const JOB_MESSAGES_MAX: usize = 256;
 pub(crate) enum Back {
     Verdicts {
         verdicts: Vec<Result<Event, Invalid>>,
-        checks: u64,
+        checks: Checks,
         worker: usize,
     },
     Done(Done),
@@ -93,7 +93,7 @@ impl Verification {
     }
 
     /// Checks messages, here and now or soon elsewhere.
-    pub(crate) fn check(&mut self, messages: Vec<Incoming>) -> Option<(Vec<Result<Event, Invalid>>, u64)> {
+    pub(crate) fn check(&mut self, messages: Vec<Incoming>) -> Option<(Vec<Result<Event, Invalid>>, Checks)> {
         match self {
             Self::Here(verifier) => {
                 let verdicts = verifier.verify(messages);

@@ -129,6 +129,15 @@ impl Recent {
     }
 }
 
+/// How much a verifier has checked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Checks {
+    /// Signatures, each alone or as a member of a batch.
+    pub signatures: u64,
+    /// Equations: one for a batch, however large, and one for a signature alone.
+    pub equations: u64,
+}
+
 /// Checks what comes in. Each verifier thread has its own.
 #[derive(Debug)]
 pub struct Verifier {
@@ -137,6 +146,7 @@ pub struct Verifier {
     batch: BatchVerifier,
     keys: BTreeMap<PublicKey, VerifyingKey>,
     recent: Recent,
+    signatures: u64,
 }
 
 /// One message's place among the claims of a batch.
@@ -164,13 +174,14 @@ impl Verifier {
             batch: BatchVerifier::new(secret),
             keys: BTreeMap::new(),
             recent: Recent::default(),
+            signatures: 0,
         }
     }
 
-    /// Signature equations checked so far.
+    /// What was checked so far.
     #[must_use]
-    pub fn checks(&self) -> u64 {
-        self.batch.checks()
+    pub fn checks(&self) -> Checks {
+        Checks { signatures: self.signatures, equations: self.batch.checks() }
     }
 
     /// Checks everything about every message; in order.
@@ -187,6 +198,7 @@ impl Verifier {
             }
             pending.push(Pending { claims: start..claims.len(), outcome });
         }
+        self.signatures += claims.len() as u64;
         let bad: BTreeSet<usize> = self.batch.find_invalid(&claims).into_iter().collect();
         for (_, name) in names.iter().enumerate().filter(|(index, _)| !bad.contains(index)) {
             if let Some(name) = name {

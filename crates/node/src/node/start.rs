@@ -16,7 +16,7 @@ use quorate_protocol::process::Effect;
 use quorate_protocol::replica::{Memory, Replica};
 use quorate_protocol::signed::Signer;
 use quorate_protocol::types::{Seq, Time, View};
-use quorate_protocol::verify::Verifier;
+use quorate_protocol::verify::{Checks, Verifier};
 use tokio::sync::mpsc;
 
 use crate::admin;
@@ -106,7 +106,7 @@ impl Node<FileDisk> {
             progress,
             refused_frames: 0,
             invalid_logged: 0,
-            checks: vec![0; usize::from(tuning.verifier_threads.max(1))],
+            checks: vec![Checks::default(); usize::from(tuning.verifier_threads.max(1))],
             journal: JournalCounters::default(),
             alarms: Vec::new(),
             warnings,
