@@ -1,4 +1,4 @@
-//! `quorate bench`: what this machine, and clusters on it, can do.
+//! `quorate bench`: what this machine can do at most.
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;

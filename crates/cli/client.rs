@@ -207,6 +207,9 @@ fn print(args: &Args, answer: &Answer) -> anyhow::Result<ExitCode> {
     };
     let reply = match &answer.outcome {
         Outcome::Done(bytes) => describe(&args.application, bytes)?,
+        Outcome::Rejected => {
+            bail!("the cluster does not understand this operation; does it run this application?")
+        }
         refused => bail!("the cluster agreed not to execute this: {refused:?}"),
     };
     let (vouched_by, dissented) = (ids(&answer.voters), ids(&answer.dissenters));
@@ -236,14 +239,28 @@ fn describe(application: &Application, reply: &[u8]) -> anyhow::Result<String> {
     Ok(match application {
         Application::Raw { .. } => reply.iter().map(|byte| format!("{byte:02x}")).collect(),
         Application::Counter(_) => codec::decode_serde::<i64>(reply)?.to_string(),
-        Application::Kv(_) => describe_kv(codec::decode_serde::<kv::Reply>(reply)?),
+        Application::Kv(_) => match codec::decode_serde::<kv::Reply>(reply)? {
+            kv::Reply::Refused(refusal) => bail!("refused: {}", refusal_of(refusal)),
+            reply => describe_kv(&reply),
+        },
     })
 }
 
-fn describe_kv(reply: kv::Reply) -> String {
+fn refusal_of(refusal: kv::Refusal) -> String {
+    match refusal {
+        kv::Refusal::KeyTooLong => format!("a key may have {} bytes", kv::KEY_BYTES_MAX),
+        kv::Refusal::ValueTooLong => format!("a value may have {} bytes", kv::VALUE_BYTES_MAX),
+        kv::Refusal::StoreFull => {
+            format!("the store is full at {} bytes; delete something", kv::STATE_BYTES_MAX)
+        }
+    }
+}
+
+fn describe_kv(reply: &kv::Reply) -> String {
     let text = |value: &kv::Value| String::from_utf8_lossy(&value.0).into_owned();
     let or_none = |value: &Option<kv::Value>| value.as_ref().map_or_else(|| "(none)".to_owned(), text);
-    match &reply {
+    match reply {
+        kv::Reply::Refused(refusal) => refusal_of(*refusal),
         kv::Reply::Value(value) => or_none(value),
         kv::Reply::Stored { replaced } => if *replaced { "replaced" } else { "stored" }.to_owned(),
         kv::Reply::Deleted { existed } => if *existed { "deleted" } else { "was not there" }.to_owned(),
@@ -254,6 +271,5 @@ fn describe_kv(reply: kv::Reply) -> String {
             let rest = more.then(|| "(more behind these)".to_owned());
             lines.chain(rest).collect::<Vec<_>>().join("\n")
         }
-        kv::Reply::Refused(refusal) => format!("refused: {refusal:?}"),
     }
 }

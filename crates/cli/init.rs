@@ -11,7 +11,7 @@ use quorate_protocol::committee::{faults, quorum};
 
 const EXAMPLES: &str = "Examples:
   quorate init                                          four replicas on this machine, in the current folder
-  quorate init trial --replicas 7 --testing             seven, of which any may be told to lie
+  quorate init trial --replicas 7                       seven, of which two may fail
   quorate init prod --clients 3 --preset configs/wan.toml \\
       --host 192.0.2.1,192.0.2.2,192.0.2.3,192.0.2.4    one machine each, and three clients, nobody else";
 

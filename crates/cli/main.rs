@@ -38,7 +38,7 @@ enum Command {
     Status(status::Args),
     /// Run a whole cluster on this machine for a while, with load, and check that its replicas agree
     Testbed(testbed::Args),
-    /// Measure what this machine, and clusters on it, can do
+    /// Measure what this machine can do at most
     Bench(bench::Args),
 }
 

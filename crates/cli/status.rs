@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::bail;
 use quorate_node::admin;
 use quorate_node::cluster_file::ClusterFile;
 use quorate_node::status::Status;
 
 /// Arguments of `quorate status`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 a quorum answers and is not halted, 1 not.")]
+#[command(after_help = "Exit codes: 0 a quorum answers and executes, 1 not.")]
 pub(crate) struct Args {
     /// The cluster file
     #[arg(long, default_value = "cluster.toml")]
@@ -24,7 +25,17 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut answers = Vec::new();
     for replica in cluster.replicas() {
-        let answer = runtime.block_on(admin::fetch::<Status>(replica.addresses.admin, "/status"));
+        let address = replica.addresses.admin;
+        let answer =
+            runtime.block_on(admin::fetch::<Status>(address, "/status")).map_err(anyhow::Error::from);
+        let ours = cluster.id().0.to_string();
+        let answer = answer.and_then(|status| match status.cluster == ours {
+            true => Ok(status),
+            false => bail!(
+                "{address} answers for another cluster, {}; is another one running on these ports?",
+                status.cluster
+            ),
+        });
         answers.push((replica.id.0, answer));
     }
     if args.json {
@@ -48,8 +59,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     let working = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok());
-    let working = working.filter(|status| status.status != "halted").count();
-    let enough = working >= cluster.context().committee.quorum();
+    let working = working.filter(|status| status.status != "halted" && status.status != "behind").count();
+    let quorum = cluster.context().committee.quorum();
+    let enough = working >= quorum;
+    if !enough && !args.json {
+        println!(
+            "no quorum: {working} of {} replicas execute, {quorum} are needed",
+            cluster.replicas().len()
+        );
+    }
     Ok(if enough { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

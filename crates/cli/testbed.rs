@@ -25,7 +25,7 @@ const EXAMPLES: &str = "Examples:
   quorate testbed                                       four replicas, ten seconds, key-value load
   quorate testbed --replicas 7 --application counter
   quorate testbed --clients 1 --in-flight 1 --payload 128 --application null --durability none
-  quorate testbed --kill 0@3s --restart 0@6s            the primary dies, another takes over, it comes back
+  quorate testbed --kill 0@3s                           the primary dies, another takes over
   quorate testbed --json result.json                    what was measured, for a program to read
 
 Exit codes: 0 progress was made and all replicas agree, 1 not, 130 interrupted.";
@@ -120,6 +120,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
                 args.replicas - 1
             );
         }
+        if let Some(at) = args.kill.iter().chain(&args.restart).find(|at| at.after > args.duration) {
+            anyhow::bail!("a fault after {:?} would come too late; lengthen --duration", at.after);
+        }
         let mut cluster = Cluster::start(&args).await?;
         let done = tokio::select! {
             done = measure(&args, &mut cluster) => done.map(Some),
@@ -164,6 +167,10 @@ async fn measure(args: &Args, cluster: &mut Cluster) -> anyhow::Result<Report> {
     let outcome = watched(args, (cluster, &mut faults), load, &live).await?;
     let highest = live.highest.load(Ordering::Relaxed);
     let (statuses, verdict) = cluster.verdict(highest, REST).await;
+    let verdict = match outcome.failed {
+        count if count > 0 && verdict == Verdict::Agreement => Verdict::Unanswered(count),
+        _ => verdict,
+    };
     let run = Run { load: &outcome, before: &before, after: &statuses, recovery: faults.recovery(&live) };
     let report = Report::new(args, cluster, &run, verdict);
     print_end(args, &report);

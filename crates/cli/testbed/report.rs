@@ -22,6 +22,8 @@ pub(crate) enum Verdict {
     Behind(Vec<u16>),
     /// These replicas miss more than the others' logs still hold.
     TooFarBehind(Vec<u16>),
+    /// The replicas that run agree, and this many operations got no answer.
+    Unanswered(u64),
     /// No answer was accepted at all.
     NoProgress,
     /// These replicas did not answer.
@@ -41,6 +43,9 @@ impl Verdict {
             Self::TooFarBehind(who) => format!(
                 "INCOMPLETE: replicas {who:?} were away for longer than the others keep their log, and the state \
                  itself cannot be fetched yet"
+            ),
+            Self::Unanswered(count) => format!(
+                "STALLED: {count} operations were never answered; more replicas are gone than the cluster tolerates"
             ),
             Self::NoProgress => "NO PROGRESS: no answer was accepted".to_owned(),
             Self::Unreachable(who) => format!("UNKNOWN: replicas {who:?} do not answer"),
@@ -81,7 +86,7 @@ pub(crate) struct Report {
     view_changes: u64,
     /// From a primary's death to the first answer of a later view; null if no primary was killed.
     recovery_ms: Option<u64>,
-    /// Calls without an answer, or answered and not executed.
+    /// Operations that were answered and did not execute; `failed` counts those that were not answered.
     lost: u64,
     /// Operations that executed more often than they were called; null if no replica ran throughout.
     duplicated: Option<u64>,
@@ -172,7 +177,9 @@ impl Report {
             dissents: load.dissents,
             view_changes: after.iter().flatten().map(|status| status.view).max().unwrap_or(0),
             recovery_ms: run.recovery.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
-            lost: load.failed + run.executed().map_or(0, |executed| load.submitted.saturating_sub(executed)),
+            lost: run
+                .executed()
+                .map_or(0, |executed| load.submitted.saturating_sub(load.failed).saturating_sub(executed)),
             duplicated: run.executed().map(|executed| executed.saturating_sub(load.submitted)),
             agreement: verdict == Verdict::Agreement,
             sentence: verdict.sentence(),
@@ -217,12 +224,17 @@ impl Report {
     fn faults(&self) -> String {
         let duplicated = self.duplicated.map_or("unknown".to_owned(), |count| count.to_string());
         match self.recovery_ms {
-            None if self.lost == 0 && self.duplicated.is_none_or(|count| count == 0) => String::new(),
-            None => format!("faults       {} operations lost, {duplicated} executed twice\n", self.lost),
+            None if self.lost + self.failed == 0 && self.duplicated.is_none_or(|count| count == 0) => {
+                String::new()
+            }
+            None => format!(
+                "faults       {} operations unanswered, {} lost, {duplicated} executed twice\n",
+                self.failed, self.lost
+            ),
             Some(took) => format!(
-                "faults       next answer {took} ms after the primary's death, {} operations lost, \
-                 {duplicated} executed twice\n",
-                self.lost
+                "faults       next answer {took} ms after the primary's death, {} operations \
+                 unanswered, {} lost, {duplicated} executed twice\n",
+                self.failed, self.lost
             ),
         }
     }

@@ -14,7 +14,7 @@ use quorate_host::superblock::SuperblockError;
 use quorate_protocol::application::StateMachine;
 use quorate_protocol::crypto::SecretKey;
 use quorate_protocol::replica::Unrecoverable;
-use quorate_protocol::types::{ClientId, Digest, PublicKey, ReplicaId, Seq, Time};
+use quorate_protocol::types::{ClientId, Digest, PublicKey, ReplicaId, Seq, Time, View};
 use quorate_protocol::verify::Checks;
 use tokio::sync::{mpsc, oneshot};
 
@@ -169,6 +169,8 @@ impl Links {
 pub struct Node<D: Disk> {
     clock: Clock,
     started: Time,
+    told_view: (View, bool),
+    told_behind: u64,
     host: Host,
     links: Links,
     verification: Verification,
@@ -265,11 +267,11 @@ impl<D: Disk + Send + 'static> Node<D> {
             Inbound::Up { remote: Remote::Client(link), key, .. } => self.links.up(link, key),
             Inbound::Down { remote: Remote::Client(link), .. } => self.links.down(link),
             Inbound::Up { remote: Remote::Replica(replica), .. } => {
-                tracing::debug!(replica = replica.0, "link up");
+                tracing::info!(replica = replica.0, "link up");
                 self.host.link_up(now, &mut self.links);
             }
             Inbound::Down { remote: Remote::Replica(replica), why } => {
-                tracing::debug!(replica = replica.0, why, "link down");
+                tracing::info!(replica = replica.0, why, "link down");
             }
             Inbound::Frames { from: Remote::Replica(replica), frames, .. } => {
                 for frame in frames {
@@ -371,11 +373,37 @@ impl<D: Disk + Send + 'static> Node<D> {
                 self.alarms.push(format!("{alarm:?}"));
             }
         }
+        self.tell_news();
         self.progress.executed.store(self.host.replica().executed().0, Ordering::Relaxed);
         self.progress.view.store(self.host.replica().view().0, Ordering::Relaxed);
         match self.host.failed() {
             Some(why) => Err(NodeError::Application(why.to_owned())),
             None => Ok(()),
+        }
+    }
+
+    /// Logs what an operator wants to know when it changes: the view, and falling behind.
+    fn tell_news(&mut self) {
+        let replica = self.host.replica();
+        let view = (replica.view(), replica.status() == quorate_protocol::replica::Status::Normal);
+        if self.told_view != view {
+            self.told_view = view;
+            let (view, primary) = (replica.view().0, replica.primary().0);
+            if self.told_view.1 {
+                tracing::info!(view, primary, "in view");
+            } else {
+                tracing::info!(view, "left for view");
+            }
+        }
+        let behind = self.host.counters().behind;
+        if self.told_behind != behind {
+            self.told_behind = behind;
+            let (stable, executed) = (replica.watermarks().0.0, replica.executed().0);
+            tracing::error!(
+                executed,
+                stable,
+                "away for longer than the others keep their log: votes, but cannot execute"
+            );
         }
     }
 

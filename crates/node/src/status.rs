@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 /// A replica's state at one moment. Counters count since its start.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
+    /// The cluster's id, in hex.
+    pub cluster: String,
     /// Which replica.
     pub replica: u16,
     /// How many there are.
@@ -15,7 +17,7 @@ pub struct Status {
     pub view: u64,
     /// The primary of that view.
     pub primary: u16,
-    /// `normal`, `view-changing` or `halted`.
+    /// `normal`, `view-changing`, `behind` (it misses more than the others' logs hold, and cannot execute) or `halted`.
     pub status: String,
     /// The low watermark: its newest stable checkpoint.
     pub low: u64,

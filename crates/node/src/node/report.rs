@@ -1,6 +1,7 @@
 //! What a running node says of itself.
 
 use quorate_host::disk::Disk;
+use quorate_protocol::replica::Replica;
 use quorate_protocol::verify::Invalid;
 
 use super::Node;
@@ -18,7 +19,8 @@ impl<D: Disk + Send + 'static> Node<D> {
             epoch: replica.context().epoch.0,
             view: replica.view().0,
             primary: replica.primary().0,
-            status: status_word(replica.status()).to_owned(),
+            status: status_word(replica).to_owned(),
+            cluster: replica.context().cluster.0.to_string(),
             low: low.0,
             high: high.0,
             committed: replica.committed().0,
@@ -101,10 +103,11 @@ impl<D: Disk + Send + 'static> Node<D> {
     }
 }
 
-fn status_word(status: quorate_protocol::replica::Status) -> &'static str {
-    match status {
+fn status_word(replica: &Replica) -> &'static str {
+    match replica.status() {
+        quorate_protocol::replica::Status::Halted => "halted",
+        _ if replica.behind() => "behind",
         quorate_protocol::replica::Status::Normal => "normal",
         quorate_protocol::replica::Status::ViewChanging => "view-changing",
-        quorate_protocol::replica::Status::Halted => "halted",
     }
 }

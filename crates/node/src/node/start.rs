@@ -88,6 +88,8 @@ impl Node<FileDisk> {
         host.resume(clock.now(), effects, &mut links);
         Ok(Self {
             started: clock.now(),
+            told_view: (View(0), true),
+            told_behind: 0,
             clock,
             host,
             links,

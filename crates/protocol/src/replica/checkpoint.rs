@@ -93,7 +93,8 @@ impl Replica {
 
     /// Whether the stable checkpoint is past what can still be executed from the log: others let go, with their
     /// slots, of the certificates and bodies that are missing here.
-    pub(super) fn behind(&self) -> bool {
+    #[must_use]
+    pub fn behind(&self) -> bool {
         (self.handed.0 + 1..=self.log.low().0).map(Seq).any(|seq| {
             let slot = self.log.get(seq);
             let committed = slot.and_then(|slot| slot.committed.as_ref()).map(|held| held.statement.digest);
