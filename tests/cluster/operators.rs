@@ -65,3 +65,26 @@ fn metrics_are_text_that_prometheus_reads() {
     }
     assert!(body.contains("\nquorate_peer_links_up{replica=\"1\"} 3\n"), "{body}");
 }
+
+#[test]
+fn status_is_not_fooled_by_another_cluster_on_the_same_ports() {
+    let cluster = Cluster::serving(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let port = cluster.file.replicas()[0].addresses.peer.port().to_string();
+    let made = quorate(&["init", folder.path().to_str().unwrap(), "--base-port", &port]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let file = folder.path().join("cluster.toml");
+    let output = quorate(&["status", "--cluster", file.to_str().unwrap()]);
+    let table = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{table}");
+    assert_eq!(table.matches("answers for another cluster").count(), 4, "{table}");
+    assert!(table.contains("no quorum: 0 of 4 replicas execute, 3 are needed"), "{table}");
+}
+
+#[test]
+fn a_refusal_of_the_application_is_an_error_that_names_the_bound() {
+    let cluster = Cluster::serving(&[]);
+    let output = cluster.client(&["kv", "put", &"k".repeat(1025), "1"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("refused: a key may have 1024 bytes"), "{}", text(&output.stderr));
+}
