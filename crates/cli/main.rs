@@ -45,7 +45,9 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("QUORATE_LOG");
-    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,quorate::replica=info"));
+    let filter = filter.unwrap_or_else(|_| {
+        tracing_subscriber::EnvFilter::new("warn,quorate::replica=info,quorate_node::node=info")
+    });
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     let done = match cli.command {

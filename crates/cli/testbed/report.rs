@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use quorate_bench::limits::file_system_of;
 use quorate_bench::load::LoadReport;
 use quorate_node::status::Status;
 use quorate_protocol::committee::faults;
@@ -102,18 +103,6 @@ fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-/// The file system that holds `folder`, as the system names it.
-fn file_system(folder: &Path) -> String {
-    let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
-    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    let mounted = mounts.lines().filter_map(|line| {
-        let mut words = line.split(' ').skip(1);
-        Some((words.next()?, words.next()?))
-    });
-    let closest = mounted.filter(|(at, _)| folder.starts_with(at)).max_by_key(|(at, _)| at.len());
-    closest.map_or_else(|| "unknown".to_owned(), |(_, kind)| kind.to_owned())
-}
-
 /// What a report is made of.
 pub(crate) struct Run<'a> {
     pub(crate) load: &'a LoadReport,
@@ -155,7 +144,8 @@ impl Report {
             in_flight: args.in_flight,
             bundle_max: args.bundle,
             durability: args.durability.to_string(),
-            file_system: file_system(cluster.folder()),
+            file_system: file_system_of(cluster.folder())
+                .map_or_else(|| "unknown".to_owned(), |found| found.kind),
             duration_s: seconds,
             matched: load.matched,
             failed: load.failed,
