@@ -11,8 +11,9 @@ use super::processes::{block, program, quorate, text, until};
 
 /// Runs a short testbed with these words; gives back what it wrote for programs.
 fn report(words: &[&str]) -> Value {
-    let usual = ["testbed", "--duration", "500ms", "--clients", "4", "--in-flight", "4", "--json", "-"];
-    let output = quorate(&[&usual, words].concat());
+    let usual = ["testbed", "--clients", "4", "--in-flight", "4", "--json", "-"];
+    let short = if words.contains(&"--duration") { &[][..] } else { &["--duration", "500ms"] };
+    let output = quorate(&[&usual, short, words].concat());
     let (out, error) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{out}\n{error}");
     assert!(error.contains("all replicas executed the same history"), "{error}");
@@ -59,6 +60,29 @@ fn four_replicas_with_nothing_to_do_and_no_durability_agree() {
     is_good(&report, 4, 1);
     assert_eq!(report["application"], "null");
     assert_eq!(report["durability"], "none");
+}
+
+#[test]
+fn a_killed_primary_is_replaced_and_nothing_is_lost_or_executed_twice() {
+    let report = report(&["--duration", "4s", "--kill", "0@1s"]);
+    // One is enough; a busy machine may need another.
+    assert!(report["view_changes"].as_u64().is_some_and(|count| count >= 1), "{report}");
+    assert!(report["recovery_ms"].as_u64().is_some_and(|took| took > 0), "{report}");
+    assert_eq!(
+        (&report["failed"], &report["lost"], &report["duplicated"]),
+        (&0.into(), &0.into(), &0.into())
+    );
+}
+
+#[test]
+fn a_cluster_that_lost_more_than_f_replicas_is_not_called_good() {
+    let words = ["testbed", "--duration", "1s", "--clients", "2", "--in-flight", "2", "--json", "-"];
+    let output = quorate(&[&words[..], &["--kill", "2@500ms", "--kill", "3@500ms"]].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+    assert_eq!(report["agreement"], false);
+    assert_eq!(report["failed"], 4, "every call in flight was given up: {report}");
+    assert!(report["verdict"].as_str().unwrap().starts_with("STALLED: 4 operations"), "{report}");
 }
 
 /// A testbed that runs until it is stopped, and where its temporary folder is.

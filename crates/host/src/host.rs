@@ -92,7 +92,6 @@ pub struct Host {
     states: VecDeque<Box<State>>,
     alarms: Vec<Alarm>,
     seen: BTreeMap<(ClientId, Session), Number>,
-    stable: Option<Seq>,
     /// The newest state that is stored here, or had to be fetched.
     state_of: Seq,
     failed: Option<String>,
@@ -120,7 +119,6 @@ impl Host {
             states: VecDeque::new(),
             alarms: Vec::new(),
             seen: BTreeMap::new(),
-            stable: None,
             state_of,
             failed: None,
             newest_invalid: None,
@@ -233,10 +231,6 @@ impl Host {
     /// A state that has to be stored before its checkpoint is announced.
     pub fn take_state(&mut self) -> Option<Box<State>> {
         self.states.pop_front()
-    }
-    /// A newer stable checkpoint since this was last asked: what lies below may be reclaimed.
-    pub fn take_stable(&mut self) -> Option<Seq> {
-        self.stable.take()
     }
     /// Alarms raised since this was last asked.
     pub fn take_alarms(&mut self) -> Vec<Alarm> {
@@ -413,11 +407,11 @@ impl Host {
                 }
                 None => encode(&*self.signer.sign(new_view.clone())),
             }),
-            Record::Vote { .. } | Record::Body { .. } | Record::Prepared(_) | Record::Horizon { .. } => None,
-            Record::Stable(certificate) => {
-                self.stable = self.stable.max(Some(certificate.statement.seq));
-                None
-            }
+            Record::Vote { .. }
+            | Record::Body { .. }
+            | Record::Prepared(_)
+            | Record::Stable(_)
+            | Record::Horizon { .. } => None,
         };
         self.journal.append(record, signed.as_deref());
         self.reclaim();

@@ -252,8 +252,9 @@ impl<D: Disk + Send + 'static> Node<D> {
     async fn close(self, ended: Result<(), NodeError>) -> Result<(), NodeError> {
         self.admin.abort();
         self.links.transport.close().await;
-        self.writing.close()?;
-        ended
+        let closed = self.writing.close();
+        // Why the replica stopped says more than that its journal, which may be the reason, did not close.
+        ended.and(closed.map_err(NodeError::from))
     }
 
     /// Whether more is under way than the roles should have waiting for them.
