@@ -9,4 +9,5 @@ pub mod host;
 pub mod journal;
 pub mod lane;
 pub mod snapshots;
+pub mod start;
 pub mod superblock;

@@ -8,12 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use quorate_host::disk::Disk;
 use quorate_host::host::{Host, Link};
-use quorate_host::journal::{Amnesia, Counters as JournalCounters, Durability, JournalError};
+use quorate_host::journal::{Counters as JournalCounters, Durability, JournalError};
 use quorate_host::lane::Class;
-use quorate_host::superblock::SuperblockError;
+use quorate_host::start::StartError;
 use quorate_protocol::application::StateMachine;
 use quorate_protocol::crypto::SecretKey;
-use quorate_protocol::replica::Unrecoverable;
 use quorate_protocol::types::{ClientId, Digest, PublicKey, ReplicaId, Seq, Time, View};
 use quorate_protocol::verify::Checks;
 use tokio::sync::{mpsc, oneshot};
@@ -70,28 +69,8 @@ pub enum NodeError {
         /// The folder.
         path: PathBuf,
         /// What is wrong with it.
-        why: Box<NodeError>,
+        why: Box<StartError>,
     },
-    /// The data folder is not this replica's, or not formatted.
-    #[error(transparent)]
-    Superblock(#[from] SuperblockError),
-    /// Votes may have been forgotten: the replica stays out rather than vote twice.
-    #[error(
-        "this replica may have forgotten votes: {}; it stays out rather than vote twice, and the others go on \
-         without it; fix: leave it stopped, and give no copy of an older folder to it; a trial is made anew with \
-         `quorate init`",
-        .0.map_or("an earlier start found its journal damaged".to_owned(), |found| found.to_string())
-    )]
-    Amnesia(Option<Amnesia>),
-    /// The journal's records contradict each other.
-    #[error(transparent)]
-    Unrecoverable(#[from] Unrecoverable),
-    /// The state on the disk cannot be used.
-    #[error("the state at slot {0} cannot be loaded: {1}")]
-    State(Seq, String),
-    /// The disk cannot be used.
-    #[error(transparent)]
-    Disk(#[from] quorate_host::disk::DiskError),
     /// The journal cannot be written any more.
     #[error("the replica stops rather than promise what it cannot keep: {0}")]
     Journal(#[from] JournalError),

@@ -6,16 +6,12 @@ use std::sync::atomic::Ordering;
 
 use quorate_host::execution::Execution;
 use quorate_host::host::Host;
-use quorate_host::journal::{self, Counters as JournalCounters, Durability, Opened, Shape};
-use quorate_host::snapshots;
-use quorate_host::superblock::{Identity, Superblock};
-use quorate_protocol::application::StateMachine;
-use quorate_protocol::executor::Executor;
+use quorate_host::journal::{Counters as JournalCounters, Durability};
+use quorate_host::start::{Life, StartError, Started, begin};
+use quorate_host::superblock::Identity;
 use quorate_protocol::parameters::Context;
-use quorate_protocol::process::Effect;
-use quorate_protocol::replica::{Memory, Replica};
 use quorate_protocol::signed::Signer;
-use quorate_protocol::types::{Seq, Time, View};
+use quorate_protocol::types::{Seq, View};
 use quorate_protocol::verify::{Checks, Verifier};
 use tokio::sync::mpsc;
 
@@ -42,9 +38,10 @@ impl Node<FileDisk> {
         if !data.is_dir() {
             return Err(NodeError::NoFolder { path: data });
         }
-        let recovered = FileDisk::open(&data)
-            .map_err(NodeError::Disk)
-            .and_then(|disk| recover(disk, &identity, &context, (machine, tuning.durability), clock.now()))
+        let life = Life { context: context.clone(), identity, durability: tuning.durability };
+        let started = FileDisk::open(&data)
+            .map_err(StartError::Disk)
+            .and_then(|disk| begin(disk, life, machine, clock.now()))
             .map_err(|why| NodeError::Folder { path: data, why: Box::new(why) })?;
         let peer_socket = transport::bind(entry.addresses.peer)?;
         let client_socket = transport::bind(entry.addresses.client)?;
@@ -80,7 +77,7 @@ impl Node<FileDisk> {
             .await
             .map_err(|error| NodeError::Admin { address: entry.addresses.admin, error })?;
         let (back, returns) = mpsc::unbounded_channel();
-        let Recovery { replica, executor, effects, journal, writer } = recovered;
+        let Started { replica, executor, effects, journal, writer } = started;
         let mut warnings: Vec<String> = transport.warnings().iter().map(ToString::to_string).collect();
         warnings.extend(slow_signatures());
         let mut host = Host::new(replica, Signer::new(key, context.cluster, context.epoch, id), journal);
@@ -117,53 +114,6 @@ impl Node<FileDisk> {
             _back: back,
         })
     }
-}
-
-/// What comes out of a data folder.
-struct Recovery {
-    replica: Replica,
-    executor: Executor,
-    effects: Vec<Effect>,
-    journal: journal::Journal,
-    writer: journal::Writer<FileDisk>,
-}
-
-/// Reads what the replica promised and where its state stood; a folder that was only formatted has neither.
-fn recover(
-    mut disk: FileDisk,
-    identity: &Identity,
-    context: &Context,
-    (machine, durability): (Box<dyn StateMachine>, Durability),
-    now: Time,
-) -> Result<Recovery, NodeError> {
-    let superblock = Superblock::open(&mut disk, identity)?;
-    let promised = (superblock.view_promised, superblock.high_promised);
-    let pointer = superblock.snapshot;
-    let executor = match &pointer {
-        None => Executor::new(context.clone(), machine),
-        Some(pointer) => {
-            let broken = |error: String| NodeError::State(pointer.seq, error);
-            let (_, bytes) =
-                snapshots::load(&mut disk, pointer.seq).map_err(|error| broken(error.to_string()))?;
-            let restored = Executor::restore(context.clone(), machine, &bytes, pointer.root);
-            restored.map_err(|error| broken(error.to_string()))?
-        }
-    };
-    let shape = Shape::of(&context.parameters, context.committee.size());
-    let Opened { journal, writer, records, report } = journal::open(disk, superblock, shape, durability)?;
-    // Opening a damaged journal puts the box into the superblock, where every later start finds it.
-    if writer.superblock().amnesia.is_some() {
-        return Err(NodeError::Amnesia(report.amnesia));
-    }
-    let memory = Memory {
-        records: records.into_iter().map(|recovered| (recovered.record, recovered.signed)).collect(),
-        position: journal.last(),
-        promised,
-        state: pointer.map(|pointer| (pointer.seq, pointer.root)),
-    };
-    let mut effects = Vec::new();
-    let replica = Replica::recover(context.clone(), identity.replica, memory, now, &mut effects)?;
-    Ok(Recovery { replica, executor, effects, journal, writer })
 }
 
 fn verification(context: &Context, threads: u16, returns: &Returns) -> Result<Verification, NodeError> {

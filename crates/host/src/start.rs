@@ -1,0 +1,108 @@
+//! How a replica starts from its folder: what it promised, where its state stood. Node and simulator start it so.
+
+use quorate_protocol::application::StateMachine;
+use quorate_protocol::executor::Executor;
+use quorate_protocol::parameters::Context;
+use quorate_protocol::process::Effect;
+use quorate_protocol::replica::{Memory, Replica, Unrecoverable};
+use quorate_protocol::types::{Seq, Time};
+
+use crate::disk::{Disk, DiskError};
+use crate::journal::{self, Amnesia, Durability, Journal, JournalError, Opened, Shape, Writer};
+use crate::snapshots;
+use crate::superblock::{Identity, Superblock, SuperblockError};
+
+/// Whose life goes on.
+#[derive(Debug, Clone)]
+pub struct Life {
+    /// What the cluster agreed on.
+    pub context: Context,
+    /// Which replica of it, and its key.
+    pub identity: Identity,
+    /// What its journal survives.
+    pub durability: Durability,
+}
+
+/// What comes out of a folder.
+#[derive(Debug)]
+pub struct Started<D: Disk> {
+    /// The replica.
+    pub replica: Replica,
+    /// What executes for it.
+    pub executor: Executor,
+    /// What the replica wants first; for [`Host::resume`](crate::host::Host::resume).
+    pub effects: Vec<Effect>,
+    /// Where it goes on promising.
+    pub journal: Journal,
+    /// Who writes that down.
+    pub writer: Writer<D>,
+}
+
+/// Why a replica does not start from its folder.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The folder is not this replica's, or not formatted.
+    #[error(transparent)]
+    Superblock(#[from] SuperblockError),
+    /// Votes may have been forgotten: the replica stays out rather than vote twice.
+    #[error(
+        "this replica may have forgotten votes: {}; it stays out rather than vote twice, and the others go on \
+         without it; fix: leave it stopped, and give no copy of an older folder to it; a trial is made anew with \
+         `quorate init`",
+        .0.map_or("an earlier start found its journal damaged".to_owned(), |found| found.to_string())
+    )]
+    Amnesia(Option<Amnesia>),
+    /// The journal's records contradict each other.
+    #[error(transparent)]
+    Unrecoverable(#[from] Unrecoverable),
+    /// The state on the disk cannot be used.
+    #[error("the state at slot {0} cannot be loaded: {1}")]
+    State(Seq, String),
+    /// The disk cannot be used.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// Reads what the replica promised and where its state stood; a folder that was only formatted has neither.
+///
+/// # Errors
+/// [`StartError`] says what is wrong with the folder and what to do about it.
+pub fn begin<D: Disk>(
+    mut disk: D,
+    life: Life,
+    machine: Box<dyn StateMachine>,
+    now: Time,
+) -> Result<Started<D>, StartError> {
+    let Life { context, identity, durability } = life;
+    let superblock = Superblock::open(&mut disk, &identity)?;
+    let promised = (superblock.view_promised, superblock.high_promised);
+    let pointer = superblock.snapshot;
+    let executor = match &pointer {
+        None => Executor::new(context.clone(), machine),
+        Some(pointer) => {
+            let broken = |error: String| StartError::State(pointer.seq, error);
+            let (_, bytes) =
+                snapshots::load(&mut disk, pointer.seq).map_err(|error| broken(error.to_string()))?;
+            let restored = Executor::restore(context.clone(), machine, &bytes, pointer.root);
+            restored.map_err(|error| broken(error.to_string()))?
+        }
+    };
+    let shape = Shape::of(&context.parameters, context.committee.size());
+    let Opened { journal, writer, records, report } = journal::open(disk, superblock, shape, durability)?;
+    // Opening a damaged journal puts the box into the superblock, where every later start finds it.
+    if writer.superblock().amnesia.is_some() {
+        return Err(StartError::Amnesia(report.amnesia));
+    }
+    let memory = Memory {
+        records: records.into_iter().map(|recovered| (recovered.record, recovered.signed)).collect(),
+        position: journal.last(),
+        promised,
+        state: pointer.map(|pointer| (pointer.seq, pointer.root)),
+    };
+    let mut effects = Vec::new();
+    let replica = Replica::recover(context, identity.replica, memory, now, &mut effects)?;
+    Ok(Started { replica, executor, effects, journal, writer })
+}
