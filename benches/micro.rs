@@ -7,14 +7,16 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use quorate_host::border::Border;
 use quorate_host::disk::MemoryDisk;
 use quorate_host::folder::format_folder;
 use quorate_host::journal::{self, Durability, Reserve, Shape};
 use quorate_host::superblock::Identity;
+use quorate_protocol::certificate::Certificate;
 use quorate_protocol::codec::{self, List};
 use quorate_protocol::committee::Committee;
 use quorate_protocol::crypto::{Digest, SecretKey};
-use quorate_protocol::message::{PeerMessage, PrePrepare, Prepare};
+use quorate_protocol::message::{Commit, NewView, PeerMessage, PrePrepare, Prepare, ViewChange};
 use quorate_protocol::parameters::{Context, Parameters};
 use quorate_protocol::process::{Process, Record};
 use quorate_protocol::replica::Replica;
@@ -30,12 +32,16 @@ fn key(seed: u8) -> SecretKey {
 }
 
 fn context() -> Context {
-    let keys: Vec<_> = (0..4).map(|id| key(id + 1).public()).collect();
+    context_of(4, Parameters::default())
+}
+
+fn context_of(n: u8, parameters: Parameters) -> Context {
+    let keys: Vec<_> = (0..n).map(|id| key(id + 1).public()).collect();
     Context {
         cluster: ClusterId(Digest([9; 32])),
         epoch: Epoch(0),
-        committee: Arc::new(Committee::new(&keys, false).expect("four distinct keys are a committee")),
-        parameters: Arc::new(Parameters::default()),
+        committee: Arc::new(Committee::new(&keys, false).expect("distinct keys are a committee")),
+        parameters: Arc::new(parameters),
     }
 }
 
@@ -56,10 +62,103 @@ fn batch(context: &Context, requests: u64, operations: usize) -> Batch {
 }
 
 fn proposal(context: &Context, batch: &Batch) -> PeerMessage {
-    let signer = Signer::new(Arc::new(key(1)), context.cluster, Epoch(0), ReplicaId(0));
+    let signer = signer(context, 0);
     let digest = batch.digest(context.cluster);
     let prepare = signer.sign(Prepare { view: View(0), seq: Seq(1), digest }).into_inner();
     PeerMessage::PrePrepare(PrePrepare { prepare, batch: Some(batch.clone()) })
+}
+
+fn signer(context: &Context, id: u8) -> Signer {
+    Signer::new(Arc::new(key(id + 1)), context.cluster, Epoch(0), ReplicaId(u16::from(id)))
+}
+
+/// Takes what frames bring through border, verifier and replica.
+fn receive(replica: &mut Replica, verifier: &mut Verifier, frames: &[(ReplicaId, Vec<u8>)]) {
+    let (mut border, mut effects) = (Border::default(), Vec::new());
+    for (from, frame) in frames {
+        border.peer_frame(Time(5), *from, frame, replica).expect("it is a message of that replica");
+        let job = border.take(replica, true);
+        for event in verifier.verify(job) {
+            replica.step(Time(5), event.expect("it is signed well"), &mut effects);
+            effects.clear();
+        }
+    }
+}
+
+fn frame(from: u8, message: &PeerMessage) -> (ReplicaId, Vec<u8>) {
+    (ReplicaId(u16::from(from)), codec::encode(message).expect("a message encodes"))
+}
+
+fn votes_of_a_pipeline(criterion: &mut Criterion) {
+    let context = context();
+    let vote = |id, seq| Commit { view: View(0), seq: Seq(seq), digest: Digest([id; 32]) };
+    let commit =
+        |id, seq| frame(id, &PeerMessage::Commit(signer(&context, id).sign(vote(9, seq)).into_inner()));
+    let frames: Vec<_> = (1..=64).flat_map(|seq| [0, 2, 3].map(|id| commit(id, seq))).collect();
+    let mut group = criterion.benchmark_group("border, verify and step");
+    group.throughput(Throughput::Elements(frames.len() as u64));
+    group.bench_function("COMMITs of 64 slots", |bencher| {
+        let mut verifier = Verifier::new(context.clone(), [3; 32]);
+        bencher.iter_batched(
+            || Replica::new(context.clone(), ReplicaId(1)),
+            |mut replica| receive(&mut replica, &mut verifier, &frames),
+            BatchSize::SmallInput,
+        );
+    });
+    group.finish();
+}
+
+/// A quorum of VIEW-CHANGEs that prove a full window, each with another quorum of PREPAREs, and the NEW-VIEW they make.
+/// The last replica, which is to take them, has not voted.
+fn frames_of_a_view_change(context: &Context) -> Vec<(ReplicaId, Vec<u8>)> {
+    let n = u8::try_from(context.committee.size()).expect("n is 31");
+    let quorum = u8::try_from(context.committee.quorum()).expect("q is 21");
+    let votes: Vec<Vec<_>> = (1..=context.parameters.window)
+        .map(|seq| {
+            let statement = Prepare { view: View(0), seq: Seq(seq), digest: Digest([7; 32]) };
+            (0..n).map(|id| signer(context, id).sign(statement).into_inner()).collect()
+        })
+        .collect();
+    let leaving = |id: u8| {
+        let prepared = votes.iter().map(|of_slot| {
+            let mut shown: Vec<_> =
+                (0..quorum).map(|offset| &of_slot[usize::from((id + offset) % (n - 1))]).collect();
+            shown.sort_by_key(|vote| vote.signer);
+            let signatures = shown.iter().map(|vote| (vote.signer, vote.signature)).collect();
+            Certificate { statement: shown[0].body, signatures: List(signatures) }
+        });
+        let body = ViewChange { view: View(1), stable: None, prepared: List(prepared.collect()) };
+        signer(context, id).sign(body).shared()
+    };
+    let leaving: Vec<_> = (0..quorum).map(leaving).collect();
+    let named = leaving.iter().map(|message| (message.signer, message.digest())).collect();
+    let new_view = signer(context, 1).sign(NewView { view: View(1), view_changes: List(named) });
+    let frames =
+        (0..).zip(leaving).map(|(id, message)| frame(id, &PeerMessage::ViewChange(message.into_inner())));
+    let mut frames: Vec<_> = frames.collect();
+    frames.push(frame(1, &PeerMessage::NewView(new_view.into_inner())));
+    frames
+}
+
+fn view_change_of_31_replicas(criterion: &mut Criterion) {
+    let parameters = Parameters { window: 256, ..Parameters::default() };
+    let context = context_of(31, parameters);
+    let frames = frames_of_a_view_change(&context);
+    let mut group = criterion.benchmark_group("view change");
+    group.sample_size(10);
+    group.bench_function("31 replicas, 256 slots, nothing known", |bencher| {
+        bencher.iter_batched(
+            || (Replica::new(context.clone(), ReplicaId(30)), Verifier::new(context.clone(), [3; 32])),
+            |(mut replica, mut verifier)| {
+                receive(&mut replica, &mut verifier, &frames);
+                assert_eq!(replica.view(), View(1));
+                assert_eq!(verifier.checks().signatures, 30 * 256 + 21 + 1);
+                replica
+            },
+            BatchSize::LargeInput,
+        );
+    });
+    group.finish();
 }
 
 fn codec_of_a_proposal(criterion: &mut Criterion) {
@@ -107,8 +206,7 @@ fn step_of_a_vote(criterion: &mut Criterion) {
         verdicts.into_iter().next().expect("one message, one verdict").expect("it is signed well")
     };
     let proposed = event_of(0, message);
-    let signer = Signer::new(Arc::new(key(3)), context.cluster, Epoch(0), ReplicaId(2));
-    let vote = signer.sign(Prepare { view: View(0), seq: Seq(1), digest }).into_inner();
+    let vote = signer(&context, 2).sign(Prepare { view: View(0), seq: Seq(1), digest }).into_inner();
     let vote = event_of(2, PeerMessage::Prepare(vote));
     criterion.bench_function("step, a PREPARE after its proposal", |bencher| {
         bencher.iter_batched(
@@ -154,5 +252,13 @@ fn journal_of_a_batch(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(micro, codec_of_a_proposal, verification_of_a_proposal, step_of_a_vote, journal_of_a_batch);
+criterion_group!(
+    micro,
+    codec_of_a_proposal,
+    verification_of_a_proposal,
+    step_of_a_vote,
+    votes_of_a_pipeline,
+    view_change_of_31_replicas,
+    journal_of_a_batch
+);
 criterion_main!(micro);

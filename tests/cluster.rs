@@ -4,6 +4,9 @@
 //! with it when it ends, however it ends.
 #![allow(clippy::unwrap_used)]
 
+mod amnesia;
+mod check_folder;
+mod full_disk;
 mod hostile_clients;
 mod hostile_replica;
 mod operators;

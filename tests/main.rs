@@ -1,5 +1,6 @@
 //! The one integration binary: each module is one kind of claim about the whole house.
 
+mod acceptance;
 mod cluster;
 mod presets;
 mod scripts;

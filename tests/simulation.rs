@@ -1,6 +1,10 @@
 //! Seeded worlds: each seed is a cluster with its misfortunes, checked after every step, that must come to rest once
 //! they end. `QUORATE_SEEDS=2000` runs more, `QUORATE_SEED=17` one.
 
+mod crashes;
+mod disks;
+mod transfers;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use quorate_apps::{counter, kv};
@@ -11,7 +15,7 @@ use quorate_sim::app::Service;
 use quorate_sim::network::{Cut, Profile};
 use quorate_sim::rng::Rng;
 use quorate_sim::scenario::{Load, Outcome, Scenario};
-use quorate_sim::world::{Fault, Setting, World};
+use quorate_sim::world::{Fault, Injected, Setting};
 
 const SEEDS: u64 = 200;
 
@@ -37,14 +41,15 @@ fn seeds_hold_every_invariant_and_come_to_rest() {
         None => 0..number("QUORATE_SEEDS").unwrap_or(SEEDS),
     };
     let mut failed = Vec::new();
-    let (mut slots, mut views, mut excused) = (0, 0, 0);
+    let (mut slots, mut views, mut transfers, mut injected) = (0, 0, 0, Injected::default());
     for seed in seeds.clone() {
         let scenario = Scenario::of(seed);
         match verdict(seed, &scenario) {
             Ok(outcome) => {
                 slots += outcome.executed;
                 views += outcome.view;
-                excused += u64::from(outcome.excused);
+                transfers += outcome.transfers;
+                injected += outcome.injected;
                 // One in a hundred is lived through twice.
                 if seed % 100 == 0 {
                     assert_eq!(scenario.run().as_ref(), Ok(&outcome), "seed {seed} gives another world");
@@ -54,11 +59,15 @@ fn seeds_hold_every_invariant_and_come_to_rest() {
             Err(why) => failed.push(why),
         }
     }
-    println!("{slots} slots, {views} views, {excused} excused");
+    println!("{slots} slots, {views} views, {transfers} states fetched; {injected:?}");
     assert!(failed.is_empty(), "{} of {seeds:?} failed\n{}", failed.len(), failed.join("\n"));
     if seeds.end - seeds.start >= 100 {
         assert!(slots > 1000 && views > 20, "the seeds do too little: {slots} slots, {views} views");
-        assert!(excused * 20 < seeds.end - seeds.start, "too many seeds prove nothing: {excused}");
+        let Injected { outages, unsynced, restarts, clocks, repaired, refused, boxed, repeated, .. } = injected;
+        assert!(outages > 100 && restarts > 100 && unsynced > 10, "processes hardly die: {injected:?}");
+        assert!(repaired > 5 && refused + boxed > 0 && clocks > 30, "disks and clocks hardly fail: {injected:?}");
+        assert!(repeated > 0, "nobody says its VIEW-CHANGE again after a restart: {injected:?}");
+        assert!(transfers > 0, "no replica was ever away for long");
     }
 }
 
@@ -86,7 +95,7 @@ fn ready_applications_live_through_the_same_misfortunes() {
     for seed in 0..10 {
         for service in [store, counter] {
             let outcome = verdict(seed, &Scenario::with(seed, service)).unwrap_or_else(|why| panic!("{why}"));
-            assert!(outcome.excused || outcome.accepted > 0);
+            assert!(outcome.accepted > 0);
         }
     }
 }
@@ -108,21 +117,6 @@ fn outcome(what: &str, scenario: &Scenario) -> Outcome {
 }
 
 #[test]
-fn five_percent_of_loss_unseats_no_primary_and_twenty_percent_stop_no_cluster() {
-    for (loss, seeds) in [(10_000, 4), (50_000, 4), (200_000, 4)] {
-        for seed in 0..seeds {
-            let mut scenario = steady(150);
-            scenario.setting.seed = seed;
-            scenario.setting.profile =
-                Profile { loss, duplication: 50_000, jitter_us: 3_000, ..Profile::calm(1_000) };
-            let outcome = outcome("loss", &scenario);
-            assert_eq!(outcome.accepted, 150);
-            assert!(loss > 50_000 || outcome.view == 0, "{loss} of a million lost: view {}", outcome.view);
-        }
-    }
-}
-
-#[test]
 fn a_partition_of_everybody_during_a_view_change_heals_without_new_requests() {
     // The primary crashes with a request on its way; then nobody hears anybody, for longer and longer.
     for seconds in [1, 3, 10] {
@@ -134,38 +128,6 @@ fn a_partition_of_everybody_during_a_view_change_heals_without_new_requests() {
         let outcome = outcome("partition", &scenario);
         assert!(outcome.view >= 1 && outcome.accepted == 5);
         assert!(outcome.recovery_us < 4_000_000, "it took {} us", outcome.recovery_us);
-    }
-}
-
-#[test]
-fn one_replica_whose_link_flaps_changes_no_view_and_executes_everything() {
-    for (from, to) in [(0b1000, 0b0111), (0b0111, 0b1000)] {
-        let mut scenario = steady(200);
-        let cut = |turn: u64| {
-            let start = Time(1_000_000 + turn * 300_000);
-            Cut { from, to, start, end: start.plus(200_000) }
-        };
-        scenario.setting.cuts = (0..8).map(cut).collect();
-        let mut world = World::new(&scenario.setting);
-        let outcome = scenario.run_in(&mut world).unwrap_or_else(|violation| panic!("flapper: {violation}"));
-        assert_eq!(outcome.accepted, 200);
-        let views: Vec<_> = world.nodes().iter().map(|node| node.replica().view().0).collect();
-        assert_eq!(views[..3], [0, 0, 0], "the others stay");
-    }
-}
-
-#[test]
-fn a_crashed_primary_costs_less_than_two_timeouts() {
-    for seed in 0..8 {
-        let mut scenario = steady(100);
-        scenario.setting.seed = seed;
-        let at = Time(1_100_000 + seed * 37_000);
-        scenario.faults = vec![(at, Fault::CrashPrimary)];
-        scenario.heal_at = at.plus(1);
-        let mut world = World::new(&scenario.setting);
-        let outcome = scenario.run_in(&mut world).unwrap_or_else(|violation| panic!("crash: {violation}"));
-        assert_eq!((outcome.accepted, outcome.view), (100, 1));
-        assert!(outcome.recovery_us < 2 * 500_000 + 2_000_000, "it took {} us", outcome.recovery_us);
     }
 }
 

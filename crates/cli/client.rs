@@ -1,8 +1,7 @@
 //! `quorate client`: ask a cluster something, and see who vouches for the answer.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +26,11 @@ const EXAMPLES: &str = "Examples:
   quorate client --cluster prod/cluster.toml --key me.pem counter add 5
   quorate client raw 68656c6c6f         bytes in hex, for an application of your own
 
-Exit codes: 0 answered, 1 not answered in time or refused, 3 answered, and some replica said otherwise.";
+Exit codes: 0 answered, 1 not answered in time or refused, 3 answered, and some replica said otherwise, 4 answered: \
+there is no such key.";
+
+/// The exit code that tells a key that is not there from every value it could have.
+const NO_SUCH_KEY: u8 = 4;
 
 /// Arguments of `quorate client`.
 #[derive(Debug, clap::Args)]
@@ -39,7 +42,7 @@ pub(crate) struct Args {
     /// The client's key file [default: keys/client-0.pem beside the cluster file]
     #[arg(long)]
     key: Option<PathBuf>,
-    /// How long to wait for an answer, in seconds
+    /// How long to wait for an answer, in seconds, at most 3600
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
     /// Print one JSON object
@@ -59,26 +62,45 @@ enum Application {
     Counter(Counter),
     /// Any application: bytes in, bytes out, in hex
     Raw {
-        /// The operation, in hex
+        /// The operation in hex, two digits for each byte
         operation: String,
     },
 }
 
 #[derive(Debug, Clone, clap::Subcommand)]
 enum Kv {
-    /// Read a key's value
-    Get { key: String },
+    /// Read a key's value; prints nothing and exits with 4 if there is no such key
+    Get {
+        /// The key, of at most 1024 bytes
+        key: String,
+    },
     /// Set a key's value
-    Put { key: String, value: String },
+    Put {
+        /// The key, of at most 1024 bytes
+        key: String,
+        /// Its new value, of at most 64 KiB
+        value: String,
+    },
     /// Remove a key
-    Delete { key: String },
+    Delete {
+        /// The key, of at most 1024 bytes
+        key: String,
+    },
     /// Set a key's value if it is the expected one
-    Cas { key: String, expected: String, new: String },
+    Cas {
+        /// The key, of at most 1024 bytes
+        key: String,
+        /// The value it must have now
+        expected: String,
+        /// Its new value, of at most 64 KiB
+        new: String,
+    },
     /// List keys that begin with a prefix
     Scan {
+        /// What the keys begin with; all keys without it
         #[arg(default_value = "")]
         prefix: String,
-        /// Most entries
+        /// Most entries; the store gives at most 1000
         #[arg(long, default_value_t = 100)]
         limit: u32,
     },
@@ -88,6 +110,7 @@ enum Kv {
 enum Counter {
     /// Add a number, which may be negative
     Add {
+        /// The number, from -2^63 to 2^63 - 1
         #[arg(allow_hyphen_values = true)]
         amount: i64,
     },
@@ -98,7 +121,8 @@ enum Counter {
 /// What is printed.
 #[derive(Debug, Serialize)]
 struct Printed {
-    reply: String,
+    /// Null where a key was read that is not there.
+    reply: Option<String>,
     sequence: u64,
     view: u64,
     vouched_by: Vec<u16>,
@@ -109,7 +133,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let cluster = ClusterFile::load(&args.cluster)?;
     check_application(&args.application, cluster.application())?;
     let folder = args.cluster.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let layout = Layout::new(folder.unwrap_or_else(|| std::path::Path::new(".")));
+    let layout = Layout::new(folder.unwrap_or_else(|| Path::new(".")));
     let key = key_file::load(&args.key.clone().unwrap_or_else(|| layout.client_key(0)))?;
     let operation = encode(&args.application)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -122,7 +146,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             ClientTransportConfig { context, key: Arc::new(key), replicas, limits: Limits::default() };
         let caller = client::connect(transport, None, Options { brief: true, ..Options::new(0) }).await?;
         let answered = caller.call_within(operation, Duration::from_secs(args.timeout)).await;
-        let cause = likely_cause(&caller, quorum).await;
+        let cause = likely_cause(&caller, quorum, &args.cluster).await;
         caller.close().await;
         match answered {
             Ok(answer) => print(&args, &answer),
@@ -131,29 +155,35 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// What may have kept an answer from coming: replicas that cannot be reached, or no session. Behind the error, so that
-/// what to do stands last.
-async fn likely_cause(caller: &Caller, quorum: usize) -> String {
+/// What may have kept an answer from coming, and the command that tells more, each on a line of its own.
+async fn likely_cause(caller: &Caller, quorum: usize, cluster: &Path) -> String {
     let Some(report) = caller.report().await else { return String::new() };
-    let mut down: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for link in report.links.iter().filter(|link| !link.up) {
-        let Remote::Replica(replica) = link.remote else { continue };
-        let trouble = link.trouble.as_deref().unwrap_or("nobody has answered yet");
-        down.entry(trouble).or_default().push(replica.to_string());
-    }
+    let down = report.links.iter().filter(|link| !link.up).filter_map(|link| match link.remote {
+        Remote::Replica(replica) => Some((replica.0, link.trouble.as_deref())),
+        Remote::Client(_) => None,
+    });
+    let down: Vec<_> = down.collect();
+    let up = report.links.len() - down.len();
     let mut cause = String::new();
-    for (trouble, replicas) in &down {
-        cause += &format!("; no link to replica {}: {trouble}", replicas.join(", "));
-    }
-    let up = report.links.iter().filter(|link| link.up).count();
     if up < quorum {
-        let needed = "replicas must run and be where the cluster file says";
-        cause += &format!("; fix: see that `quorate status` finds them: {quorum} {needed}");
+        let all = report.links.len();
+        cause += &format!("\n  {up} of {all} replicas can be reached, {quorum} are needed{}", example(&down));
+        cause += &format!("\n  try: {} status --cluster {}", crate::program(), cluster.display());
     } else if report.session.is_none() && report.counters.registrations > 0 {
-        let most = "one key may have `sessions_per_client_max` of them at once";
-        cause += &format!("; the cluster has not given this client a session yet: {most}");
+        cause +=
+            "\n  the cluster has not given this client a session: one key may have `sessions_per_client_max`";
+    } else {
+        cause += &format!("\n  try: {} why --cluster {}", crate::program(), cluster.display());
     }
     cause
+}
+
+/// Why one of these cannot be reached: the reason that most of them share, for one of them.
+fn example(down: &[(u16, Option<&str>)]) -> String {
+    let told = |trouble: &Option<&str>| trouble.map_or("nobody has answered yet".to_owned(), str::to_owned);
+    let shared = |trouble: &Option<&str>| down.iter().filter(|(_, other)| other == trouble).count();
+    let most = down.iter().rev().max_by_key(|(_, trouble)| (trouble.is_some(), shared(trouble)));
+    most.map_or(String::new(), |(replica, trouble)| format!("; replica {replica}: {}", told(trouble)))
 }
 
 fn check_application(asked: &Application, running: &str) -> anyhow::Result<()> {
@@ -213,14 +243,22 @@ fn print(args: &Args, answer: &Answer) -> anyhow::Result<ExitCode> {
         refused => bail!("the cluster agreed not to execute this: {refused:?}"),
     };
     let (vouched_by, dissented) = (ids(&answer.voters), ids(&answer.dissenters));
-    let code = if dissented.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) };
+    let code = match (&reply, dissented.is_empty()) {
+        (_, false) => ExitCode::from(3),
+        (None, true) => ExitCode::from(NO_SUCH_KEY),
+        (Some(_), true) => ExitCode::SUCCESS,
+    };
     let printed = Printed { reply, sequence: answer.seq.0, view: answer.view.0, vouched_by, dissented };
     if args.json {
         println!("{}", serde_json::to_string_pretty(&printed)?);
         return Ok(code);
     }
     let names = |who: &[u16]| who.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
-    println!("{}", printed.reply);
+    match &printed.reply {
+        Some(reply) => println!("{reply}"),
+        // On standard output it would look like a value.
+        None => eprintln!("there is no such key"),
+    }
     let dissent = if printed.dissented.is_empty() {
         String::new()
     } else {
@@ -235,13 +273,15 @@ fn print(args: &Args, answer: &Answer) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-fn describe(application: &Application, reply: &[u8]) -> anyhow::Result<String> {
+/// What the application answered; nothing if it has no value for a key.
+fn describe(application: &Application, reply: &[u8]) -> anyhow::Result<Option<String>> {
     Ok(match application {
-        Application::Raw { .. } => reply.iter().map(|byte| format!("{byte:02x}")).collect(),
-        Application::Counter(_) => codec::decode_serde::<i64>(reply)?.to_string(),
+        Application::Raw { .. } => Some(reply.iter().map(|byte| format!("{byte:02x}")).collect()),
+        Application::Counter(_) => Some(codec::decode_serde::<i64>(reply)?.to_string()),
         Application::Kv(_) => match codec::decode_serde::<kv::Reply>(reply)? {
             kv::Reply::Refused(refusal) => bail!("refused: {}", refusal_of(refusal)),
-            reply => describe_kv(&reply),
+            kv::Reply::Value(value) => value.as_ref().map(text_of),
+            reply => Some(describe_kv(&reply)),
         },
     })
 }
@@ -256,18 +296,23 @@ fn refusal_of(refusal: kv::Refusal) -> String {
     }
 }
 
+fn text_of(value: &kv::Value) -> String {
+    String::from_utf8_lossy(&value.0).into_owned()
+}
+
 fn describe_kv(reply: &kv::Reply) -> String {
-    let text = |value: &kv::Value| String::from_utf8_lossy(&value.0).into_owned();
-    let or_none = |value: &Option<kv::Value>| value.as_ref().map_or_else(|| "(none)".to_owned(), text);
     match reply {
         kv::Reply::Refused(refusal) => refusal_of(*refusal),
-        kv::Reply::Value(value) => or_none(value),
+        kv::Reply::Value(value) => value.as_ref().map_or_else(String::new, text_of),
         kv::Reply::Stored { replaced } => if *replaced { "replaced" } else { "stored" }.to_owned(),
         kv::Reply::Deleted { existed } => if *existed { "deleted" } else { "was not there" }.to_owned(),
         kv::Reply::Swapped => "swapped".to_owned(),
-        kv::Reply::Differs { current } => format!("not swapped: the value is {}", or_none(current)),
+        kv::Reply::Differs { current: Some(value) } => {
+            format!("not swapped: the value is {}", text_of(value))
+        }
+        kv::Reply::Differs { current: None } => "not swapped: there is no such key".to_owned(),
         kv::Reply::Entries { entries, more } => {
-            let lines = entries.iter().map(|(key, value)| format!("{key} = {}", text(value)));
+            let lines = entries.iter().map(|(key, value)| format!("{key} = {}", text_of(value)));
             let rest = more.then(|| "(more behind these)".to_owned());
             lines.chain(rest).collect::<Vec<_>>().join("\n")
         }

@@ -1,11 +1,13 @@
 //! The program `quorate`: one file per subcommand, each with its `Args` and its `run`.
 
 mod bench;
+mod check;
 mod client;
 mod init;
 mod replica;
 mod status;
 mod testbed;
+mod why;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -36,6 +38,10 @@ enum Command {
     Client(client::Args),
     /// Show where every replica of a cluster stands
     Status(status::Args),
+    /// Say what every replica waits for, of whom, and since when
+    Why(why::Args),
+    /// Look into the folder of a stopped replica, and say what to do about what is wrong with it
+    Check(check::Args),
     /// Run a whole cluster on this machine for a while, with load, and check that its replicas agree
     Testbed(testbed::Args),
     /// Measure what this machine can do at most
@@ -55,6 +61,8 @@ fn main() -> ExitCode {
         Command::Replica(args) => replica::run(args),
         Command::Client(args) => client::run(args),
         Command::Status(args) => status::run(args),
+        Command::Why(args) => why::run(args),
+        Command::Check(args) => check::run(args),
         Command::Testbed(args) => testbed::run(args),
         Command::Bench(args) => bench::run(args),
     };

@@ -30,7 +30,8 @@ pub(crate) struct Args {
     /// The replica's data folder, made by `quorate init` [default: data/replica-ID beside the cluster file]
     #[arg(long)]
     data: Option<PathBuf>,
-    /// What a promise waits for before it leaves: sync, os or none [default: the cluster file's]
+    /// What a promise waits for before it leaves: sync (the disk has it), os (the system has it; lost with the power) or
+    /// none [default: the cluster file's]
     #[arg(long)]
     durability: Option<Durability>,
     /// Bytes of each reply of the application `null`

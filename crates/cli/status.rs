@@ -1,5 +1,6 @@
 //! `quorate status`: where every replica of a cluster stands.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -7,6 +8,11 @@ use anyhow::bail;
 use quorate_node::admin;
 use quorate_node::cluster_file::ClusterFile;
 use quorate_node::status::Status;
+
+use crate::why::seconds;
+
+/// A replica says something every second; one that was silent for longer is worth a line, in milliseconds.
+const SILENT_MS: u64 = 2_000;
 
 /// Arguments of `quorate status`.
 #[derive(Debug, clap::Args)]
@@ -28,15 +34,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let address = replica.addresses.admin;
         let answer =
             runtime.block_on(admin::fetch::<Status>(address, "/status")).map_err(anyhow::Error::from);
-        let ours = cluster.id().0.to_string();
-        let answer = answer.and_then(|status| match status.cluster == ours {
-            true => Ok(status),
-            false => bail!(
-                "{address} answers for another cluster, {}; is another one running on these ports?",
-                status.cluster
-            ),
-        });
-        answers.push((replica.id.0, answer));
+        answers.push((replica.id.0, of_cluster(answer, (&cluster, address), |status| &status.cluster)));
     }
     if args.json {
         let found: Vec<_> = answers.iter().map(|(_, answer)| answer.as_ref().ok()).collect();
@@ -52,6 +50,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         for (id, status) in answers.iter().filter_map(|(id, answer)| Some((id, answer.as_ref().ok()?))) {
             for down in &status.links_down {
                 println!("replica {id} has no link to replica {}: {}", down.replica, down.why);
+            }
+            for heard in status.heard.iter().filter(|heard| heard.ms_ago > SILENT_MS) {
+                let ago = seconds(heard.ms_ago);
+                println!("replica {id} last heard replica {} {ago} ago; is it running?", heard.replica);
             }
             for words in status.warnings.iter().chain(&status.alarms) {
                 println!("replica {id}: {words}");
@@ -69,6 +71,20 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         );
     }
     Ok(if enough { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// An answer, unless it is about another cluster than the one that was asked about.
+pub(crate) fn of_cluster<T>(
+    answer: anyhow::Result<T>,
+    (cluster, address): (&ClusterFile, SocketAddr),
+    named: impl Fn(&T) -> &String,
+) -> anyhow::Result<T> {
+    let answer = answer?;
+    let (ours, theirs) = (cluster.id().0.to_string(), named(&answer));
+    if *theirs != ours {
+        bail!("{address} answers for another cluster, {theirs}; is another one running on these ports?");
+    }
+    Ok(answer)
 }
 
 /// What stands above the lines.
@@ -89,5 +105,5 @@ pub(crate) fn line(status: &Status) -> String {
         status.links_up.len(),
         status.replicas.saturating_sub(1),
         status.status,
-    )
+    ) + &if status.transfer.is_empty() { String::new() } else { format!(", {}", status.transfer) }
 }

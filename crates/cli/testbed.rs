@@ -2,6 +2,8 @@
 
 mod cluster;
 mod faults;
+mod plan;
+mod rejoin;
 mod report;
 mod table;
 
@@ -17,7 +19,8 @@ use quorate_node::cluster_file::Durability;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::cluster::Cluster;
-use self::faults::{At, Faults};
+use self::faults::Faults;
+use self::plan::{At, plan};
 use self::report::{Report, Run, Verdict};
 use self::table::Table;
 
@@ -25,15 +28,27 @@ const EXAMPLES: &str = "Examples:
   quorate testbed                                       four replicas, ten seconds, key-value load
   quorate testbed --replicas 7 --application counter
   quorate testbed --clients 1 --in-flight 1 --payload 128 --application null --durability none
-  quorate testbed --kill 0@3s                           the primary dies, another takes over
+  quorate testbed --kill primary@3s --restart last@6s   the primary dies, another takes over, it comes back
+  quorate testbed --kill-all 4s --restart-all 5s        a power cut: nothing that was acknowledged may be lost
+  quorate testbed --pause primary@3s --resume last@8s   the primary stops (SIGSTOP) and goes on
+  quorate testbed --application counter --duration 250s --kill primary@every:5s
+                                                        50 primaries die at random times and come back
   quorate testbed --json result.json                    what was measured, for a program to read
 
-Exit codes: 0 progress was made and all replicas agree, 1 not, 130 interrupted.";
+After the load the state is read back and compared with every accepted answer. With --application counter both `lost`
+and `duplicated` are exact; with kv a put that is missing is lost, and `duplicated` is known while some replica ran
+throughout.
+
+Exit codes: 0 progress was made, all replicas agree, and nothing was lost or executed twice; 1 not; 130 interrupted.";
 
 /// How long the cluster may take to come up, and its clients to register.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long replicas may take to come to rest after the load.
 const REST: Duration = Duration::from_secs(20);
+/// How long a cluster that did badly may take to say what it holds.
+const DOUBT: Duration = Duration::from_secs(3);
+/// Between two looks at replicas that come back.
+const LOOK: Duration = Duration::from_millis(200);
 /// Load before the measured time.
 const WARM_UP: Duration = Duration::from_millis(1000);
 
@@ -41,39 +56,57 @@ const WARM_UP: Duration = Duration::from_millis(1000);
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Replicas, n; they tolerate floor((n-1)/3) Byzantine ones
+    /// Replicas, n, from 4 to 31; they tolerate floor((n-1)/3) Byzantine ones
     #[arg(long, short = 'n', default_value_t = 4, value_parser = clap::value_parser!(u16).range(4..=31))]
     replicas: u16,
-    /// Independent clients, each with a key and a session of its own
+    /// Independent clients, each with a key and a session of its own, at most 1024
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     clients: u16,
-    /// Calls that each client keeps in flight
+    /// Calls that each client keeps in flight, at most 1024
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     in_flight: u16,
-    /// Most operations that the client library puts under one signature; 1 signs each on its own
+    /// Most operations that the client library puts under one signature; 1 signs each on its own, at most
+    /// 1024
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     bundle: u16,
-    /// How long to measure, for example 10s, 500ms or 2m
+    /// How long to measure after a second of warming up, for example 10s, 500ms or 2m
     #[arg(long, default_value = "10s", value_parser = duration)]
     duration: Duration,
     /// What the replicas run
     #[arg(long, default_value = "kv", value_parser = clap::builder::PossibleValuesParser::new(quorate_apps::NAMES))]
     application: String,
-    /// Bytes of each operation, about
+    /// Bytes of each operation, about, at most 131072
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=131_072))]
     payload: u32,
     /// Bytes of each reply of the application `null`
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=131_072))]
     reply_bytes: u32,
-    /// What a promise waits for before it leaves: sync, os or none
+    /// What a promise waits for before it leaves: sync (the disk has it), os (the system has it; lost with the power) or
+    /// none
     #[arg(long, default_value = "sync")]
     durability: Durability,
-    /// Kill a replica (SIGKILL) so long after the load began, as in 0@3s; may be given several times
-    #[arg(long)]
+    /// Kill a replica (SIGKILL) so long after the load began: 0@3s, primary@3s for whoever is primary then, or
+    /// primary@every:5s for one in every 5 s at a random time, restarted half of that later; may be repeated
+    #[arg(long, value_name = "WHO@WHEN")]
     kill: Vec<At>,
-    /// Start a killed replica again so long after the load began, as in 0@6s; may be given several times
-    #[arg(long)]
+    /// Start a killed replica again: 0@6s, or last@6s for whoever is gone since last; may be repeated
+    #[arg(long, value_name = "WHO@WHEN")]
     restart: Vec<At>,
+    /// Stop a replica's process (SIGSTOP), as for --kill; may be repeated
+    #[arg(long, value_name = "WHO@WHEN")]
+    pause: Vec<At>,
+    /// Let a stopped process go on (SIGCONT), as for --restart; may be repeated
+    #[arg(long, value_name = "WHO@WHEN")]
+    resume: Vec<At>,
+    /// Kill all replicas at once so long after the load began, for example 3s; may be repeated
+    #[arg(long, value_name = "WHEN", value_parser = duration)]
+    kill_all: Vec<Duration>,
+    /// Start all killed replicas again, for example 4s; may be repeated
+    #[arg(long, value_name = "WHEN", value_parser = duration)]
+    restart_all: Vec<Duration>,
+    /// Where the random times of `every:` come from: the same seed, the same times
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     /// File with [parameters] and [node] sections that take the place of the defaults
     #[arg(long)]
     preset: Option<PathBuf>,
@@ -109,23 +142,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         // From here on a signal no longer ends this process at once, but waits to be looked at.
         let (mut interrupt, mut terminate) =
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let mut faults = Faults::new(plan(&args)?);
         eprintln!(
             "starting {} replica processes on this machine, then load for {:?}",
             args.replicas, args.duration
         );
-        if let Some(at) = args.kill.iter().chain(&args.restart).find(|at| at.replica >= args.replicas) {
-            anyhow::bail!(
-                "there is no replica {}; they are numbered from 0 to {}",
-                at.replica,
-                args.replicas - 1
-            );
-        }
-        if let Some(at) = args.kill.iter().chain(&args.restart).find(|at| at.after > args.duration) {
-            anyhow::bail!("a fault after {:?} would come too late; lengthen --duration", at.after);
-        }
         let mut cluster = Cluster::start(&args).await?;
         let done = tokio::select! {
-            done = measure(&args, &mut cluster) => done.map(Some),
+            done = measure(&args, &mut cluster, &mut faults) => done.map(Some),
             _ = interrupt.recv() => Ok(None),
             _ = terminate.recv() => Ok(None),
         };
@@ -145,7 +169,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn measure(args: &Args, cluster: &mut Cluster) -> anyhow::Result<Report> {
+async fn measure(args: &Args, cluster: &mut Cluster, faults: &mut Faults) -> anyhow::Result<Report> {
     cluster.wait_until_up(PATIENCE).await?;
     let workload = Workload::of(&args.application).context("no workload for this application")?;
     let config = LoadConfig {
@@ -157,22 +181,27 @@ async fn measure(args: &Args, cluster: &mut Cluster) -> anyhow::Result<Report> {
         workload,
         payload: usize::try_from(args.payload)?,
     };
-    let load = match Load::connect(config, PATIENCE).await {
+    let load = match Load::connect(config.clone(), PATIENCE).await {
         Ok(load) => load,
         Err(error) => return Err(anyhow::Error::from(error).context(cluster.last_words())),
     };
     let live = load.live();
     let before = cluster.statuses().await;
-    let mut faults = Faults::new(&args.kill, &args.restart);
-    let outcome = watched(args, (cluster, &mut faults), load, &live).await?;
+    let outcome = watched(args, (cluster, faults), load, &live).await?;
     let highest = live.highest.load(Ordering::Relaxed);
     let (statuses, verdict) = cluster.verdict(highest, REST).await;
     let verdict = match outcome.failed {
         count if count > 0 && verdict == Verdict::Agreement => Verdict::Unanswered(count),
         _ => verdict,
     };
-    let run = Run { load: &outcome, before: &before, after: &statuses, recovery: faults.recovery(&live) };
-    let report = Report::new(args, cluster, &run, verdict);
+    let rejoined = faults.rejoined(&statuses);
+    // A cluster that cannot be asked what it holds has said so in its verdict.
+    let patience = if verdict == Verdict::Agreement { PATIENCE } else { DOUBT };
+    let observed = Load::observe(&config, patience).await.ok().flatten();
+    let audit = observed.and_then(|observed| live.ledger().audit(&observed));
+    let faults = faults.report(&live);
+    let run = Run { load: &outcome, before: &before, after: &statuses, faults, rejoined, audit };
+    let report = Report::new(args, cluster, run, verdict);
     print_end(args, &report);
     Ok(report)
 }
@@ -185,9 +214,12 @@ async fn watched(
     live: &Arc<Live>,
 ) -> anyhow::Result<LoadReport> {
     let mut table = Table::new(args.duration);
+    faults.begin();
     let began = tokio::time::Instant::now();
     let mut load = std::pin::pin!(load.run(WARM_UP, args.duration));
     let mut tick = tokio::time::interval(Duration::from_millis(500));
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let next = faults.next();
         tokio::select! {
@@ -196,8 +228,9 @@ async fn watched(
                 return Ok(outcome);
             }
             () = tokio::time::sleep_until(began + next.unwrap_or_default()), if next.is_some() => {
-                faults.strike(cluster).await?;
+                faults.strike(cluster, live).await?;
             }
+            _ = look.tick(), if faults.is_watching() => faults.look(&cluster.statuses().await),
             _ = tick.tick() => {
                 if table.is_watched() {
                     let statuses = cluster.statuses().await;

@@ -3,7 +3,10 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use super::processes::{Cluster, quorate, text};
+use quorate_node::admin;
+use quorate_node::why::{Waiting, Why};
+
+use super::processes::{Cluster, block, get, quorate, text, until};
 
 /// Runs `quorate status`; gives back its exit code and its table.
 fn status(cluster: &Cluster) -> (Option<i32>, String) {
@@ -36,11 +39,14 @@ fn status_succeeds_while_a_quorum_answers_and_names_who_does_not() {
     let said = text(&client.stderr);
     for part in [
         "no answer of enough replicas within 1s",
-        "no link to replica 2, 3: ",
-        "fix: see that `quorate status`",
+        "\n  2 of 4 replicas can be reached, 3 are needed; replica ",
+        "status --cluster ",
     ] {
         assert!(said.contains(part), "`{part}` is missing from: {said}");
     }
+    let error = said.lines().skip_while(|line| !line.starts_with("error: "));
+    assert_eq!(error.clone().count(), 3, "what, why and what to do, each on its line: {said}");
+    assert!(error.clone().all(|line| line.len() < 160), "{said}");
     assert_eq!(said.matches("error: ").count(), 1, "{said}");
 }
 
@@ -87,4 +93,126 @@ fn a_refusal_of_the_application_is_an_error_that_names_the_bound() {
     let output = cluster.client(&["kv", "put", &"k".repeat(1025), "1"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("refused: a key may have 1024 bytes"), "{}", text(&output.stderr));
+}
+
+/// What a replica waits for.
+async fn why(cluster: &Cluster, id: usize) -> Option<Why> {
+    admin::fetch(cluster.file.replicas()[id].addresses.admin, "/why").await.ok()
+}
+
+fn found<'a>(why: &'a Why, reason: &str) -> Option<&'a Waiting> {
+    why.waits.iter().find(|wait| wait.reason == reason)
+}
+
+/// Runs `quorate why` with these words behind its options.
+fn asked_why(cluster: &Cluster, words: &[&str]) -> (Option<i32>, String) {
+    let file = cluster.layout.cluster_file();
+    let output = quorate(&[&["why", "--cluster", file.to_str().unwrap()], words].concat());
+    (output.status.code(), text(&output.stdout))
+}
+
+#[test]
+fn a_backup_names_the_primary_that_it_waits_for_and_says_until_when() {
+    // Time enough to ask before it is given up.
+    let preset = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(preset.path(), "[parameters]\ntimeout_ms = 20000\n").unwrap();
+    let mut cluster = Cluster::serving(&["--preset", preset.path().to_str().unwrap()]);
+    block(until("replicas without a task", async || {
+        let why = why(&cluster, 1).await?;
+        found(&why, "idle").filter(|_| why.waits.len() == 1).map(drop)
+    }));
+    let (code, said) = asked_why(&cluster, &[]);
+    assert_eq!(
+        (code, said.matches("waits for nothing: no request is pending").count()),
+        (Some(0), 4),
+        "{said}"
+    );
+
+    cluster.kill(0);
+    let waited = block(async {
+        let caller = cluster.caller(cluster.client_key(0)).await;
+        tokio::select! {
+            answer = caller.call(get("a")) => panic!("without its primary the cluster gave {answer:?}"),
+            waited = until("a reason to wait", async || {
+                // The client asks one replica first and then all.
+                let (one, two) = (why(&cluster, 1).await?, why(&cluster, 2).await?);
+                found(&two, "requests")?;
+                found(&one, "requests").filter(|wait| wait.for_ms > Some(0)).cloned()
+            }) => waited,
+        }
+    });
+    assert_eq!(waited.missing, [0], "{waited:?}");
+    let whole = waited.for_ms.unwrap() + waited.gives_up_in_ms.unwrap();
+    assert!((19_990..=20_000).contains(&whole), "{waited:?}");
+    let (code, said) = asked_why(&cluster, &["--replica", "2"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.starts_with("replica 2, normal, view 0, primary 0\n"), "{said}");
+    assert!(
+        said.contains("waits for replica 0, the primary, to get 1 pending operation committed; for "),
+        "{said}"
+    );
+    assert!(said.contains("leaves the view in "), "{said}");
+    let (code, said) = asked_why(&cluster, &["--json"]);
+    assert_eq!(code, Some(1), "replica 0 does not answer: {said}");
+    let json: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert!(json[0].is_null() && json[3]["waits"][0]["what"].is_string(), "{said}");
+}
+
+#[test]
+fn who_waits_for_a_quorum_names_who_is_missing_and_which_links_are_down() {
+    let mut cluster = Cluster::serving(&[]);
+    cluster.answers(&["kv", "put", "a", "1"], "stored\n");
+    cluster.kill_some(&[0, 1]);
+    block(async {
+        let caller = cluster.caller(cluster.client_key(0)).await;
+        let seen = until("the view change and the links", async || {
+            let why = why(&cluster, 2).await?;
+            let changes = found(&why, "view-changes")?;
+            let links = why.waits.iter().filter(|wait| wait.reason == "link").count();
+            let (mut missing, have) = (changes.missing.clone(), changes.have.clone());
+            missing.sort_unstable();
+            (links == 2).then_some((have, missing, changes.needed))
+        });
+        tokio::select! {
+            answer = caller.call(get("a")) => panic!("two of four replicas gave {answer:?}"),
+            seen = seen => assert_eq!(seen, (vec![2, 3], vec![0, 1], Some(3))),
+        }
+    });
+    let (_, said) = asked_why(&cluster, &["--replica", "3"]);
+    assert!(said.contains("VIEW-CHANGE for view") && said.contains("not of 0 and 1; for "), "{said}");
+    assert!(said.contains("waits for a link to replica 0: ") && said.contains("to replica 1: "), "{said}");
+}
+
+#[test]
+fn a_replica_that_was_killed_is_missed_before_its_links_are_known_to_be_down() {
+    let mut cluster = Cluster::serving(&[]);
+    cluster.kill(3);
+    let silent = block(until("silence", async || {
+        let why = why(&cluster, 0).await?;
+        found(&why, "silence").cloned()
+    }));
+    assert_eq!(silent.missing, [3]);
+    let status = block(cluster.status(0)).unwrap();
+    assert!(status.links_up.contains(&3), "the link is not known to be down yet: {status:?}");
+    let heard = status.heard.iter().find(|heard| heard.replica == 3).unwrap();
+    assert!(heard.ms_ago > 2_000, "{heard:?}");
+    let (_, table) = self::status(&cluster);
+    assert!(table.contains("replica 0 last heard replica 3 "), "{table}");
+}
+
+#[test]
+fn a_key_that_is_not_there_is_no_value_whatever_the_value_could_be() {
+    let cluster = Cluster::serving(&[]);
+    let missing = cluster.client(&["kv", "get", "a"]);
+    assert_eq!((missing.status.code(), text(&missing.stdout)), (Some(4), String::new()));
+    assert!(text(&missing.stderr).contains("there is no such key"), "{}", text(&missing.stderr));
+    let json = |words: &[&str]| -> serde_json::Value {
+        serde_json::from_slice(&cluster.client(&[&["--json"], words].concat()).stdout).unwrap()
+    };
+    assert!(json(&["kv", "get", "a"])["reply"].is_null());
+    for value in ["(none)", "", "null"] {
+        assert_eq!(cluster.client(&["kv", "put", "a", value]).status.code(), Some(0));
+        cluster.answers(&["kv", "get", "a"], &format!("{value}\n"));
+        assert_eq!(json(&["kv", "get", "a"])["reply"], value);
+    }
 }

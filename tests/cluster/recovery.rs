@@ -51,7 +51,7 @@ fn a_killed_primary_is_replaced_and_follows_the_next_one_when_it_is_back() {
 }
 
 #[test]
-fn a_replica_that_did_not_sync_stays_out_after_a_crash_and_not_after_a_clean_stop() {
+fn a_replica_that_did_not_sync_comes_back_bound_after_a_crash_and_not_after_a_clean_stop() {
     let preset = NamedTempFile::new().unwrap();
     fs::write(preset.path(), "[node]\ndurability = \"os\"\n").unwrap();
     let mut cluster = Cluster::serving(&["--preset", preset.path().to_str().unwrap()]);
@@ -60,15 +60,18 @@ fn a_replica_that_did_not_sync_stays_out_after_a_crash_and_not_after_a_clean_sto
     cluster.answers(&["kv", "put", "a", "2"], "replaced\n");
     cluster.start(3);
     block(cluster.until_agreed());
-    cluster.kill(3);
+    assert_eq!(block(cluster.status(3)).unwrap().status, "normal");
     for _ in 0..2 {
-        let said = cluster.refused(3, &[]);
-        assert!(
-            said.contains("may have forgotten votes") && said.contains("fix: leave it stopped"),
-            "{said}"
-        );
+        cluster.kill(3);
+        cluster.start(3);
+        let status = block(until("an answer", async || cluster.status(3).await));
+        assert!(status.status == "recovering" && status.forgot.is_some(), "{status:?}");
+        let said = status.warnings.join("\n");
+        assert!(said.contains("its durability is not `sync`") && said.contains("killed at once"), "{said}");
     }
+    block(cluster.until_linked());
     cluster.answers(&["kv", "get", "a"], "2\n");
+    block(cluster.until_agreed());
 }
 
 #[test]
@@ -219,4 +222,46 @@ async fn keys_of(caller: &Caller, writer: u8) -> usize {
             None => return keys,
         }
     }
+}
+
+#[test]
+fn a_replica_that_was_away_for_many_checkpoints_under_load_comes_back_with_the_state_of_the_others() {
+    let preset = NamedTempFile::new().unwrap();
+    fs::write(preset.path(), "[parameters]\ncheckpoint_interval = 8\nwindow = 32\n").unwrap();
+    let mut cluster = Cluster::serving(&["--preset", preset.path().to_str().unwrap()]);
+    block(async {
+        let written = Arc::new(AtomicUsize::new(0));
+        let caller = cluster.caller(cluster.client_key(0)).await;
+        let writer = tokio::spawn(write_steadily(caller.clone(), Arc::clone(&written)));
+        let some_more = async |count| {
+            let before = written.load(Ordering::Relaxed);
+            let enough = async || (written.load(Ordering::Relaxed) >= before + count).then_some(());
+            until("writes", enough).await;
+        };
+        some_more(10).await;
+        cluster.kill(3);
+        let left = cluster.status(0).await.unwrap().executed;
+        some_more(100).await;
+        cluster.start(3);
+        // It catches up although the others go on.
+        until("a state transfer", async || {
+            let status = cluster.status(3).await?;
+            let came = status.counter("quorate_transfers_completed_total") > 0 && status.executed > left + 64;
+            (came && status.status == "normal").then_some(())
+        })
+        .await;
+        some_more(50).await;
+        writer.abort();
+    });
+    let seq = block(cluster.until_agreed());
+    assert_eq!(block(cluster.history(3, 1)), None, "its history begins with the state that it fetched");
+    // And it votes: without another one nothing commits that it does not vote for.
+    cluster.kill(2);
+    cluster.answers(&["kv", "put", "after", "it"], "stored\n");
+    assert!(block(cluster.until_enough_agree(3)) > seq);
+    let served: u64 = [0, 1]
+        .map(|id| block(cluster.status(id)).unwrap().counter("quorate_transfer_bytes_served_total"))
+        .iter()
+        .sum();
+    assert!(served > 0 || block(cluster.status(3)).unwrap().counter("quorate_transfer_chunks_total") > 0);
 }

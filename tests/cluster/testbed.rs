@@ -64,7 +64,7 @@ fn four_replicas_with_nothing_to_do_and_no_durability_agree() {
 
 #[test]
 fn a_killed_primary_is_replaced_and_nothing_is_lost_or_executed_twice() {
-    let report = report(&["--duration", "4s", "--kill", "0@1s"]);
+    let report = report(&["--duration", "4s", "--kill", "primary@1s", "--restart", "last@2s"]);
     // One is enough; a busy machine may need another.
     assert!(report["view_changes"].as_u64().is_some_and(|count| count >= 1), "{report}");
     assert!(report["recovery_ms"].as_u64().is_some_and(|took| took > 0), "{report}");
@@ -72,6 +72,45 @@ fn a_killed_primary_is_replaced_and_nothing_is_lost_or_executed_twice() {
         (&report["failed"], &report["lost"], &report["duplicated"]),
         (&0.into(), &0.into(), &0.into())
     );
+    assert_eq!(report["faults"][0]["replicas"][0], 0, "{report}");
+    assert_eq!(report["faults"][0]["primary_of_view"], 0, "{report}");
+    assert_eq!(report["recovery_ms"], report["recoveries_ms"][0], "{report}");
+    assert_eq!(report["rejoined"][0]["replica"], 0, "{report}");
+    assert_eq!(report["rejoined"][0]["rejoined"], true, "{report}");
+}
+
+#[test]
+fn a_power_cut_of_all_replicas_loses_nothing_that_was_acknowledged() {
+    let words =
+        ["--application", "counter", "--duration", "4s", "--kill-all", "1500ms", "--restart-all", "2s"];
+    let report = report(&words);
+    assert_eq!(
+        (&report["failed"], &report["lost"], &report["duplicated"]),
+        (&0.into(), &0.into(), &0.into())
+    );
+    assert_eq!(report["faults"][0]["replicas"].as_array().unwrap().len(), 4, "{report}");
+    let rejoined = report["rejoined"].as_array().unwrap();
+    assert_eq!(rejoined.len(), 4, "{report}");
+    assert!(rejoined.iter().all(|back| back["rejoined"] == true), "{report}");
+    // Answers came again after the restart, so what was acknowledged before it was read from what the disks held.
+    assert!(report["recoveries_ms"][0].as_u64().is_some(), "{report}");
+}
+
+#[test]
+fn a_paused_primary_is_replaced_and_follows_when_it_goes_on() {
+    let report = report(&["--duration", "4s", "--pause", "primary@1s", "--resume", "last@3s"]);
+    assert!(report["view_changes"].as_u64().is_some_and(|count| count >= 1), "{report}");
+    assert_eq!(report["faults"][0]["deed"], "pause", "{report}");
+    assert!(report["faults"][0]["recovery_ms"].as_u64().is_some_and(|took| took > 0), "{report}");
+    assert_eq!((&report["rejoined"][0]["rejoined"], &report["lost"]), (&true.into(), &0.into()), "{report}");
+}
+
+#[test]
+fn faults_that_cannot_be_are_refused_before_anything_starts() {
+    let output = quorate(&["testbed", "--kill", "last@1s"]);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("name a replica, or `primary`") && !error.contains("starting"), "{error}");
 }
 
 #[test]

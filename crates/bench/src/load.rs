@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +17,9 @@ use quorate_protocol::codec;
 use quorate_protocol::crypto::SecretKey;
 use quorate_protocol::message::Outcome;
 use quorate_protocol::parameters::Context;
+use quorate_protocol::types::{Seq, View};
+
+use crate::audit::{Ledger, Observed};
 
 /// Keys that each client writes in turn, in the key-value workload.
 const KEYS_PER_CLIENT: u64 = 64;
@@ -48,14 +52,17 @@ impl Workload {
     }
 
     /// The `index`th operation of a client, of about `payload` bytes.
-    fn operation(self, client: usize, index: u64, payload: usize) -> Bytes {
+    pub(crate) fn operation(self, client: usize, index: u64, payload: usize) -> Bytes {
         let encoded = match self {
             Self::Null => return Bytes::from(vec![index.to_le_bytes()[0]; payload]),
             Self::Counter => codec::encode_serde(&counter::Command::Add(1)),
             Self::Kv => {
-                let key = format!("client-{client}/{}", index / 4 % KEYS_PER_CLIENT);
-                let value = kv::Value(vec![index.to_le_bytes()[0]; payload.saturating_sub(key.len()).max(1)]);
-                codec::encode_serde(&if index % 4 == 3 {
+                let key = format!("client-{client}/{}", kv_key(index));
+                // A value begins with the number of the put that wrote it, for the audit.
+                let mut value = index.to_le_bytes().to_vec();
+                value.resize(payload.saturating_sub(key.len()).max(value.len()), value[0]);
+                let value = kv::Value(value);
+                codec::encode_serde(&if kv_reads(index) {
                     kv::Command::Get { key }
                 } else {
                     kv::Command::Put { key, value }
@@ -64,6 +71,16 @@ impl Workload {
         };
         encoded.expect("the workload's commands encode").into()
     }
+}
+
+/// Which of its keys a client's `index`th operation is about, in the key-value workload.
+pub(crate) fn kv_key(index: u64) -> u64 {
+    index / 4 % KEYS_PER_CLIENT
+}
+
+/// Whether that operation is a read.
+pub(crate) fn kv_reads(index: u64) -> bool {
+    index % 4 == 3
 }
 
 /// How much load, of what kind.
@@ -97,6 +114,9 @@ pub enum LoadError {
     /// Clients could not register in time.
     #[error("the cluster gave no client a session within {0:?}; see the replicas' logs")]
     NoSession(Duration),
+    /// The state could not be read after the run.
+    #[error("the cluster did not say what it holds; see `quorate why`")]
+    Unread,
     /// The operating system gave no randomness.
     #[error("no randomness for keys: {0}")]
     Randomness(getrandom::Error),
@@ -120,10 +140,14 @@ pub struct Live {
     recent: Mutex<Histogram<u64>>,
     /// When the first answer of each view was accepted.
     views: Mutex<BTreeMap<u64, Instant>>,
+    /// Moments after which the first accepted answer is looked for, and when that came.
+    probes: Mutex<Vec<Option<Instant>>>,
+    probing: AtomicBool,
+    ledger: Mutex<Ledger>,
 }
 
-impl Default for Live {
-    fn default() -> Self {
+impl Live {
+    fn new(workload: Workload) -> Self {
         Self {
             matched: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -133,11 +157,31 @@ impl Default for Live {
             newest_view: AtomicU64::new(0),
             recent: Mutex::new(new_histogram()),
             views: Mutex::new(BTreeMap::new()),
+            probes: Mutex::new(Vec::new()),
+            probing: AtomicBool::new(false),
+            ledger: Mutex::new(Ledger::new(workload)),
         }
     }
-}
 
-impl Live {
+    /// What clients were told so far.
+    pub fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes when the next answer is accepted; gives back the number under which [`Live::probed`] knows it.
+    pub fn probe(&self) -> usize {
+        let mut probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
+        probes.push(None);
+        self.probing.store(true, Ordering::Relaxed);
+        probes.len() - 1
+    }
+
+    /// When the first answer after a [`Live::probe`] was accepted, if one was.
+    #[must_use]
+    pub fn probed(&self, probe: usize) -> Option<Instant> {
+        self.probes.lock().unwrap_or_else(PoisonError::into_inner).get(probe).copied().flatten()
+    }
+
     /// When the first answer of a view beyond `view` was accepted after `since`, if one was.
     #[must_use]
     pub fn first_answer_beyond(&self, view: u64, since: Instant) -> Option<Instant> {
@@ -145,12 +189,22 @@ impl Live {
         views.range(view + 1..).map(|(_, at)| *at).find(|at| *at >= since)
     }
 
-    fn note(&self, answer: &Answer, took_us: u64, now: Instant) {
+    fn note_submitted(&self, client: usize, indices: Range<u64>) {
+        self.submitted.fetch_add(indices.end - indices.start, Ordering::Relaxed);
+        let mut ledger = self.ledger();
+        indices.for_each(|index| ledger.submitted(client, index));
+    }
+
+    fn note(&self, (seq, view): (Seq, View), took_us: u64, now: Instant) {
         self.matched.fetch_add(1, Ordering::Relaxed);
-        self.highest.fetch_max(answer.seq.0, Ordering::Relaxed);
+        self.highest.fetch_max(seq.0, Ordering::Relaxed);
         self.recent.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(took_us);
-        if self.newest_view.fetch_max(answer.view.0, Ordering::Relaxed) < answer.view.0 {
-            self.views.lock().unwrap_or_else(PoisonError::into_inner).entry(answer.view.0).or_insert(now);
+        if self.probing.swap(false, Ordering::Relaxed) {
+            let mut probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
+            probes.iter_mut().for_each(|probe| *probe = probe.or(Some(now)));
+        }
+        if self.newest_view.fetch_max(view.0, Ordering::Relaxed) < view.0 {
+            self.views.lock().unwrap_or_else(PoisonError::into_inner).entry(view.0).or_insert(now);
         }
     }
 
@@ -206,26 +260,29 @@ impl Load {
         let endpoint = SharedEndpoint::new(socket, &limits)?;
         let mut callers = Vec::with_capacity(config.clients);
         for _ in 0..config.clients {
-            let mut seed = [0; 32];
-            getrandom::fill(&mut seed).map_err(LoadError::Randomness)?;
             let transport = ClientTransportConfig {
                 context: config.context.clone(),
-                key: Arc::new(SecretKey::from_seed(&seed)),
+                key: Arc::new(new_key()?),
                 replicas: config.replicas.clone(),
                 limits: limits.clone(),
             };
             let options = Options { bundle_max: config.bundle_max, ..Options::new(0) };
             callers.push(client::connect(transport, Some(endpoint.clone()), options).await?);
         }
-        let load = Self { config, callers, live: Arc::new(Live::default()) };
+        let live = Arc::new(Live::new(config.workload));
+        let load = Self { config, callers, live };
         let first = load.callers.iter().enumerate().map(|(client, caller)| {
+            load.live.ledger().submitted(client, 0);
             let operation = load.config.workload.operation(client, 0, load.config.payload);
             async move { caller.call_within(operation, patience).await }
         });
-        for answer in join_all(first).await {
+        for (client, answer) in join_all(first).await.into_iter().enumerate() {
             match answer {
                 Ok(answer) => {
                     load.live.highest.fetch_max(answer.seq.0, Ordering::Relaxed);
+                    if let Outcome::Done(reply) = &answer.outcome {
+                        load.live.ledger().answered(client, 0, answer.seq.0, reply);
+                    }
                 }
                 Err(_) => return Err(LoadError::NoSession(patience)),
             }
@@ -237,6 +294,27 @@ impl Load {
     #[must_use]
     pub fn live(&self) -> Arc<Live> {
         Arc::clone(&self.live)
+    }
+
+    /// Reads the replicated state through a client of its own; none for an application whose state says nothing.
+    ///
+    /// # Errors
+    /// [`LoadError`] if the cluster does not answer.
+    pub async fn observe(config: &LoadConfig, patience: Duration) -> Result<Option<Observed>, LoadError> {
+        let transport = ClientTransportConfig {
+            context: config.context.clone(),
+            key: Arc::new(new_key()?),
+            replicas: config.replicas.clone(),
+            limits: Limits::default(),
+        };
+        let caller = client::connect(transport, None, Options::new(0)).await?;
+        let observed = match config.workload {
+            Workload::Counter => read_counter(&caller, patience).await.map(Some),
+            Workload::Kv => read_store(&caller, patience).await.map(Some),
+            Workload::Null => Ok(None),
+        };
+        caller.close().await;
+        observed
     }
 
     /// Runs for `duration` after a `warm_up` that is not measured, or until told to stop; waits for all answers.
@@ -290,6 +368,48 @@ impl Load {
     }
 }
 
+fn new_key() -> Result<SecretKey, LoadError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(LoadError::Randomness)?;
+    Ok(SecretKey::from_seed(&seed))
+}
+
+/// One operation whose reply is read.
+async fn ask<C: serde::Serialize, R: serde::de::DeserializeOwned>(
+    caller: &Caller,
+    command: &C,
+    patience: Duration,
+) -> Result<R, LoadError> {
+    let operation = codec::encode_serde(command).expect("commands encode");
+    let answer = caller.call_within(operation.into(), patience).await;
+    match answer.map(|answer| answer.outcome) {
+        Ok(Outcome::Done(reply)) => codec::decode_serde(&reply).map_err(|_| LoadError::Unread),
+        Ok(_) | Err(_) => Err(LoadError::Unread),
+    }
+}
+
+async fn read_counter(caller: &Caller, patience: Duration) -> Result<Observed, LoadError> {
+    ask(caller, &counter::Command::Get, patience).await.map(Observed::Counter)
+}
+
+async fn read_store(caller: &Caller, patience: Duration) -> Result<Observed, LoadError> {
+    let (mut all, mut after) = (BTreeMap::new(), String::new());
+    loop {
+        let limit = u32::try_from(kv::SCAN_ENTRIES_MAX).unwrap_or(u32::MAX);
+        let scan = kv::Command::Scan { prefix: String::new(), after: after.clone(), limit };
+        let kv::Reply::Entries { entries, more } = ask(caller, &scan, patience).await? else {
+            return Err(LoadError::Unread);
+        };
+        if let Some((last, _)) = entries.last() {
+            after.clone_from(last);
+        }
+        all.extend(entries);
+        if !more {
+            return Ok(Observed::Kv(all));
+        }
+    }
+}
+
 /// Runs futures side by side; there are as many as clients.
 async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut pending: Vec<_> = futures.map(Box::pin).collect();
@@ -321,20 +441,23 @@ async fn keep_in_flight(
 ) -> Histogram<u64> {
     let mut latency = new_histogram();
     let mut calls = caller.stream(config.in_flight);
-    // The tag of a call is its place among those in flight; its start is kept there.
-    let mut started = vec![Instant::now(); config.in_flight];
+    // The tag of a call is its place among those in flight; its start and its index are kept there.
+    let mut started = vec![(Instant::now(), 0); config.in_flight];
     let mut free: Vec<u64> = (0..config.in_flight as u64).collect();
     let mut index = 1_u64;
     let mut next = Vec::with_capacity(config.in_flight);
     loop {
         let now = Instant::now();
         if now < end && !live.stop.load(Ordering::Relaxed) {
-            for tag in free.drain(..) {
-                started[usize::try_from(tag).unwrap_or_default()] = now;
+            let fresh = free.drain(..).zip(index..);
+            let before = next.len();
+            for (tag, index) in fresh {
+                started[usize::try_from(tag).unwrap_or_default()] = (now, index);
                 next.push((tag, config.workload.operation(client, index, config.payload)));
-                index += 1;
             }
-            live.submitted.fetch_add(next.len() as u64, Ordering::Relaxed);
+            let added = (next.len() - before) as u64;
+            live.note_submitted(client, index..index + added);
+            index += added;
             if calls.submit(&mut next).await.is_err() {
                 return latency;
             }
@@ -351,11 +474,13 @@ async fn keep_in_flight(
         for (tag, answer) in answers {
             free.push(tag);
             let place = usize::try_from(tag).unwrap_or_default();
-            let took = now.saturating_duration_since(started[place]);
+            let (began, index) = started[place];
+            let took = now.saturating_duration_since(began);
             let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
             match answer {
-                Ok(answer) if matches!(answer.outcome, Outcome::Done(_)) => {
-                    live.note(&answer, took_us, now);
+                Ok(Answer { outcome: Outcome::Done(ref reply), seq, view, .. }) => {
+                    live.ledger().answered(client, index, seq.0, reply);
+                    live.note((seq, view), took_us, now);
                     if (begin..end).contains(&now) {
                         latency.saturating_record(took_us);
                     }

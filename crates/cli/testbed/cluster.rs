@@ -25,8 +25,17 @@ const FAREWELL: Duration = Duration::from_secs(3);
 struct Member {
     child: Child,
     log: PathBuf,
-    /// It was killed on purpose and not started again.
-    dead: bool,
+    state: State,
+}
+
+/// What was done to a replica on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Running,
+    /// Killed, and not started again.
+    Dead,
+    /// Stopped (SIGSTOP), and not resumed.
+    Paused,
 }
 
 /// Replicas as processes of this machine.
@@ -97,27 +106,77 @@ impl Cluster {
             .kill_on_drop(true)
             .spawn()
             .context("cannot start a replica")?;
-        Ok(Member { child, log, dead: false })
+        Ok(Member { child, log, state: State::Running })
     }
 
-    /// Kills a replica, as a power cut would.
-    pub(crate) async fn kill(&mut self, replica: u16) -> anyhow::Result<()> {
-        let Some(member) = self.members.get_mut(usize::from(replica)) else { return Ok(()) };
-        member.dead = true;
-        member.child.kill().await.with_context(|| format!("cannot kill replica {replica}"))
-    }
-
-    /// Starts a replica that was killed; one that runs goes on.
-    pub(crate) async fn restart(&mut self, replica: u16) -> anyhow::Result<()> {
-        if self.members.get(usize::from(replica)).is_some_and(|member| member.dead) {
-            self.members[usize::from(replica)] = self.spawn(ReplicaId(replica))?;
+    /// Kills replicas, as a power cut would: all of them before any is waited for.
+    pub(crate) async fn kill(&mut self, replicas: &[u16]) -> anyhow::Result<()> {
+        for replica in replicas {
+            let Some(member) = self.members.get_mut(usize::from(*replica)) else { continue };
+            if member.state != State::Dead {
+                member.child.start_kill().with_context(|| format!("cannot kill replica {replica}"))?;
+                member.state = State::Dead;
+            }
+        }
+        for replica in replicas {
+            let Some(member) = self.members.get_mut(usize::from(*replica)) else { continue };
+            member.child.wait().await.with_context(|| format!("cannot wait for replica {replica}"))?;
         }
         Ok(())
     }
 
+    /// Starts replicas that were killed; those that run go on.
+    pub(crate) fn restart(&mut self, replicas: &[u16]) -> anyhow::Result<()> {
+        for replica in replicas {
+            if self.is(*replica, State::Dead) {
+                self.members[usize::from(*replica)] = self.spawn(ReplicaId(*replica))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops replicas (SIGSTOP): they keep everything, and do nothing.
+    pub(crate) async fn pause(&mut self, replicas: &[u16]) -> anyhow::Result<()> {
+        self.signal("STOP", replicas, (State::Running, State::Paused)).await
+    }
+
+    /// Lets them go on (SIGCONT).
+    pub(crate) async fn resume(&mut self, replicas: &[u16]) -> anyhow::Result<()> {
+        self.signal("CONT", replicas, (State::Paused, State::Running)).await
+    }
+
+    async fn signal(
+        &mut self,
+        signal: &str,
+        replicas: &[u16],
+        (from, to): (State, State),
+    ) -> anyhow::Result<()> {
+        for replica in replicas {
+            let Some(member) = self.members.get_mut(usize::from(*replica)) else { continue };
+            // A child that nobody has waited for keeps its id, so the signal reaches no other process.
+            let Some(id) = member.child.id().filter(|_| member.state == from) else { continue };
+            let sent = Command::new("kill").args(["-s", signal, &id.to_string()]).status().await;
+            let sent = sent.context("pausing a replica takes the program `kill`; install it")?;
+            if !sent.success() {
+                bail!("replica {replica} took no SIG{signal}");
+            }
+            member.state = to;
+        }
+        Ok(())
+    }
+
+    /// How many replicas there are.
+    pub(crate) fn size(&self) -> u16 {
+        u16::try_from(self.members.len()).unwrap_or(u16::MAX)
+    }
+
+    fn is(&self, replica: u16, state: State) -> bool {
+        self.members.get(usize::from(replica)).is_some_and(|member| member.state == state)
+    }
+
     /// Whether a replica should be running.
-    fn lives(&self, replica: u16) -> bool {
-        self.members.get(usize::from(replica)).is_some_and(|member| !member.dead)
+    pub(crate) fn lives(&self, replica: u16) -> bool {
+        self.is(replica, State::Running)
     }
 
     pub(crate) fn file(&self) -> &ClusterFile {
@@ -186,10 +245,8 @@ impl Cluster {
             }
             if Instant::now() > until {
                 let behind = statuses.iter().flatten().filter(|status| status.executed < most.max(highest));
-                let far = behind.clone().all(|status| status.counter("quorate_behind_total") > 0);
                 let behind = behind.map(|status| status.replica).collect();
-                let verdict = if far { Verdict::TooFarBehind(behind) } else { Verdict::Behind(behind) };
-                return (statuses, verdict);
+                return (statuses, Verdict::Behind(behind));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
             statuses = self.statuses().await;
@@ -220,7 +277,9 @@ impl Cluster {
             drop(member.child.stdin.take());
         }
         for member in &mut self.members {
-            if tokio::time::timeout(FAREWELL, member.child.wait()).await.is_err() {
+            // Who is stopped sees no end of its input.
+            let patience = if member.state == State::Paused { Duration::ZERO } else { FAREWELL };
+            if tokio::time::timeout(patience, member.child.wait()).await.is_err() {
                 // It is a process that this one started, and it had its time.
                 drop(member.child.kill().await);
             }

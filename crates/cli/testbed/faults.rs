@@ -1,112 +1,186 @@
-//! What goes wrong during a run, and when: replicas that are killed, and started again.
+//! What goes wrong during a run, and when: replicas that are killed or stopped, and come back.
 
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use quorate_bench::load::Live;
+use quorate_node::status::Status;
+use serde::Serialize;
 
 use super::cluster::Cluster;
+use super::plan::{Deed, Planned, Who};
+use super::rejoin::{Rejoined, Returns};
 
-/// A replica and a time, as in `0@3s`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct At {
-    pub(crate) replica: u16,
-    pub(crate) after: Duration,
-}
+/// How long a fault waits for a primary to strike at, where there is none for a moment.
+const NO_PRIMARY: Duration = Duration::from_secs(2);
 
-impl FromStr for At {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let fix = "write a replica and a time, such as 0@3s";
-        let (replica, after) = text.split_once('@').ok_or(fix)?;
-        Ok(Self { replica: replica.parse().map_err(|_| fix)?, after: super::duration(after)? })
-    }
-}
-
-/// What is done to a replica.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Deed {
-    Kill,
-    Restart,
+/// What tells that answers come again.
+#[derive(Debug, Clone, Copy)]
+enum Sign {
+    /// An answer of a later view than this one.
+    ViewBeyond(u64),
+    /// The first answer after everybody was started again.
+    Probe(usize),
+    /// The fault is not one that stops answers.
+    None,
 }
 
 /// One fault that happened.
 #[derive(Debug)]
-struct Killed {
+struct Fault {
     at: Instant,
-    /// The view it was killed in, if it was that view's primary.
-    reign: Option<u64>,
+    deed: Deed,
+    replicas: Vec<u16>,
+    sign: Sign,
+}
+
+/// A fault in a report. Field names are part of the interface.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct FaultReport {
+    /// Since the load began.
+    pub(crate) at_ms: u64,
+    pub(crate) deed: Deed,
+    pub(crate) replicas: Vec<u16>,
+    /// The view whose primary it struck at; null if it was no primary's.
+    pub(crate) primary_of_view: Option<u64>,
+    /// From the fault to the first new answer; null if it stops none, or none came.
+    pub(crate) recovery_ms: Option<u64>,
 }
 
 /// Faults to come, in order, and those that came.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Faults {
-    plan: Vec<(Duration, Deed, u16)>,
-    killed: Vec<Killed>,
+    began: Instant,
+    /// The next one last, to be taken off the end.
+    plan: Vec<Planned>,
+    came: Vec<Fault>,
+    returns: Returns,
 }
 
 impl Faults {
-    pub(crate) fn new(kills: &[At], restarts: &[At]) -> Self {
-        let kills = kills.iter().map(|at| (at.after, Deed::Kill, at.replica));
-        let restarts = restarts.iter().map(|at| (at.after, Deed::Restart, at.replica));
-        let mut plan: Vec<_> = kills.chain(restarts).collect();
-        // The next one last, to be taken off the end.
-        plan.sort_by(|one, other| other.cmp(one));
-        Self { plan, killed: Vec::new() }
+    pub(crate) fn new(mut plan: Vec<Planned>) -> Self {
+        plan.reverse();
+        Self { began: Instant::now(), plan, came: Vec::new(), returns: Returns::default() }
+    }
+
+    /// The load begins.
+    pub(crate) fn begin(&mut self) {
+        self.began = Instant::now();
     }
 
     /// When the next fault is due, counted from the beginning of the load.
     pub(crate) fn next(&self) -> Option<Duration> {
-        self.plan.last().map(|(after, _, _)| *after)
+        self.plan.last().map(|planned| planned.after)
+    }
+
+    /// Whether somebody is on its way back, and has to be watched.
+    pub(crate) fn is_watching(&self) -> bool {
+        self.returns.is_watching()
+    }
+
+    /// Looks how far those that came back have come.
+    pub(crate) fn look(&mut self, statuses: &[Option<Status>]) {
+        self.returns.look(statuses, Instant::now());
     }
 
     /// Does what is due.
-    pub(crate) async fn strike(&mut self, cluster: &mut Cluster) -> anyhow::Result<()> {
-        let Some((_, deed, replica)) = self.plan.pop() else { return Ok(()) };
+    pub(crate) async fn strike(&mut self, cluster: &mut Cluster, live: &Live) -> anyhow::Result<()> {
+        let Some(Planned { deed, who, .. }) = self.plan.pop() else { return Ok(()) };
+        let reign = match (deed, who) {
+            (Deed::Kill | Deed::Pause, Who::Replica(_) | Who::Primary) => primary(cluster, who).await,
+            (Deed::Kill | Deed::Pause, Who::All | Who::Last) | (Deed::Restart | Deed::Resume, _) => None,
+        };
+        let replicas = self.targets(who, reign, cluster);
+        let struck = reign.filter(|(primary, _)| replicas.contains(primary)).map(|(_, view)| view);
+        let before = match deed {
+            Deed::Kill if who == Who::All => cluster.statuses().await,
+            Deed::Kill | Deed::Restart | Deed::Pause | Deed::Resume => Vec::new(),
+        };
+        self.returns.look(&before, Instant::now());
+        let at = Instant::now();
         match deed {
-            Deed::Kill => {
-                let status = cluster.statuses().await.into_iter().nth(usize::from(replica)).flatten();
-                let reign = status.filter(|status| status.primary == replica).map(|status| status.view);
-                cluster.kill(replica).await?;
-                self.killed.push(Killed { at: Instant::now(), reign });
-            }
-            Deed::Restart => cluster.restart(replica).await?,
+            Deed::Kill => cluster.kill(&replicas).await?,
+            Deed::Restart => cluster.restart(&replicas)?,
+            Deed::Pause => cluster.pause(&replicas).await?,
+            Deed::Resume => cluster.resume(&replicas).await?,
         }
+        let mut sign = struck.map_or(Sign::None, Sign::ViewBeyond);
+        match deed {
+            Deed::Kill | Deed::Pause => self.returns.gone(&replicas),
+            Deed::Restart | Deed::Resume => {
+                self.returns.back(&replicas, self.began, at);
+                if who == Who::All {
+                    sign = Sign::Probe(live.probe());
+                }
+            }
+        }
+        self.came.push(Fault { at, deed, replicas, sign });
         Ok(())
     }
 
-    /// The longest time from a primary's death to the first accepted answer of a later view; none if no primary died,
-    /// or none was replaced.
-    pub(crate) fn recovery(&self, live: &Live) -> Option<Duration> {
-        let recovered = self.killed.iter().filter_map(|killed| {
-            let answered = live.first_answer_beyond(killed.reign?, killed.at)?;
-            Some(answered.duration_since(killed.at))
-        });
-        recovered.max()
+    fn targets(&self, who: Who, reign: Option<(u16, u64)>, cluster: &Cluster) -> Vec<u16> {
+        match who {
+            Who::Replica(replica) => vec![replica],
+            Who::Primary => reign.map(|(primary, _)| primary).into_iter().collect(),
+            Who::All => (0..cluster.size()).collect(),
+            Who::Last => {
+                let gone =
+                    self.came.iter().rev().filter(|fault| matches!(fault.deed, Deed::Kill | Deed::Pause));
+                let last = gone.flat_map(|fault| &fault.replicas).find(|replica| !cluster.lives(**replica));
+                last.copied().into_iter().collect()
+            }
+        }
+    }
+
+    /// What is left to be told when the run is over.
+    pub(crate) fn report(&self, live: &Live) -> Vec<FaultReport> {
+        let told = |fault: &Fault| {
+            let answered = match fault.sign {
+                Sign::ViewBeyond(view) => live.first_answer_beyond(view, fault.at),
+                Sign::Probe(probe) => live.probed(probe),
+                Sign::None => None,
+            };
+            FaultReport {
+                at_ms: milliseconds(fault.at.duration_since(self.began)),
+                deed: fault.deed,
+                replicas: fault.replicas.clone(),
+                primary_of_view: match fault.sign {
+                    Sign::ViewBeyond(view) => Some(view),
+                    Sign::Probe(_) | Sign::None => None,
+                },
+                recovery_ms: answered.map(|at| milliseconds(at.duration_since(fault.at))),
+            }
+        };
+        self.came.iter().map(told).collect()
+    }
+
+    /// Which of those that came back caught up, and how soon.
+    pub(crate) fn rejoined(&mut self, statuses: &[Option<Status>]) -> Vec<Rejoined> {
+        self.returns.finish(statuses, Instant::now())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+pub(crate) fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
 
-    #[test]
-    fn faults_come_in_order_of_time() {
-        let at = |replica, seconds| At { replica, after: Duration::from_secs(seconds) };
-        let mut faults = Faults::new(&[at(0, 3), at(1, 9)], &[at(0, 6)]);
-        let mut order = Vec::new();
-        while let Some((after, deed, replica)) = faults.plan.pop() {
-            order.push((after.as_secs(), deed, replica));
+/// The primary and its view, as the replicas in the newest view see it. One that is named may be any; who strikes at
+/// the primary waits a moment until there is one.
+async fn primary(cluster: &Cluster, who: Who) -> Option<(u16, u64)> {
+    let until = Instant::now() + NO_PRIMARY;
+    loop {
+        let statuses = cluster.statuses().await;
+        let newest = statuses.iter().flatten().max_by_key(|status| status.view);
+        let reign = newest.map(|status| (status.primary, status.view));
+        let serves = |(primary, view): &(u16, u64)| {
+            let itself = statuses.get(usize::from(*primary)).and_then(Option::as_ref);
+            itself.is_some_and(|status| status.view == *view && status.status == "normal")
+        };
+        if let Some(reign) = reign.filter(serves) {
+            return Some(reign);
         }
-        assert_eq!(order, [(3, Deed::Kill, 0), (6, Deed::Restart, 0), (9, Deed::Kill, 1)]);
-    }
-
-    #[test]
-    fn a_fault_is_a_replica_and_a_time() {
-        assert_eq!("2@1500ms".parse(), Ok(At { replica: 2, after: Duration::from_millis(1500) }));
-        for wrong in ["", "3s", "x@3s", "0@", "0@soon", "-1@3s"] {
-            assert!(wrong.parse::<At>().is_err(), "{wrong}");
+        if who != Who::Primary || Instant::now() > until {
+            return None;
         }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -1,8 +1,8 @@
 //! What a run of the testbed comes to: a few lines for people, one JSON object for programs.
 
 use std::path::Path;
-use std::time::Duration;
 
+use quorate_bench::audit::Audit;
 use quorate_bench::limits::file_system_of;
 use quorate_bench::load::LoadReport;
 use quorate_node::status::Status;
@@ -11,6 +11,9 @@ use serde::Serialize;
 
 use super::Args;
 use super::cluster::Cluster;
+use super::faults::FaultReport;
+use super::plan::Deed;
+use super::rejoin::Rejoined;
 
 /// Whether the replicas agree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,10 +24,10 @@ pub(crate) enum Verdict {
     Diverged(Vec<u16>),
     /// These replicas did not come as far as accepted answers do, or as the others.
     Behind(Vec<u16>),
-    /// These replicas miss more than the others' logs still hold.
-    TooFarBehind(Vec<u16>),
     /// The replicas that run agree, and this many operations got no answer.
     Unanswered(u64),
+    /// They agree on a history that lacks acknowledged operations, or has some twice.
+    Unfaithful { lost: u64, duplicated: u64 },
     /// No answer was accepted at all.
     NoProgress,
     /// These replicas did not answer.
@@ -41,13 +44,12 @@ impl Verdict {
             Self::Behind(who) => {
                 format!("INCOMPLETE: replicas {who:?} did not catch up with the others in time")
             }
-            Self::TooFarBehind(who) => format!(
-                "INCOMPLETE: replicas {who:?} were away for longer than the others keep their log, and the state \
-                 itself cannot be fetched yet"
-            ),
             Self::Unanswered(count) => format!(
                 "STALLED: {count} operations were never answered; more replicas are gone than the cluster tolerates"
             ),
+            Self::Unfaithful { lost, duplicated } => {
+                format!("LOST: {lost} acknowledged operations are gone, and {duplicated} executed twice")
+            }
             Self::NoProgress => "NO PROGRESS: no answer was accepted".to_owned(),
             Self::Unreachable(who) => format!("UNKNOWN: replicas {who:?} do not answer"),
         }
@@ -85,11 +87,21 @@ pub(crate) struct Report {
     retries: u64,
     dissents: u64,
     view_changes: u64,
-    /// From a primary's death to the first answer of a later view; null if no primary was killed.
+    /// The longest of `recoveries_ms`; null if there is none.
     recovery_ms: Option<u64>,
-    /// Operations that were answered and did not execute; `failed` counts those that were not answered.
-    lost: u64,
-    /// Operations that executed more often than they were called; null if no replica ran throughout.
+    recovery_p50_ms: Option<u64>,
+    recovery_p99_ms: Option<u64>,
+    /// In order: from each strike at a primary to the first answer of a later view, and from each start of all replicas
+    /// to the first answer.
+    recoveries_ms: Vec<u64>,
+    /// Everything that was done to replicas, in order.
+    faults: Vec<FaultReport>,
+    /// Each replica that came back: whether it caught up, and how soon.
+    rejoined: Vec<Rejoined>,
+    /// Operations whose answer was accepted and whose effect is gone from the replicated state; `failed` counts those
+    /// that were not answered. Null if the state could not be read, or says nothing.
+    lost: Option<u64>,
+    /// Operations that executed more than once; null where nothing can tell (see the help of `quorate testbed`).
     duplicated: Option<u64>,
     pub(crate) agreement: bool,
     #[serde(rename = "verdict")]
@@ -103,15 +115,37 @@ fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
+/// The smallest value that so many per cent of all do not exceed.
+fn quantile(values: &[u64], per_cent: usize) -> Option<u64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    let rank = (sorted.len() * per_cent).div_ceil(100);
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
 /// What a report is made of.
 pub(crate) struct Run<'a> {
     pub(crate) load: &'a LoadReport,
     pub(crate) before: &'a [Option<Status>],
     pub(crate) after: &'a [Option<Status>],
-    pub(crate) recovery: Option<Duration>,
+    pub(crate) faults: Vec<FaultReport>,
+    pub(crate) rejoined: Vec<Rejoined>,
+    pub(crate) audit: Option<Audit>,
 }
 
 impl Run<'_> {
+    /// What the audit found; where it cannot tell, what a replica that ran throughout counted.
+    fn lost_and_duplicated(&self) -> (Option<u64>, Option<u64>) {
+        let (load, executed) = (self.load, self.executed());
+        let answered = load.submitted.saturating_sub(load.failed);
+        let lost = executed.map(|executed| answered.saturating_sub(executed));
+        let duplicated = executed.map(|executed| executed.saturating_sub(load.submitted));
+        match self.audit {
+            Some(audit) => (Some(audit.lost), audit.duplicated.or(duplicated)),
+            None => (lost, duplicated),
+        }
+    }
+
     /// Operations that executed for the first time during the load, on a replica that ran throughout.
     fn executed(&self) -> Option<u64> {
         let name = "quorate_operations_executed_total";
@@ -126,8 +160,15 @@ impl Run<'_> {
 }
 
 impl Report {
-    pub(crate) fn new(args: &Args, cluster: &Cluster, run: &Run<'_>, verdict: Verdict) -> Self {
-        let Run { load, before, after, .. } = *run;
+    pub(crate) fn new(args: &Args, cluster: &Cluster, run: Run<'_>, verdict: Verdict) -> Self {
+        let Run { load, before, after, .. } = run;
+        let (lost, duplicated) = run.lost_and_duplicated();
+        let verdict = match (lost.unwrap_or(0), duplicated.unwrap_or(0)) {
+            (0, 0) => verdict,
+            (lost, duplicated) if verdict == Verdict::Agreement => Verdict::Unfaithful { lost, duplicated },
+            _ => verdict,
+        };
+        let recoveries: Vec<u64> = run.faults.iter().filter_map(|fault| fault.recovery_ms).collect();
         let counted = |name: &str, statuses: &[Option<Status>]| -> u64 {
             statuses.iter().flatten().map(|status| status.counter(name)).sum()
         };
@@ -166,11 +207,14 @@ impl Report {
             retries: load.retries,
             dissents: load.dissents,
             view_changes: after.iter().flatten().map(|status| status.view).max().unwrap_or(0),
-            recovery_ms: run.recovery.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
-            lost: run
-                .executed()
-                .map_or(0, |executed| load.submitted.saturating_sub(load.failed).saturating_sub(executed)),
-            duplicated: run.executed().map(|executed| executed.saturating_sub(load.submitted)),
+            recovery_ms: recoveries.iter().copied().max(),
+            recovery_p50_ms: quantile(&recoveries, 50),
+            recovery_p99_ms: quantile(&recoveries, 99),
+            recoveries_ms: recoveries,
+            faults: run.faults,
+            rejoined: run.rejoined,
+            lost,
+            duplicated,
             agreement: verdict == Verdict::Agreement,
             sentence: verdict.sentence(),
             verdict,
@@ -200,7 +244,7 @@ impl Report {
             self.throughput_rps,
             self.p50_us as f64 / 1000.0,
             self.p99_us as f64 / 1000.0,
-            self.faults(),
+            self.of_faults(),
             self.view_changes,
             self.frames_dropped,
             self.busy,
@@ -210,23 +254,39 @@ impl Report {
         )
     }
 
-    /// A line about what was lost, where anything was killed or lost.
-    fn faults(&self) -> String {
-        let duplicated = self.duplicated.map_or("unknown".to_owned(), |count| count.to_string());
-        match self.recovery_ms {
-            None if self.lost + self.failed == 0 && self.duplicated.is_none_or(|count| count == 0) => {
-                String::new()
-            }
-            None => format!(
-                "faults       {} operations unanswered, {} lost, {duplicated} executed twice\n",
-                self.failed, self.lost
-            ),
-            Some(took) => format!(
-                "faults       next answer {took} ms after the primary's death, {} operations \
-                 unanswered, {} lost, {duplicated} executed twice\n",
-                self.failed, self.lost
-            ),
+    /// What was done to replicas and what came of it, where anything was done or lost.
+    fn of_faults(&self) -> String {
+        let mut text = String::new();
+        for fault in &self.faults {
+            text.push_str(&format!("fault        {}\n", told(fault)));
         }
+        if let (true, Some(p50), Some(p99), Some(longest)) =
+            (self.recoveries_ms.len() > 1, self.recovery_p50_ms, self.recovery_p99_ms, self.recovery_ms)
+        {
+            let count = self.recoveries_ms.len();
+            let line =
+                format!("{count} times, next answer after p50 {p50} ms, p99 {p99} ms, at most {longest} ms");
+            text.push_str(&format!("recovery     {line}\n"));
+        }
+        if !self.rejoined.is_empty() {
+            let (all, back) =
+                (self.rejoined.len(), self.rejoined.iter().filter(|back| back.rejoined).count());
+            let longest = self.rejoined.iter().filter_map(|back| back.after_ms).max();
+            let soon = longest.map_or(String::new(), |ms| format!(", the slowest after {ms} ms"));
+            text.push_str(&format!("rejoined     {back} of {all} replicas that came back caught up{soon}\n"));
+        }
+        let unknown = |count: Option<u64>| count.map_or("unknown".to_owned(), |count| count.to_string());
+        let harmless =
+            self.failed == 0 && self.lost == Some(0) && self.duplicated.is_none_or(|count| count == 0);
+        if !self.faults.is_empty() || !harmless {
+            text.push_str(&format!(
+                "operations   {} unanswered, {} lost, {} executed twice\n",
+                self.failed,
+                unknown(self.lost),
+                unknown(self.duplicated)
+            ));
+        }
+        text
     }
 
     /// Writes the JSON object where it was asked for.
@@ -239,5 +299,44 @@ impl Report {
             std::fs::write(path, text + "\n")?;
         }
         Ok(())
+    }
+}
+
+/// `after 3.2 s: kill 0, primary of view 4; next answer after 612 ms`.
+fn told(fault: &FaultReport) -> String {
+    let who: Vec<String> = fault.replicas.iter().map(ToString::to_string).collect();
+    let who = if who.is_empty() { "nobody, there was no primary".to_owned() } else { who.join(", ") };
+    let deed = match fault.deed {
+        Deed::Kill => "kill",
+        Deed::Restart => "restart",
+        Deed::Pause => "pause",
+        Deed::Resume => "resume",
+    };
+    let reign = fault.primary_of_view.map_or(String::new(), |view| format!(", primary of view {view}"));
+    let next = fault.recovery_ms.map_or(String::new(), |ms| format!("; next answer after {ms} ms"));
+    format!("after {:.1} s: {deed} {who}{reign}{next}", fault.at_ms as f64 / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_is_one_of_the_values() {
+        let values: Vec<u64> = (1..=50).rev().collect();
+        assert_eq!([50, 99, 100].map(|per_cent| quantile(&values, per_cent)), [Some(25), Some(50), Some(50)]);
+        assert_eq!((quantile(&[7], 50), quantile(&[], 50)), (Some(7), None));
+    }
+
+    #[test]
+    fn a_fault_is_told_in_one_line() {
+        let fault = FaultReport {
+            at_ms: 3_212,
+            deed: Deed::Kill,
+            replicas: vec![0],
+            primary_of_view: Some(4),
+            recovery_ms: Some(612),
+        };
+        assert_eq!(told(&fault), "after 3.2 s: kill 0, primary of view 4; next answer after 612 ms");
     }
 }

@@ -1,21 +1,30 @@
 //! Where frames become messages: decoded within bounds, attributed to their channel, dropped when they cannot matter,
 //! held back until they can be verified together.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_protocol::codec::{self, CodecError};
-use quorate_protocol::message::{Commit, PeerMessage, Prepare};
-use quorate_protocol::replica::{Need, Replica};
+use quorate_protocol::message::{Commit, NamedViewChange, PeerMessage, PrePrepare, Prepare, Transfer};
+use quorate_protocol::replica::Replica;
 use quorate_protocol::request::Request;
 use quorate_protocol::signed::Signed;
 use quorate_protocol::types::{PublicKey, ReplicaId, Time};
 use quorate_protocol::verify::Incoming;
 
-/// Votes held back at most, per replica of the committee.
-const HELD_PER_REPLICA: usize = 1024;
-/// How long a vote is held back at most, in microseconds.
-const HOLD_US: u64 = 2_000;
+mod allowance;
+mod held;
+mod queue;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+use allowance::Allowances;
+pub use allowance::Kind;
+use held::{HOLD_US, Held};
+use queue::Queue;
+
+/// Bytes of a vote that waits, about.
+const VOTE_BYTES: usize = 128;
 
 /// Why the border let nothing through. The sender's fault, and charged to its channel.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,77 +45,6 @@ pub enum Refusal {
     NotTheClient,
 }
 
-/// Votes that say the same, and since when the first of them waits.
-#[derive(Debug)]
-struct Equal<S> {
-    since: Time,
-    votes: Vec<Signed<S>>,
-}
-
-/// Votes that wait to be a quorum. Each came over its own signer's channel.
-#[derive(Debug)]
-struct Held<S> {
-    votes: BTreeMap<S, Equal<S>>,
-    count: usize,
-}
-
-impl<S> Default for Held<S> {
-    fn default() -> Self {
-        Self { votes: BTreeMap::new(), count: 0 }
-    }
-}
-
-impl<S: Ord + Copy> Held<S> {
-    /// Holds a vote; gives back all that say the same once `together` of them are here.
-    fn hold(&mut self, now: Time, vote: Signed<S>, together: usize) -> Vec<Signed<S>> {
-        let body = vote.body;
-        let equal = self.votes.entry(body).or_insert(Equal { since: now, votes: Vec::new() });
-        if equal.votes.iter().all(|held| held.signer != vote.signer) {
-            equal.votes.push(vote);
-            self.count += 1;
-        }
-        if equal.votes.len() >= together { self.take(&body) } else { Vec::new() }
-    }
-
-    fn take(&mut self, body: &S) -> Vec<Signed<S>> {
-        let taken = self.votes.remove(body).map(|equal| equal.votes).unwrap_or_default();
-        self.count -= taken.len();
-        taken
-    }
-
-    fn overdue(&mut self, now: Time) -> Vec<Signed<S>> {
-        let late = |equal: &Equal<S>| now.since(equal.since) >= HOLD_US;
-        let bodies: Vec<S> =
-            self.votes.iter().filter(|(_, equal)| late(equal)).map(|(body, _)| *body).collect();
-        bodies.iter().flat_map(|body| self.take(body)).collect()
-    }
-
-    /// Takes out what a quorum needs by now, and drops what it does not need any more; says how much that was.
-    fn settle(&mut self, need: impl Fn(&Signed<S>) -> Need) -> (Vec<Signed<S>>, u64) {
-        let (mut needed, mut useless) = (Vec::new(), 0);
-        let bodies: Vec<S> = self.votes.keys().copied().collect();
-        for body in bodies {
-            let Some(equal) = self.votes.get_mut(&body) else { continue };
-            // Each vote for itself: one that was counted already says nothing about those held with it.
-            let before = equal.votes.len();
-            equal.votes.retain(|vote| need(vote) != Need::Useless);
-            let dropped = before - equal.votes.len();
-            self.count -= dropped;
-            useless += dropped as u64;
-            match equal.votes.first().map(&need) {
-                Some(Need::Together(together)) if equal.votes.len() < together => {}
-                Some(_) => needed.extend(self.take(&body)),
-                None => drop(self.votes.remove(&body)),
-            }
-        }
-        (needed, useless)
-    }
-
-    fn oldest(&self) -> Option<Time> {
-        self.votes.values().map(|equal| equal.since).min()
-    }
-}
-
 /// What the border did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BorderCounters {
@@ -122,8 +60,14 @@ pub struct BorderCounters {
     pub too_long: u64,
     /// Messages delivered in somebody else's name.
     pub impostors: u64,
-    /// Votes dropped unverified because they could not matter any more.
+    /// Messages dropped unverified because they could not matter any more.
     pub useless: u64,
+    /// VIEW-CHANGEs dropped unverified because the same bytes were verified before.
+    pub repeated: u64,
+    /// Messages dropped unverified because their channel asked too much, by [`Kind`].
+    pub over_allowance: [u64; Kind::NAMES.len()],
+    /// Messages dropped unverified because too many of their channel were waiting.
+    pub crowded_out: u64,
     /// Votes verified because they were held too long.
     pub overdue: u64,
 }
@@ -146,8 +90,18 @@ impl BorderCounters {
 pub struct Border {
     prepares: Held<Prepare>,
     commits: Held<Commit>,
-    ready: Vec<Incoming>,
+    ready: Queue,
+    /// Of the frame that came last.
+    part: Option<Transfer>,
+    allowances: Allowances,
     counters: BorderCounters,
+}
+
+/// A message, when it came over whose channel, and in how many bytes.
+struct Arrival {
+    now: Time,
+    from: ReplicaId,
+    bytes: usize,
 }
 
 impl Border {
@@ -163,50 +117,138 @@ impl Border {
         replica: &Replica,
     ) -> Result<(), Refusal> {
         let message = codec::decode::<PeerMessage>(frame).inspect_err(|error| self.counters.count(error))?;
-        self.peer_message(now, from, message, replica).inspect_err(|_| self.counters.impostors += 1)
+        let arrival = Arrival { now, from, bytes: frame.len() };
+        self.peer_message(&arrival, message, replica).inspect_err(|_| self.counters.impostors += 1)
     }
 
     fn peer_message(
         &mut self,
-        now: Time,
-        from: ReplicaId,
+        arrival: &Arrival,
         message: PeerMessage,
         replica: &Replica,
     ) -> Result<(), Refusal> {
-        let room = HELD_PER_REPLICA * replica.context().committee.size();
+        let Arrival { now, from, .. } = *arrival;
         match message {
             PeerMessage::Prepare(vote) => {
                 own_vote(from, vote.signer)?;
-                let need = replica.need_prepare(&vote);
-                let votes = sort(need, now, vote, (&mut self.prepares, room), &mut self.counters);
-                self.ready.extend(votes.into_iter().map(prepare));
+                let votes = self.prepares.sort(replica.need_prepare(&vote), now, vote);
+                self.votes(votes.map(|votes| votes.into_iter().map(prepare)));
             }
             PeerMessage::Commit(vote) => {
                 own_vote(from, vote.signer)?;
-                let need = replica.need_commit(&vote);
-                let votes = sort(need, now, vote, (&mut self.commits, room), &mut self.counters);
-                self.ready.extend(votes.into_iter().map(commit));
+                let votes = self.commits.sort(replica.need_commit(&vote), now, vote);
+                self.votes(votes.map(|votes| votes.into_iter().map(commit)));
             }
-            PeerMessage::PrePrepare(mut proposal) => {
-                // Checking a batch costs a signature for each request: nobody may ask that for nothing.
-                if !replica.needs_batch(&proposal.prepare.body) {
-                    proposal.batch = None;
-                }
-                self.ready.push(Incoming::Peer { from, message: PeerMessage::PrePrepare(proposal) });
+            PeerMessage::PrePrepare(proposal) => self.proposal(arrival, proposal, replica),
+            PeerMessage::Checkpoint(vote) => {
+                let needed = replica.needs_checkpoint(&vote);
+                self.urgent_if(needed, arrival, PeerMessage::Checkpoint(vote));
             }
-            PeerMessage::Body { seq, .. } if !replica.misses_body(seq) => self.counters.useless += 1,
-            PeerMessage::Checkpoint(_)
-            | PeerMessage::ViewChange(_)
-            | PeerMessage::NewView(_)
+            PeerMessage::ViewChange(message) => self.view_change(arrival, message, replica),
+            PeerMessage::NewView(_)
             | PeerMessage::CommitCertificate(_)
             | PeerMessage::StableCertificate(_)
-            | PeerMessage::Status(_)
-            | PeerMessage::FetchBody { .. }
-            | PeerMessage::Body { .. }
-            | PeerMessage::FetchViewChange { .. }
-            | PeerMessage::Forward(_) => self.ready.push(Incoming::Peer { from, message }),
+            | PeerMessage::Body { .. } => self.claim(arrival, message, replica),
+            PeerMessage::Status(_) | PeerMessage::FetchBody { .. } | PeerMessage::FetchViewChange { .. } => {
+                self.urgent_if(true, arrival, message);
+            }
+            PeerMessage::Forward(_) => self.bulk(arrival, message, 1),
+            PeerMessage::Transfer(part) => self.part = Some(part),
         }
         Ok(())
+    }
+
+    /// Votes that need not be held any longer. None: one that was of no use.
+    fn votes(&mut self, votes: Option<impl Iterator<Item = (ReplicaId, PeerMessage)>>) {
+        let Some(votes) = votes else {
+            self.counters.useless += 1;
+            return;
+        };
+        for (signer, vote) in votes {
+            let taken = self.ready.urgent(signer, vote, (1, VOTE_BYTES));
+            self.counters.crowded_out += u64::from(!taken);
+        }
+    }
+
+    fn urgent_if(&mut self, needed: bool, arrival: &Arrival, message: PeerMessage) {
+        if !needed {
+            self.counters.useless += 1;
+            return;
+        }
+        let taken = self.ready.urgent(arrival.from, message, (1, arrival.bytes));
+        self.counters.crowded_out += u64::from(!taken);
+    }
+
+    fn bulk(&mut self, arrival: &Arrival, message: PeerMessage, signatures: u64) {
+        let taken = self.ready.bulk(arrival.from, message, (signatures, arrival.bytes));
+        self.counters.crowded_out += u64::from(!taken);
+    }
+
+    /// Checking a batch costs a signature for each request: nobody may ask that for nothing, and only the author of a
+    /// proposal may ask it at all.
+    fn proposal(&mut self, arrival: &Arrival, mut proposal: PrePrepare, replica: &Replica) {
+        if arrival.from != proposal.prepare.signer || !replica.needs_batch(&proposal.prepare.body) {
+            proposal.batch = None;
+        }
+        let requests = proposal.batch.as_ref().map_or(0, |batch| batch.requests.len() as u64);
+        let size = (1 + requests, arrival.bytes);
+        let taken = self.ready.urgent(arrival.from, PeerMessage::PrePrepare(proposal), size);
+        self.counters.crowded_out += u64::from(!taken);
+    }
+
+    fn view_change(&mut self, arrival: &Arrival, message: Arc<NamedViewChange>, replica: &Replica) {
+        let context = replica.context();
+        let asked_for = replica.lacks_view_change(&message);
+        if !asked_for && self.allowances.recognises(&message) {
+            self.counters.repeated += 1;
+            return;
+        }
+        if !asked_for && !replica.needs_view_change(&message) {
+            self.counters.useless += 1;
+            return;
+        }
+        let signatures = self.allowances.signatures_of(&message, &context.committee);
+        if !self.allowances.charge(arrival.now, arrival.from, signatures, context) {
+            self.counters.over_allowance[Kind::ViewChange as usize] += 1;
+            return;
+        }
+        let shared = PeerMessage::ViewChange(Arc::clone(&message));
+        if self.ready.bulk(arrival.from, shared, (signatures, arrival.bytes)) {
+            self.allowances.note(&message, context);
+        } else {
+            self.counters.crowded_out += 1;
+        }
+    }
+
+    /// What proves something, or was asked for: dropped if it proves nothing new, charged otherwise.
+    fn claim(&mut self, arrival: &Arrival, message: PeerMessage, replica: &Replica) {
+        let context = replica.context();
+        let quorum = context.committee.quorum() as u64;
+        let (kind, needed, signatures) = match &message {
+            PeerMessage::NewView(message) => (Kind::NewView, replica.needs_new_view(message), 1),
+            PeerMessage::CommitCertificate(proof) => {
+                (Kind::Certificate, replica.needs_commit_certificate(proof), quorum)
+            }
+            PeerMessage::StableCertificate(proof) => {
+                (Kind::Certificate, replica.needs_stable_certificate(proof), quorum)
+            }
+            // Of the batch that is missed each byte is known by its digest: it can be sent once only, and is not
+            // charged for its signatures.
+            PeerMessage::Body { seq, batch } => {
+                let missed = replica.missed_body(*seq);
+                (Kind::Body, missed.is_some_and(|missed| missed == batch.digest(context.cluster)), 0)
+            }
+            _ => return,
+        };
+        if !needed {
+            self.counters.useless += 1;
+        } else if self.allowances.charge(arrival.now, arrival.from, signatures, context) {
+            let requests =
+                if let PeerMessage::Body { batch, .. } = &message { batch.requests.len() as u64 } else { 0 };
+            self.bulk(arrival, message, signatures + requests);
+        } else {
+            self.counters.over_allowance[kind as usize] += 1;
+        }
     }
 
     /// Decodes a frame of a client.
@@ -224,7 +266,7 @@ impl Border {
 
     /// Lets a client's request through to be verified.
     pub fn admit(&mut self, request: Arc<Request>) {
-        self.ready.push(Incoming::Client(request));
+        self.ready.request(request);
     }
 
     /// Votes that were held too long are verified after all.
@@ -232,18 +274,16 @@ impl Border {
         let prepares = self.prepares.overdue(now);
         let commits = self.commits.overdue(now);
         self.counters.overdue += (prepares.len() + commits.len()) as u64;
-        self.ready.extend(prepares.into_iter().map(prepare));
-        self.ready.extend(commits.into_iter().map(commit));
+        self.votes(Some(prepares.into_iter().map(prepare).chain(commits.into_iter().map(commit))));
     }
 
     /// The replica has learned something, its own vote perhaps: what is held may be enough now, or of no use any more.
     fn settle(&mut self, replica: &Replica) {
         let (prepares, useless) = self.prepares.settle(|vote| replica.need_prepare(vote));
-        self.ready.extend(prepares.into_iter().map(prepare));
         self.counters.useless += useless;
         let (commits, useless) = self.commits.settle(|vote| replica.need_commit(vote));
-        self.ready.extend(commits.into_iter().map(commit));
         self.counters.useless += useless;
+        self.votes(Some(prepares.into_iter().map(prepare).chain(commits.into_iter().map(commit))));
     }
 
     /// When [`Border::tick`] has something to do.
@@ -253,16 +293,28 @@ impl Border {
         oldest.map(|since| since.plus(HOLD_US))
     }
 
+    /// The part of a state that the last frame held: no business of the replica, and it needs no verifier.
+    pub(crate) fn take_part(&mut self) -> Option<Transfer> {
+        self.part.take()
+    }
+
     /// How many messages wait to be verified.
     #[must_use]
     pub fn ready(&self) -> usize {
         self.ready.len()
     }
 
-    /// What waits to be verified, now that the replica stands where it does.
-    pub fn take(&mut self, replica: &Replica) -> Vec<Incoming> {
+    /// How many requests of clients wait to be verified.
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        self.ready.requests()
+    }
+
+    /// What is to be verified next, now that the replica stands where it does: a bounded job, replicas' messages
+    /// first. With `clients` false theirs alone.
+    pub fn take(&mut self, replica: &Replica, clients: bool) -> Vec<Incoming> {
         self.settle(replica);
-        std::mem::take(&mut self.ready)
+        self.ready.take(clients)
     }
 
     /// What the border did so far.
@@ -277,89 +329,10 @@ fn own_vote(from: ReplicaId, signer: ReplicaId) -> Result<(), Refusal> {
     if from == signer { Ok(()) } else { Err(Refusal::NotTheSigner { from, signer }) }
 }
 
-fn prepare(vote: Signed<Prepare>) -> Incoming {
-    Incoming::Peer { from: vote.signer, message: PeerMessage::Prepare(vote) }
+fn prepare(vote: Signed<Prepare>) -> (ReplicaId, PeerMessage) {
+    (vote.signer, PeerMessage::Prepare(vote))
 }
 
-fn commit(vote: Signed<Commit>) -> Incoming {
-    Incoming::Peer { from: vote.signer, message: PeerMessage::Commit(vote) }
-}
-
-fn sort<S: Ord + Copy>(
-    need: Need,
-    now: Time,
-    vote: Signed<S>,
-    (held, room): (&mut Held<S>, usize),
-    counters: &mut BorderCounters,
-) -> Vec<Signed<S>> {
-    match need {
-        Need::Useless => {
-            counters.useless += 1;
-            Vec::new()
-        }
-        Need::Now => vec![vote],
-        Need::Together(_) if held.count >= room => vec![vote],
-        Need::Together(together) => held.hold(now, vote, together),
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use quorate_protocol::committee::Committee;
-    use quorate_protocol::crypto::SecretKey;
-    use quorate_protocol::parameters::{Context, Parameters};
-    use quorate_protocol::process::{Event, Process};
-    use quorate_protocol::request::{Batch, Nondet};
-    use quorate_protocol::signed::{Signer, Verified};
-    use quorate_protocol::types::{ClusterId, Digest, Epoch, Seq, View};
-
-    use super::*;
-
-    const NOW: Time = Time(1_000);
-
-    fn replica_1_of_4() -> (Replica, Vec<Signer>) {
-        let keys: Vec<_> = (1..=4).map(|seed| Arc::new(SecretKey::from_seed(&[seed; 32]))).collect();
-        let public: Vec<_> = keys.iter().map(|key| key.public()).collect();
-        let (cluster, epoch) = (ClusterId(Digest([9; 32])), Epoch(0));
-        let committee = Arc::new(Committee::new(&public, false).unwrap());
-        let context = Context { cluster, epoch, committee, parameters: Arc::new(Parameters::default()) };
-        let signers = (0..).map(ReplicaId).zip(keys).map(|(id, key)| Signer::new(key, cluster, epoch, id));
-        (Replica::new(context, ReplicaId(1)), signers.collect())
-    }
-
-    fn commit_of(signer: &Signer) -> Verified<Signed<Commit>> {
-        signer.sign(Commit { view: View(0), seq: Seq(1), digest: Digest([5; 32]) })
-    }
-
-    fn arrive(border: &mut Border, from: u16, message: &PeerMessage, replica: &Replica) {
-        border.peer_frame(NOW, ReplicaId(from), &codec::encode(message).unwrap(), replica).unwrap();
-    }
-
-    #[test]
-    fn a_vote_that_was_counted_already_takes_no_other_one_with_it() {
-        let (mut replica, signers) = replica_1_of_4();
-        let mut border = Border::default();
-        for from in [2, 3] {
-            let vote = commit_of(&signers[usize::from(from)]).into_inner();
-            arrive(&mut border, from, &PeerMessage::Commit(vote), &replica);
-        }
-        assert!(border.take(&replica).is_empty(), "two votes are no quorum");
-        // The first of them was under way already when it came again.
-        replica.step(NOW, Event::Commit(commit_of(&signers[2])), &mut Vec::new());
-        assert!(border.take(&replica).is_empty());
-        replica.step(NOW, Event::Commit(commit_of(&signers[0])), &mut Vec::new());
-        let ready = border.take(&replica);
-        assert_eq!(ready, [commit(commit_of(&signers[3]).into_inner())]);
-        assert_eq!(border.counters().useless, 1);
-    }
-
-    #[test]
-    fn a_batch_that_nobody_asked_for_is_not_verified() {
-        let (replica, _) = replica_1_of_4();
-        let mut border = Border::default();
-        let batch = Batch { nondet: Nondet::default(), requests: codec::List(Vec::new()) };
-        arrive(&mut border, 2, &PeerMessage::Body { seq: Seq(1), batch }, &replica);
-        assert!(border.take(&replica).is_empty());
-    }
+fn commit(vote: Signed<Commit>) -> (ReplicaId, PeerMessage) {
+    (vote.signer, PeerMessage::Commit(vote))
 }

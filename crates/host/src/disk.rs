@@ -106,7 +106,10 @@ pub enum DiskFailure {
 impl fmt::Display for DiskFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Full => write!(f, "no space is left; free some and start again"),
+            Self::Full => f.write_str(
+                "no space is left on the disk of the data folder, or a quota or a limit on file sizes is reached; \
+                 fix: make room there and start the replica again, nothing that it promised is lost",
+            ),
             Self::Locked => write!(f, "another process uses this folder; stop it first"),
             Self::Failed(why) => f.write_str(why),
         }

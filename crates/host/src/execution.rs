@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quorate_protocol::executor::{Executed, Executor, State};
+use quorate_protocol::executor::{Executed, Executor, RestoreError, State};
 use quorate_protocol::message::Reply;
 use quorate_protocol::request::{Body, Request};
 use quorate_protocol::signed::Verified;
@@ -22,6 +22,8 @@ pub enum Task {
     },
     /// Answer a request from the replies that are kept, or say that it has to be ordered.
     Screen(Screening),
+    /// Go on from a state that was fetched and is certified, unless execution has come further by itself.
+    Install(Box<State>),
 }
 
 /// A request that may have executed already.
@@ -77,6 +79,18 @@ pub enum Done {
         /// The slot up to which this was found.
         executed: Seq,
     },
+    /// Went on from a fetched state.
+    Installed {
+        /// The state; none if execution had come further by itself.
+        state: Option<Box<State>>,
+    },
+    /// A certified state was not taken, and what the application is now nobody knows; the replica has to stop.
+    NotInstalled {
+        /// The slot.
+        seq: Seq,
+        /// Why.
+        why: RestoreError,
+    },
     /// The application's state cannot be written down; the replica has to stop.
     Failed {
         /// The slot.
@@ -90,13 +104,15 @@ pub enum Done {
 #[derive(Debug)]
 pub struct Execution {
     executor: Executor,
+    /// The last state that was installed, which covers all slots up to here.
+    installed: Seq,
 }
 
 impl Execution {
     /// Starts from an executor.
     #[must_use]
     pub fn new(executor: Executor) -> Self {
-        Self { executor }
+        Self { executor, installed: Seq(0) }
     }
 
     /// The executor, to be asked.
@@ -114,7 +130,12 @@ impl Execution {
     /// Does one task.
     pub fn run(&mut self, task: Task) -> Done {
         match task {
+            // It was handed over before the replica knew of the state that came instead.
+            Task::Execute { seq, .. } if seq <= self.installed => {
+                Done::Executed { seq, replies: Vec::new(), fresh: 0, state: None }
+            }
             Task::Execute { seq, body, checkpoint } => self.execute(seq, body.as_deref(), checkpoint),
+            Task::Install(state) => self.install(state),
             Task::Screen(screening) => {
                 let request = screening.request();
                 let replies = self.executor.cached(request);
@@ -127,6 +148,19 @@ impl Execution {
                     Done::Fresh { screening, executed: self.executor.executed() }
                 }
             }
+        }
+    }
+
+    fn install(&mut self, state: Box<State>) -> Done {
+        if state.seq <= self.executor.executed() {
+            return Done::Installed { state: None };
+        }
+        match self.executor.install(&state.snapshot, state.root) {
+            Ok(()) => {
+                self.installed = state.seq;
+                Done::Installed { state: Some(state) }
+            }
+            Err(why) => Done::NotInstalled { seq: state.seq, why },
         }
     }
 

@@ -24,10 +24,15 @@ use crate::execution::{Done, Screening, Task};
 use crate::gate::Gate;
 use crate::journal::{Group, Journal};
 use crate::lane::Class;
+use crate::transfer::Transfers;
+
+mod transfers;
+
+pub use transfers::InstallError;
 
 /// Requests whose numbers are remembered to tell retries from new ones.
 const SEEN_MAX: usize = 65_536;
-/// Messages that may wait to be verified before clients are told to come back later.
+/// Requests that may wait to be verified before clients are told to come back later.
 const UNVERIFIED_MAX: usize = 8_192;
 /// Bytes of replies in one frame, about.
 const REPLY_FRAME_BYTES: usize = 1 << 20;
@@ -94,7 +99,17 @@ pub struct Host {
     seen: BTreeMap<(ClientId, Session), Number>,
     /// The newest state that is stored here, or had to be fetched.
     state_of: Seq,
+    transfers: Transfers,
+    /// The state that the replica asked for in this step.
+    wanted: Option<Certificate<Checkpoint>>,
+    /// A fetched state that execution went on from and that is not stored yet.
+    installing: Option<(Seq, Digest)>,
+    /// Where the replica's log had got when this was last looked at, and its low watermark.
+    caught_up_to: Seq,
+    served_low: Seq,
     failed: Option<String>,
+    /// Up to where the disk had synced, and since when it has not got beyond that while messages wait for it.
+    disk: (Position, Option<Time>),
     newest_invalid: Option<Invalid>,
     counters: HostCounters,
 }
@@ -108,7 +123,6 @@ impl Host {
         // What the journal held when it was opened is durable: nothing can have been waiting for it.
         drop(gate.open(journal.last()));
         Self {
-            replica,
             signer,
             border: Border::default(),
             gate,
@@ -120,7 +134,14 @@ impl Host {
             alarms: Vec::new(),
             seen: BTreeMap::new(),
             state_of,
+            transfers: Transfers::new(replica.context(), replica.id()),
+            wanted: None,
+            installing: None,
+            caught_up_to: Seq(0),
+            served_low: Seq(0),
+            replica,
             failed: None,
+            disk: (Position(0), None),
             newest_invalid: None,
             counters: HostCounters::default(),
         }
@@ -154,6 +175,11 @@ impl Host {
     pub fn waiting_for_disk(&self) -> usize {
         self.gate.waiting()
     }
+    /// Since when the disk has not got any further while messages wait for it.
+    #[must_use]
+    pub fn disk_stands_since(&self) -> Option<Time> {
+        self.disk.1
+    }
     /// Why this replica must stop, if it must.
     #[must_use]
     pub fn failed(&self) -> Option<&str> {
@@ -165,7 +191,9 @@ impl Host {
     /// # Errors
     /// [`Refusal`]: the fault of the channel that delivered it.
     pub fn peer_frame(&mut self, now: Time, from: ReplicaId, frame: &[u8]) -> Received {
-        self.border.peer_frame(now, from, frame, &self.replica)
+        self.border.peer_frame(now, from, frame, &self.replica)?;
+        self.take_part_of_state(now, from);
+        Ok(())
     }
 
     /// Takes a frame of a client; `key` is what its connection proved.
@@ -174,7 +202,7 @@ impl Host {
     /// [`Refusal`]: the fault of the connection that delivered it.
     pub fn client_frame(&mut self, key: &PublicKey, frame: &[u8], link: &mut impl Link) -> Received {
         let request = self.border.client_frame(key, frame)?;
-        if self.border.ready() >= UNVERIFIED_MAX || self.tasks.len() >= UNVERIFIED_MAX {
+        if self.border.requests() >= UNVERIFIED_MAX || self.tasks.len() >= UNVERIFIED_MAX {
             self.refuse(&request, BusyReason::VerifierFull, link);
         } else if self
             .seen
@@ -218,7 +246,11 @@ impl Host {
 
     /// What waits to be verified.
     pub fn take_unverified(&mut self) -> Vec<Incoming> {
-        self.border.take(&self.replica)
+        self.border.take(&self.replica, true)
+    }
+    /// The same, of what replicas sent alone: it does not wait for as many clients as there are.
+    pub fn take_unverified_of_replicas(&mut self) -> Vec<Incoming> {
+        self.border.take(&self.replica, false)
     }
     /// What waits to be executed, in order.
     pub fn take_tasks(&mut self) -> VecDeque<Task> {
@@ -281,7 +313,10 @@ impl Host {
                         self.note_executed(client, &replies);
                         self.reply(client, replies, link);
                     }
-                    self.states.extend(state);
+                    if let Some(state) = state {
+                        self.transfers.shelve((*state).clone());
+                        self.queue_state(state);
+                    }
                     self.events.push_back(Event::Executed { seq, root: None });
                 }
                 Done::Known { client, replies } => {
@@ -291,6 +326,8 @@ impl Host {
                     }
                 }
                 Done::Fresh { screening, executed } => together.extend(self.pass_fresh(screening, executed)),
+                Done::Installed { state } => state.into_iter().for_each(|state| self.installed(state)),
+                Done::NotInstalled { seq, why } => self.failed = Some(InstallError { seq, why }.to_string()),
                 Done::Failed { seq, why } => {
                     self.failed = Some(format!("no checkpoint can be made at slot {seq}: {why}"));
                 }
@@ -331,7 +368,8 @@ impl Host {
     pub fn stored(&mut self, now: Time, seq: Seq, root: Digest, link: &mut impl Link) {
         self.state_of = self.state_of.max(seq);
         self.reclaim();
-        self.events.push_back(Event::Executed { seq, root: Some(root) });
+        let event = self.event_of_stored(seq, root);
+        self.events.push_back(event);
         self.run(now, link);
     }
 
@@ -353,7 +391,8 @@ impl Host {
     /// When [`Host::tick`] has something to do.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        self.replica.deadline().into_iter().chain(self.border.deadline()).min()
+        let others = self.border.deadline().into_iter().chain(self.transfers.deadline());
+        self.replica.deadline().into_iter().chain(others).min()
     }
 
     /// Steps the replica through its events, its own messages among them, until none is left.
@@ -366,6 +405,10 @@ impl Host {
             }
             self.effects = effects;
         }
+        self.tend_transfers(now, link);
+        let (durable, moved) = (self.gate.durable(), self.gate.durable() != self.disk.0);
+        let since = if moved { Some(now) } else { self.disk.1.or(Some(now)) };
+        self.disk = (durable, since.filter(|_| self.gate.waiting() > 0));
     }
 
     fn interpret(&mut self, effect: Effect, link: &mut impl Link) {
@@ -386,11 +429,8 @@ impl Host {
                 self.send(to, Class::Bulk, frame, link);
             }
             Effect::Refuse { request, reason } => self.refuse(&request, reason, link),
-            Effect::Install(Certificate { statement: Checkpoint { seq, .. }, .. }) => {
-                self.counters.behind += 1;
-                self.state_of = self.state_of.max(seq);
-                self.reclaim();
-            }
+            Effect::Install(certificate) => self.want_state(&certificate),
+            Effect::LookUp(requests) => self.look_up(requests),
             Effect::Alarm(alarm) => self.alarms.push(alarm),
         }
     }
@@ -411,7 +451,8 @@ impl Host {
             | Record::Body { .. }
             | Record::Prepared(_)
             | Record::Stable(_)
-            | Record::Horizon { .. } => None,
+            | Record::Horizon { .. }
+            | Record::Healed => None,
         };
         self.journal.append(record, signed.as_deref());
         self.reclaim();
@@ -450,7 +491,7 @@ impl Host {
             }
             Say::ViewChange(message) => {
                 let signed = self.sign(message).shared();
-                (Class::Bulk, encode(&PeerMessage::ViewChange((*signed).clone())), Event::ViewChange(signed))
+                (Class::Bulk, encode(&PeerMessage::ViewChange(Arc::clone(&signed))), Event::ViewChange(signed))
             }
             Say::NewView(message) => {
                 let signed = self.sign(message);
@@ -529,7 +570,10 @@ fn class_of(message: &PeerMessage) -> Class {
         | PeerMessage::FetchBody { .. }
         | PeerMessage::FetchViewChange { .. } => Class::Votes,
         PeerMessage::PrePrepare(_) | PeerMessage::NewView(_) => Class::Proposals,
-        PeerMessage::ViewChange(_) | PeerMessage::Body { .. } | PeerMessage::Forward(_) => Class::Bulk,
+        PeerMessage::ViewChange(_)
+        | PeerMessage::Body { .. }
+        | PeerMessage::Forward(_)
+        | PeerMessage::Transfer(_) => Class::Bulk,
     }
 }
 

@@ -17,9 +17,10 @@
 //! one that was and is lost (amnesia: the votes it may have held bind the replica, see
 //! [`AmnesiaBox`](crate::superblock::AmnesiaBox)).
 //!
-//! **Rings.** The three areas are rings. The oldest records go when their slot is stable; the newest stable
-//! certificate, VIEW-CHANGE and NEW-VIEW are carried forward when the ring needs their place. Space is used again
-//! only when it is durable that it may be: a record or seal that says so must have been synced first.
+//! **Rings.** The three areas are rings. A record goes when nothing needs it any more: its slot is stable, its view
+//! was left, or a newer one takes its place. What is needed still and stands in the way is carried forward; a body's
+//! bytes stay and only its record moves. So views may change for ever within a journal sized for the window. Space is
+//! used again only when it is durable that it may be: a record or seal that says so must have been synced first.
 //!
 //! **Roles.** [`Journal`] belongs to the thread that steps the protocol and only collects; [`Writer`] belongs to the
 //! disk's thread, encodes and writes. `tests` holds the claims.
@@ -99,6 +100,14 @@ pub enum JournalError {
         /// Its size.
         bytes: u64,
     },
+    /// The disk lost both copies of a record while the replica ran.
+    #[error(
+        "record {slot} of the journal is damaged in both copies; restart the replica, which will find out what it may have forgotten"
+    )]
+    Rotten {
+        /// Which record of the file, counted from 1.
+        slot: u64,
+    },
     /// A record has a part that no frame may have.
     #[error("record {position} cannot be written: {error}")]
     Unencodable {
@@ -161,6 +170,8 @@ pub struct Group {
     pub(crate) entries: Vec<Entry>,
     pub(crate) horizon: Option<(View, Seq)>,
     pub(crate) reclaim: Option<Seq>,
+    /// The box in the superblock goes, once the rest of the group is durable.
+    pub(crate) healed: bool,
     last: Position,
 }
 
@@ -213,6 +224,7 @@ impl Journal {
                 let (old_view, old_high) = self.pending.horizon.unwrap_or_default();
                 self.pending.horizon = Some((old_view.max(*view), old_high.max(*high)));
             }
+            Record::Healed => self.pending.healed = true,
             Record::Vote { .. }
             | Record::Body { .. }
             | Record::Prepared(_)

@@ -11,3 +11,4 @@ pub mod lane;
 pub mod snapshots;
 pub mod start;
 pub mod superblock;
+pub mod transfer;

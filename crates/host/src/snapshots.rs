@@ -143,15 +143,19 @@ pub fn list(disk: &mut impl Disk) -> Result<Vec<Seq>, DiskError> {
     Ok(found)
 }
 
-/// Deletes all snapshots older than the two newest that are not newer than `newest`.
+/// Deletes all snapshots older than the two newest that are not newer than `newest`, but none that is newer than the
+/// checkpoint `stable`, nor the one that it covers: while too few replicas vote for a newer checkpoint, another replica
+/// can come back by this one only.
 ///
 /// # Errors
 /// If the disk fails.
-pub fn prune(disk: &mut impl Disk, newest: Seq) -> Result<(), DiskError> {
+pub fn prune(disk: &mut impl Disk, newest: Seq, stable: Seq) -> Result<(), DiskError> {
     let mut old = list(disk)?;
     old.retain(|seq| *seq <= newest);
+    let covered = old.iter().rev().find(|seq| **seq <= stable).copied().unwrap_or_default();
     let surplus = old.len().saturating_sub(KEPT);
     old.truncate(surplus);
+    old.retain(|seq| *seq < covered);
     old.into_iter().try_for_each(|seq| disk.remove(FileName::Snapshot(seq)))
 }
 
@@ -205,8 +209,22 @@ mod tests {
         for seq in [10, 20, 30, 40] {
             store(&mut disk, &pointer(seq), b"s", true).unwrap();
         }
-        prune(&mut disk, Seq(30)).unwrap();
+        prune(&mut disk, Seq(30), Seq(30)).unwrap();
         assert_eq!(list(&mut disk).unwrap(), [Seq(20), Seq(30), Seq(40)]);
+    }
+
+    #[test]
+    fn what_a_replica_that_comes_back_needs_is_kept_however_many_states_are_newer() {
+        let mut disk = MemoryDisk::new();
+        for seq in [10, 20, 30, 40, 50] {
+            store(&mut disk, &pointer(seq), b"s", true).unwrap();
+        }
+        prune(&mut disk, Seq(50), Seq(0)).unwrap();
+        assert_eq!(list(&mut disk).unwrap().len(), 5, "which one is stable is not known yet");
+        prune(&mut disk, Seq(50), Seq(25)).unwrap();
+        assert_eq!(list(&mut disk).unwrap(), [Seq(20), Seq(30), Seq(40), Seq(50)]);
+        prune(&mut disk, Seq(50), Seq(50)).unwrap();
+        assert_eq!(list(&mut disk).unwrap(), [Seq(40), Seq(50)]);
     }
 
     #[test]

@@ -1,16 +1,16 @@
 //! How a replica starts from its folder: what it promised, where its state stood. Node and simulator start it so.
 
 use quorate_protocol::application::StateMachine;
-use quorate_protocol::executor::Executor;
+use quorate_protocol::executor::{Executor, State};
 use quorate_protocol::parameters::Context;
 use quorate_protocol::process::Effect;
 use quorate_protocol::replica::{Memory, Replica, Unrecoverable};
 use quorate_protocol::types::{Seq, Time};
 
 use crate::disk::{Disk, DiskError};
-use crate::journal::{self, Amnesia, Durability, Journal, JournalError, Opened, Shape, Writer};
-use crate::snapshots;
-use crate::superblock::{Identity, Superblock, SuperblockError};
+use crate::journal::{self, Durability, Journal, JournalError, Opened, RecoveryReport, Shape, Writer};
+use crate::snapshots::{self, SnapshotError};
+use crate::superblock::{Identity, SnapshotPointer, Superblock, SuperblockError};
 
 /// Whose life goes on.
 #[derive(Debug, Clone)]
@@ -36,6 +36,10 @@ pub struct Started<D: Disk> {
     pub journal: Journal,
     /// Who writes that down.
     pub writer: Writer<D>,
+    /// States to serve; for [`Host::shelve`](crate::host::Host::shelve).
+    pub states: Vec<State>,
+    /// How the journal was found. If it had lost promises, the replica is bound by what they may have been.
+    pub report: RecoveryReport,
 }
 
 /// Why a replica does not start from its folder.
@@ -44,14 +48,6 @@ pub enum StartError {
     /// The folder is not this replica's, or not formatted.
     #[error(transparent)]
     Superblock(#[from] SuperblockError),
-    /// Votes may have been forgotten: the replica stays out rather than vote twice.
-    #[error(
-        "this replica may have forgotten votes: {}; it stays out rather than vote twice, and the others go on \
-         without it; fix: leave it stopped, and give no copy of an older folder to it; a trial is made anew with \
-         `quorate init`",
-        .0.map_or("an earlier start found its journal damaged".to_owned(), |found| found.to_string())
-    )]
-    Amnesia(Option<Amnesia>),
     /// The journal's records contradict each other.
     #[error(transparent)]
     Unrecoverable(#[from] Unrecoverable),
@@ -80,6 +76,7 @@ pub fn begin<D: Disk>(
     let superblock = Superblock::open(&mut disk, &identity)?;
     let promised = (superblock.view_promised, superblock.high_promised);
     let pointer = superblock.snapshot;
+    let mut states = Vec::new();
     let executor = match &pointer {
         None => Executor::new(context.clone(), machine),
         Some(pointer) => {
@@ -87,22 +84,45 @@ pub fn begin<D: Disk>(
             let (_, bytes) =
                 snapshots::load(&mut disk, pointer.seq).map_err(|error| broken(error.to_string()))?;
             let restored = Executor::restore(context.clone(), machine, &bytes, pointer.root);
+            states = states_of(&mut disk, &context, pointer, bytes)?;
             restored.map_err(|error| broken(error.to_string()))?
         }
     };
     let shape = Shape::of(&context.parameters, context.committee.size());
     let Opened { journal, writer, records, report } = journal::open(disk, superblock, shape, durability)?;
-    // Opening a damaged journal puts the box into the superblock, where every later start finds it.
-    if writer.superblock().amnesia.is_some() {
-        return Err(StartError::Amnesia(report.amnesia));
-    }
     let memory = Memory {
         records: records.into_iter().map(|recovered| (recovered.record, recovered.signed)).collect(),
         position: journal.last(),
         promised,
         state: pointer.map(|pointer| (pointer.seq, pointer.root)),
+        // Opening a damaged journal put it into the superblock, where every later start finds it until it has healed.
+        amnesia: writer.superblock().amnesia,
     };
     let mut effects = Vec::new();
     let replica = Replica::recover(context, identity.replica, memory, now, &mut effects)?;
-    Ok(Started { replica, executor, effects, journal, writer })
+    Ok(Started { replica, executor, effects, journal, writer, report, states })
+}
+
+/// The states that this replica can serve: the one that it starts from, and older ones that are whole.
+fn states_of(
+    disk: &mut impl Disk,
+    context: &Context,
+    newest: &SnapshotPointer,
+    bytes: Vec<u8>,
+) -> Result<Vec<State>, DiskError> {
+    let config = context.config_digest();
+    let mut found = vec![(newest.root, bytes)];
+    for seq in snapshots::list(disk)?.into_iter().filter(|seq| *seq < newest.seq) {
+        match snapshots::load(disk, seq) {
+            Ok((pointer, bytes)) => found.push((pointer.root, bytes)),
+            Err(SnapshotError::Disk(error)) => return Err(error),
+            // Nobody is promised an old one.
+            Err(SnapshotError::Missing(_) | SnapshotError::Damaged(_) | SnapshotError::FutureVersion { .. }) => {}
+        }
+    }
+    let states = found.into_iter().filter_map(|(root, bytes)| {
+        let state = State::of(config, bytes.into()).ok()?;
+        (state.root == root).then_some(state)
+    });
+    Ok(states.collect())
 }

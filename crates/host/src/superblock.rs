@@ -5,6 +5,7 @@
 //! moment two copies of the old or of the new generation are whole; once it returned, any two copies may rot.
 
 use quorate_protocol::codec;
+pub use quorate_protocol::replica::AmnesiaBox;
 use quorate_protocol::types::{ClusterId, Digest, Epoch, PublicKey, ReplicaId, Seq, View};
 
 use crate::disk::{Disk, DiskError, FileName, read_padded};
@@ -36,17 +37,6 @@ pub struct SnapshotPointer {
     pub root: Digest,
 }
 
-/// What a replica may have voted for and forgot: it sends no vote in an earlier view, nor in this one up to `high`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AmnesiaBox {
-    /// The epoch in which it forgot.
-    pub epoch: Epoch,
-    /// Highest view it may have voted in.
-    pub view: View,
-    /// Highest slot it may have voted at.
-    pub high: Seq,
-}
-
 /// The superblock's contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Superblock {
@@ -64,7 +54,7 @@ pub struct Superblock {
     pub high_promised: Seq,
     /// The newest durable snapshot.
     pub snapshot: Option<SnapshotPointer>,
-    /// Set while the journal is known to have lost votes.
+    /// Set while the journal is known to have lost votes: what they may have been.
     pub amnesia: Option<AmnesiaBox>,
     /// Which journal belongs to this superblock; a replaced journal has the next number.
     pub journal_instance: u64,
@@ -77,7 +67,9 @@ pub struct Superblock {
 pub enum SuperblockError {
     /// There is none.
     #[error(
-        "this folder was not formatted; run `quorate init`, but never for a replica that has already voted"
+        "this folder was not formatted, or has lost its superblock; fix: pass the replica's own folder with `--data`, \
+         or make a new cluster with `quorate init`; a replica that has voted and lost its folder must not be made anew \
+         under its key, for it cannot know what it voted for: leave it out, the others go on without it"
     )]
     NotFormatted,
     /// There is one already.
@@ -115,7 +107,9 @@ pub enum SuperblockError {
     },
     /// No generation has two valid copies.
     #[error(
-        "the superblock is damaged ({valid} of 4 copies are valid, no two agree); this replica must rejoin under a new key"
+        "the superblock is damaged ({valid} of 4 copies are valid, no two agree), so this replica cannot know how far \
+         its votes may have reached, and must not vote under its key again; fix: leave it stopped, the others go on \
+         without it; put no older copy of the folder in its place"
     )]
     Damaged {
         /// Copies that are valid by themselves.

@@ -43,6 +43,7 @@ pub(crate) async fn serve(
     let listener = tokio::net::TcpListener::bind(address).await?;
     let routes = Router::new()
         .route("/status", get(status))
+        .route("/why", get(why))
         .route("/history", get(history))
         .route("/metrics", get(metrics))
         .with_state(questions);
@@ -104,6 +105,13 @@ async fn ask<T>(
 async fn status(State(questions): State<mpsc::Sender<Question>>) -> Response {
     match ask(&questions, Question::Status).await {
         Ok(status) => axum::Json(status).into_response(),
+        Err(code) => code.into_response(),
+    }
+}
+
+async fn why(State(questions): State<mpsc::Sender<Question>>) -> Response {
+    match ask(&questions, Question::Why).await {
+        Ok(why) => axum::Json(why).into_response(),
         Err(code) => code.into_response(),
     }
 }

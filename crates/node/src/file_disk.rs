@@ -23,6 +23,7 @@ pub struct FileDisk {
     folder: PathBuf,
     lock: Arc<File>,
     open: BTreeMap<FileName, File>,
+    read_only: bool,
 }
 
 fn failed(file: FileName, operation: Operation) -> impl Fn(io::Error) -> DiskError {
@@ -60,21 +61,47 @@ impl FileDisk {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let lock = options.open(path).map_err(failed(FileName::Folder, Operation::Open))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { folder: folder.to_owned(), lock: Arc::new(lock), open: BTreeMap::new() }),
-            Err(TryLockError::WouldBlock) => Err(DiskError {
-                file: FileName::Folder,
-                operation: Operation::Lock,
-                kind: DiskFailure::Locked,
-            }),
-            Err(TryLockError::Error(error)) => Err(failed(FileName::Folder, Operation::Lock)(error)),
-        }
+        Self::locked(&lock)?;
+        Ok(Self::of(folder, lock, false))
+    }
+
+    /// Opens a folder to be looked at: nothing in it is changed, not even a lock is made where there is none.
+    ///
+    /// # Errors
+    /// As [`FileDisk::open`].
+    pub fn examine(folder: &Path) -> Result<Self, DiskError> {
+        let failed = failed(FileName::Folder, Operation::Open);
+        let lock = match File::open(folder.join(LOCK)) {
+            Ok(lock) => lock,
+            // Where no lock was ever taken nobody holds it.
+            Err(error) if error.kind() == ErrorKind::NotFound => File::open(folder).map_err(failed)?,
+            Err(error) => return Err(failed(error)),
+        };
+        Self::locked(&lock)?;
+        Ok(Self::of(folder, lock, true))
+    }
+
+    fn of(folder: &Path, lock: File, read_only: bool) -> Self {
+        Self { folder: folder.to_owned(), lock: Arc::new(lock), open: BTreeMap::new(), read_only }
+    }
+
+    fn locked(lock: &File) -> Result<(), DiskError> {
+        let (file, operation) = (FileName::Folder, Operation::Lock);
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => DiskError { file, operation, kind: DiskFailure::Locked },
+            TryLockError::Error(error) => failed(file, operation)(error),
+        })
     }
 
     /// The same folder for another thread of this process, such as one that stores snapshots.
     #[must_use]
     pub fn share(&self) -> Self {
-        Self { folder: self.folder.clone(), lock: Arc::clone(&self.lock), open: BTreeMap::new() }
+        Self {
+            folder: self.folder.clone(),
+            lock: Arc::clone(&self.lock),
+            open: BTreeMap::new(),
+            read_only: self.read_only,
+        }
     }
 
     /// Where the folder is.
@@ -90,7 +117,8 @@ impl FileDisk {
     fn file(&mut self, file: FileName, operation: Operation, create: bool) -> Result<&File, DiskError> {
         if !self.open.contains_key(&file) {
             let mut options = OpenOptions::new();
-            options.read(true).write(true).create(create).truncate(false).mode(0o600);
+            options.read(true).write(!self.read_only).create(create && !self.read_only);
+            options.truncate(false).mode(0o600);
             let opened = options.open(self.path(file)).map_err(failed(file, operation))?;
             if self.open.len() >= OPEN_MAX {
                 // The names sort snapshots last, oldest first among them; what is closed here is opened again at need.

@@ -14,6 +14,7 @@ pub mod node;
 mod roles;
 pub mod status;
 pub mod transport;
+pub mod why;
 
 /// Which program this is, for reports.
 pub const BUILD: &str = concat!("quorate ", env!("CARGO_PKG_VERSION"));

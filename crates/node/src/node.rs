@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use quorate_host::disk::Disk;
 use quorate_host::host::{Host, Link};
-use quorate_host::journal::{Counters as JournalCounters, Durability, JournalError};
+use quorate_host::journal::{Amnesia, Counters as JournalCounters, Durability, JournalError};
 use quorate_host::lane::Class;
 use quorate_host::start::StartError;
 use quorate_protocol::application::StateMachine;
@@ -22,7 +22,10 @@ use crate::cluster_file::{ClusterFile, NodeDefaults};
 use crate::roles::{Back, Executing, Returns, Verification, Writing};
 use crate::status::Status;
 use crate::transport::{Inbound, LinkId, Remote, Transport, TransportError};
+use crate::why::Why;
 
+mod amnesia;
+mod peers;
 mod report;
 mod start;
 
@@ -58,7 +61,12 @@ pub enum NodeError {
     #[error("the cluster file has no replica {0}; its replicas are numbered from 0")]
     NoSuchReplica(ReplicaId),
     /// There is no data folder.
-    #[error("{}: there is no data folder; fix: make it with `quorate init`, or pass `--data`", .path.display())]
+    #[error(
+        "{}: there is no data folder; fix: pass `--data`, or make a new cluster with `quorate init`; if this replica \
+         has voted and its disk is lost, it must not be made anew under its key, for it cannot know what it voted \
+         for: leave it out, the others go on without it",
+        .path.display()
+    )]
     NoFolder {
         /// Where it should be.
         path: PathBuf,
@@ -102,6 +110,7 @@ pub enum NodeError {
 /// Questions to a running node.
 pub(crate) enum Question {
     Status(oneshot::Sender<Box<Status>>),
+    Why(oneshot::Sender<Box<Why>>),
     History(Seq, oneshot::Sender<Option<Digest>>),
 }
 
@@ -152,6 +161,7 @@ pub struct Node<D: Disk> {
     told_behind: u64,
     host: Host,
     links: Links,
+    peers: peers::Peers,
     verification: Verification,
     executing: Executing,
     writing: Writing<D>,
@@ -166,6 +176,10 @@ pub struct Node<D: Disk> {
     journal: JournalCounters,
     alarms: Vec<String>,
     warnings: Vec<String>,
+    /// Why this start found promises lost, if it did.
+    forgot: Option<Amnesia>,
+    /// Whether the log says that nothing is forgotten any more.
+    told_amnesia: bool,
     durability: Durability,
     admin: tokio::task::JoinHandle<()>,
     /// Keeps `returns` open when no role has a thread of its own.
@@ -214,6 +228,8 @@ impl<D: Disk + Send + 'static> Node<D> {
                     }
                 }
                 Some(question) = self.questions.recv() => self.answer(question),
+                // Requests that the last round left.
+                () = std::future::ready(()), if self.has_left_requests() => {}
                 () = sleep_until(deadline), if deadline.is_some() => {}
             }
             // Not only when nothing else is ready: whoever floods us must not stop our timers.
@@ -236,6 +252,10 @@ impl<D: Disk + Send + 'static> Node<D> {
         ended.and(closed.map_err(NodeError::from))
     }
 
+    fn has_left_requests(&self) -> bool {
+        self.host.border().requests() > 0 && self.verification.waiting() == 0
+    }
+
     /// Whether more is under way than the roles should have waiting for them.
     fn crowded(&self) -> bool {
         self.verification.waiting() >= WAITING_MAX || self.executing.waiting() >= WAITING_MAX
@@ -248,12 +268,15 @@ impl<D: Disk + Send + 'static> Node<D> {
             Inbound::Down { remote: Remote::Client(link), .. } => self.links.down(link),
             Inbound::Up { remote: Remote::Replica(replica), .. } => {
                 tracing::info!(replica = replica.0, "link up");
+                self.peers.up(replica, now);
                 self.host.link_up(now, &mut self.links);
             }
             Inbound::Down { remote: Remote::Replica(replica), why } => {
                 tracing::info!(replica = replica.0, why, "link down");
+                self.peers.down(replica, now);
             }
             Inbound::Frames { from: Remote::Replica(replica), frames, .. } => {
+                self.peers.heard(replica, now);
                 for frame in frames {
                     if let Err(refusal) = self.host.peer_frame(now, replica, &frame) {
                         self.refused_frames += 1;
@@ -306,9 +329,15 @@ impl<D: Disk + Send + 'static> Node<D> {
 
     /// Gives every role what waits for it, until nothing does.
     fn pump(&mut self) -> Result<(), NodeError> {
+        // Of clients one job at a time: before the next one the links are read, for votes may have come.
+        let mut clients = self.verification.waiting() == 0;
         loop {
             let mut busy = false;
-            let unverified = self.host.take_unverified();
+            let unverified = if std::mem::take(&mut clients) {
+                self.host.take_unverified()
+            } else {
+                self.host.take_unverified_of_replicas()
+            };
             if !unverified.is_empty() {
                 busy = true;
                 if let Some((verdicts, checks)) = self.verification.check(unverified) {
@@ -329,7 +358,9 @@ impl<D: Disk + Send + 'static> Node<D> {
                 busy = true;
                 self.host.durable(self.clock.now(), written?, &mut self.links);
             }
-            while let Some(state) = self.host.take_state() {
+            while self.writing.takes_state()
+                && let Some(state) = self.host.take_state()
+            {
                 if let Some(stored) = self.writing.store(state) {
                     busy = true;
                     let (seq, root) = stored?;
@@ -348,9 +379,9 @@ impl<D: Disk + Send + 'static> Node<D> {
             tracing::warn!(why = %newest, invalid, "a message is refused");
         }
         for alarm in self.host.take_alarms() {
-            tracing::error!(?alarm, "alarm");
+            tracing::error!("{alarm}");
             if self.alarms.len() < ALARMS_MAX {
-                self.alarms.push(format!("{alarm:?}"));
+                self.alarms.push(alarm.to_string());
             }
         }
         self.tell_news();
@@ -375,21 +406,22 @@ impl<D: Disk + Send + 'static> Node<D> {
                 tracing::info!(view, "left for view");
             }
         }
+        if !self.told_amnesia && replica.amnesia().is_none() {
+            self.told_amnesia = true;
+            tracing::info!("healed: what this replica may have forgotten binds it no more");
+        }
         let behind = self.host.counters().behind;
         if self.told_behind != behind {
             self.told_behind = behind;
             let (stable, executed) = (replica.watermarks().0.0, replica.executed().0);
-            tracing::error!(
-                executed,
-                stable,
-                "away for longer than the others keep their log: votes, but cannot execute"
-            );
+            tracing::info!(executed, stable, "behind: votes, and executes what it can find of the others' logs");
         }
     }
 
     fn answer(&mut self, question: Question) {
         match question {
             Question::Status(answer) => drop(answer.send(Box::new(self.status()))),
+            Question::Why(answer) => drop(answer.send(Box::new(self.why()))),
             Question::History(seq, answer) => self.executing.history(seq, answer),
         }
     }

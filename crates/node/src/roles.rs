@@ -286,16 +286,22 @@ impl<D: Disk + Send + 'static> Writing<D> {
         }
     }
 
-    /// Stores a state. When the disk is two states behind this one is left out: the next checkpoint makes up for it.
+    /// Whether it takes another state: the disk is less than two behind.
+    pub(crate) fn takes_state(&self) -> bool {
+        match self {
+            Self::Here(_) => true,
+            Self::Thread { states, .. } => *states < 2,
+        }
+    }
+
+    /// Stores a state, if it takes one.
     pub(crate) fn store(&mut self, state: Box<State>) -> Option<Result<(Seq, Digest), JournalError>> {
         match self {
             Self::Here(writer) => Some(store(writer, &state)),
             Self::Thread { jobs, states, .. } => {
-                if *states < 2 {
-                    *states += 1;
-                    let job = WriteJob::State(state);
-                    jobs.try_send(job).expect("one group and two states fit, and the thread lives");
-                }
+                *states += 1;
+                let job = WriteJob::State(state);
+                jobs.try_send(job).expect("one group and two states fit, and the thread lives");
                 None
             }
         }

@@ -17,8 +17,14 @@ pub struct Status {
     pub view: u64,
     /// The primary of that view.
     pub primary: u16,
-    /// `normal`, `view-changing`, `behind` (it misses more than the others' logs hold, and cannot execute) or `halted`.
+    /// `normal`, `view-changing`, `behind` (it misses more than the others' logs hold, and cannot execute), `recovering`
+    /// (it may have forgotten votes; see `forgot`) or `halted`.
     pub status: String,
+    /// While it may have forgotten votes: how far they may have reached.
+    pub forgot: Option<Forgot>,
+    /// How far it has come in fetching a state, if it fetches one.
+    #[serde(default)]
+    pub transfer: String,
     /// The low watermark: its newest stable checkpoint.
     pub low: u64,
     /// The high watermark.
@@ -31,12 +37,17 @@ pub struct Status {
     pub pooled: u64,
     /// Messages that wait for the disk.
     pub waiting_for_disk: u64,
+    /// How full the fullest part of its journal is; room is made when it is needed, so a full one may be in order.
+    pub journal_used_percent: u64,
     /// `sync`, `os` or `none`.
     pub durability: String,
     /// Replicas it has a link to, itself not counted.
     pub links_up: Vec<u16>,
     /// Replicas it has no link to, and why.
     pub links_down: Vec<LinkDown>,
+    /// When those of `links_up` were last heard.
+    #[serde(default)]
+    pub heard: Vec<Heard>,
     /// Clients connected.
     pub clients: u64,
     /// What it counts, by the name of its metric.
@@ -51,6 +62,15 @@ pub struct Status {
     pub build: String,
 }
 
+/// What a replica may have forgotten: it votes in no earlier view, and in this one only above `high`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgot {
+    /// The last view it may have voted in.
+    pub view: u64,
+    /// The highest slot it may have voted at.
+    pub high: u64,
+}
+
 /// A link that is down.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkDown {
@@ -58,6 +78,15 @@ pub struct LinkDown {
     pub replica: u16,
     /// Why, as far as is known.
     pub why: String,
+}
+
+/// When a replica was last heard.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heard {
+    /// The replica.
+    pub replica: u16,
+    /// Milliseconds since then.
+    pub ms_ago: u64,
 }
 
 impl Status {
@@ -79,6 +108,7 @@ impl Status {
             ("quorate_executed_sequence", self.executed),
             ("quorate_pooled_operations", self.pooled),
             ("quorate_waiting_for_disk_messages", self.waiting_for_disk),
+            ("quorate_journal_used_percent", self.journal_used_percent),
             ("quorate_peer_links_up", self.links_up.len() as u64),
             ("quorate_client_links_up", self.clients),
         ];

@@ -17,6 +17,7 @@ mod hello;
 mod limits;
 mod link;
 mod refused;
+mod rivals;
 mod seat;
 mod tls;
 

@@ -83,22 +83,37 @@ impl Executor {
     /// [`RestoreError`] if the snapshot is not the one that `root` names, or `machine` is another application.
     pub fn restore(
         context: Context,
-        mut machine: Box<dyn StateMachine>,
+        machine: Box<dyn StateMachine>,
         snapshot: &[u8],
         root: Digest,
     ) -> Result<Self, RestoreError> {
+        let mut executor = Self::new(context, machine);
+        executor.install(snapshot, root)?;
+        Ok(executor)
+    }
+
+    /// Takes the place of the executor that made a snapshot, as it was then. Counters go on.
+    ///
+    /// # Errors
+    /// [`RestoreError`] as of [`Executor::restore`]. The application may be in any state then: nothing must be executed
+    /// any more.
+    pub fn install(&mut self, snapshot: &[u8], root: Digest) -> Result<(), RestoreError> {
         let frames = Frames::split(snapshot)?;
-        let found = frames.summary(context.config_digest(), snapshot).root();
+        let found = frames.summary(self.config, snapshot).0.root();
         if found != root {
             return Err(RestoreError::WrongRoot { expected: root, found });
         }
-        let sessions = snapshot::decode_sessions(frames.sessions, Limits::of(&context.parameters))?;
-        machine.restore(frames.application)?;
-        let application = machine.snapshot()?;
-        if application != frames.application || machine.digest(&application) != frames.header.application {
+        let sessions = snapshot::decode_sessions(frames.sessions, self.sessions.limits())?;
+        self.machine.restore(frames.application)?;
+        let application = self.machine.snapshot()?;
+        if application != frames.application || self.machine.digest(&application) != frames.header.application
+        {
             return Err(RestoreError::Unfaithful);
         }
-        Ok(Self::at(context, machine, sessions, frames.header))
+        self.sessions = sessions;
+        (self.executed, self.time) = (frames.header.seq, frames.header.time);
+        self.heads = VecDeque::from([frames.header.history]);
+        Ok(())
     }
 
     fn at(context: Context, machine: Box<dyn StateMachine>, sessions: Sessions, header: Header) -> Self {
@@ -291,8 +306,8 @@ impl Executor {
         let header = Header::new(self.executed, self.time, history, self.machine.digest(&application));
         let frames = Frames { header, application: &application, sessions: &sessions };
         let snapshot = frames.join()?;
-        let summary = frames.summary(self.config, &snapshot);
-        Ok(State { seq: self.executed, root: summary.root(), summary, snapshot: snapshot.into() })
+        let (summary, chunks) = frames.summary(self.config, &snapshot);
+        Ok(State { seq: self.executed, root: summary.root(), summary, chunks, snapshot: snapshot.into() })
     }
 }
 

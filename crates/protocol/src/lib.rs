@@ -13,6 +13,7 @@ pub mod crypto;
 pub mod executor;
 mod log;
 pub mod message;
+mod ordered;
 pub mod parameters;
 mod pool;
 pub mod process;

@@ -7,7 +7,31 @@ use crate::certificate::{Certificate, Tally};
 use crate::message::{Commit, Prepare};
 use crate::request::Body;
 use crate::signed::Verified;
-use crate::types::{Digest, Seq, View};
+use crate::types::{Digest, Seq, Time, View};
+
+/// What stands between a slot and its execution.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nobody said anything about it.
+    #[default]
+    Empty,
+    /// Others vote, and the proposal is not here.
+    Proposal,
+    /// The batch is not here.
+    Body,
+    /// The clock here refuses the proposal.
+    Clock,
+    /// This replica's PREPARE is not durable.
+    PrepareOnDisk,
+    /// PREPAREs are missing.
+    Prepares,
+    /// This replica's COMMIT is not durable.
+    CommitOnDisk,
+    /// COMMITs are missing.
+    Commits,
+    /// Nothing of its own.
+    Done,
+}
 
 /// Everything known about one sequence number.
 #[derive(Debug, Default)]
@@ -34,6 +58,9 @@ pub(crate) struct Slot {
     pub(crate) sent_commit: bool,
     /// In the current view: our clock refused the proposal, and the operator was told.
     pub(crate) clock_refused: bool,
+    /// What it last waited for, and since when; for operators only.
+    pub(crate) phase: Phase,
+    pub(crate) since: Time,
 }
 
 impl Slot {
@@ -69,18 +96,27 @@ impl Slot {
     }
 }
 
-/// Slots in `(base, low + window]`, where `base` is at most `low`: slots stay until they executed.
+/// Bytes of batches at most that are kept below the low watermark for others only.
+const TAIL_BYTES_MAX: u64 = 32 << 20;
+
+/// Slots in `(base, low + window]`, where `base` is at most `low`: slots stay until they executed, and the last ones
+/// below `low` for a while longer, because whoever missed no more than these then needs no state transfer.
 #[derive(Debug)]
 pub(crate) struct Log {
     base: Seq,
     low: Seq,
     window: u64,
+    /// How many slots below `low` are kept although they executed.
+    tail_max: u64,
+    /// Slots above it are kept although they executed.
+    tail: Seq,
     slots: VecDeque<Slot>,
 }
 
 impl Log {
-    pub(crate) fn new(window: u64) -> Self {
-        let mut log = Self { base: Seq(0), low: Seq(0), window, slots: VecDeque::new() };
+    pub(crate) fn new(window: u64, tail_max: u64) -> Self {
+        let (base, low, tail) = (Seq(0), Seq(0), Seq(0));
+        let mut log = Self { base, low, window, tail_max, tail, slots: VecDeque::new() };
         log.fill();
         log
     }
@@ -146,6 +182,7 @@ impl Log {
     pub(crate) fn raise(&mut self, low: Seq, executing: Seq) {
         assert!(low >= self.low, "watermarks only rise");
         self.low = low;
+        self.tail = self.tail();
         self.release(executing);
         for offset in self.base.0 + 1..=low.0 {
             let Some(slot) = self.get_mut(Seq(offset)) else { continue };
@@ -161,10 +198,26 @@ impl Log {
         self.fill();
     }
 
-    /// Drops slots that are below the low watermark and were handed to the executor.
+    /// The slot above which the tail begins: a few slots, and not too many bytes.
+    fn tail(&self) -> Seq {
+        let (mut bytes, mut first) = (0, self.low);
+        while first > self.base && self.low.0 - first.0 < self.tail_max {
+            let slot = self.get(first);
+            let digest = slot.and_then(|slot| slot.committed.as_ref()).map(|held| held.statement.digest);
+            let body = slot.zip(digest).and_then(|(slot, digest)| slot.body(&digest));
+            bytes += body.map_or(0, |body| body.batch.requests.iter().map(|request| request.bytes() as u64).sum());
+            if bytes > TAIL_BYTES_MAX {
+                break;
+            }
+            first = Seq(first.0 - 1);
+        }
+        first
+    }
+
+    /// Drops slots that are below the low watermark and its tail, and were handed to the executor.
     pub(crate) fn release(&mut self, executing: Seq) {
         let floor = Seq(self.low.0.saturating_sub(self.window));
-        let base = self.low.min(executing).max(floor).max(self.base);
+        let base = self.low.min(executing).min(self.tail).max(floor).max(self.base);
         let gone = usize::try_from(base.0 - self.base.0).unwrap_or(usize::MAX).min(self.slots.len());
         self.slots.drain(..gone);
         self.base = base;

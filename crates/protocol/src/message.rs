@@ -1,14 +1,19 @@
 //! Everything that travels: what replicas tell each other, and what they tell clients.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::certificate::Certificate;
-use crate::codec::{self, Blob, Decode, Encode, List, WireMin};
+use crate::codec::{self, Blob, Decode, Encode, List, Parse, WireMin, parsed};
 use crate::committee::REPLICAS_MAX;
 use crate::crypto::{HashTag, Message as Bytes};
 use crate::request::{Batch, Request};
-use crate::signed::{Signed, Statement, Tag, digest_of};
+use crate::signed::{Signed, Statement, Tag, Verified, digest_of};
 use crate::types::{ClusterId, Digest, Epoch, Number, ReplicaId, Seq, Session, View};
+
+mod transfer;
+
+pub use transfer::{CHUNK_BYTES, CHUNKS_MAX, Summary, Transfer, snapshot_bytes_max};
 
 /// Most slots a window may have; bounds lists of per-slot items.
 pub const WINDOW_MAX: usize = 4096;
@@ -101,11 +106,53 @@ impl Statement for ViewChange {
     }
 }
 
-impl Signed<ViewChange> {
+/// A signed VIEW-CHANGE and its name, which costs a pass over all its certificates and is therefore taken once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedViewChange {
+    signed: Signed<ViewChange>,
+    digest: Digest,
+}
+
+impl NamedViewChange {
     /// Names these very bytes, signature included.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        digest_of(HashTag::NewView, self)
+        self.digest
+    }
+}
+
+impl From<Signed<ViewChange>> for NamedViewChange {
+    fn from(signed: Signed<ViewChange>) -> Self {
+        let digest = digest_of(HashTag::NewView, &signed);
+        Self { signed, digest }
+    }
+}
+
+impl Deref for NamedViewChange {
+    type Target = Signed<ViewChange>;
+    fn deref(&self) -> &Signed<ViewChange> {
+        &self.signed
+    }
+}
+
+impl Parse for NamedViewChange {
+    type Wire = Signed<ViewChange>;
+
+    fn parse(wire: Signed<ViewChange>) -> Result<Self, &'static str> {
+        Ok(wire.into())
+    }
+
+    fn wire(&self) -> &Signed<ViewChange> {
+        &self.signed
+    }
+}
+parsed!(NamedViewChange);
+
+impl Verified<Signed<ViewChange>> {
+    /// The same VIEW-CHANGE with its name, to be shared.
+    #[must_use]
+    pub fn shared(self) -> Verified<Arc<NamedViewChange>> {
+        Verified::vouch(Arc::new(self.into_inner().into()))
     }
 }
 
@@ -136,7 +183,7 @@ pub struct Status {
     pub changing: bool,
     /// Its low watermark: the newest stable checkpoint.
     pub low: Seq,
-    /// What it has executed.
+    /// What it has executed or can execute: it lacks nothing up to here.
     pub executed: Seq,
     /// Slots above `low` for which it holds a commit certificate, one bit each.
     pub committed: Blob<{ WINDOW_MAX / 8 }>,
@@ -164,7 +211,7 @@ pub enum PeerMessage {
     /// A vote for a state.
     Checkpoint(Signed<Checkpoint>),
     /// A replica leaves its view.
-    ViewChange(Arc<Signed<ViewChange>>),
+    ViewChange(Arc<NamedViewChange>),
     /// A primary opens its view.
     NewView(Signed<NewView>),
     /// Proof that a batch committed.
@@ -198,6 +245,8 @@ pub enum PeerMessage {
     },
     /// A client's request, passed on to the primary.
     Forward(Arc<Request>),
+    /// A state on its way to a replica that was away. Between hosts: no replica ever sees it.
+    Transfer(Transfer),
 }
 
 /// How one operation ended. Everything but `Done` is the framework's own answer.

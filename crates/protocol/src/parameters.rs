@@ -10,6 +10,9 @@ use crate::request::BATCH_REQUESTS_MAX;
 use crate::signed::digest_of;
 use crate::types::{ClusterId, Digest, Epoch};
 
+/// Most bytes of unacknowledged results of all sessions together that a cluster may be configured for.
+const SESSION_BYTES_MAX: u64 = 64 << 30;
+
 /// Protocol constants of a cluster. All replicas have the same; the hello compares their digest.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Parameters {
@@ -29,15 +32,16 @@ pub struct Parameters {
     pub operation_bytes_max: u64,
     /// Most bytes of one operation's result.
     pub reply_bytes_max: u64,
-    /// Most bytes of unacknowledged results one session keeps.
+    /// Most bytes of unacknowledged results one session keeps. Times `sessions_max` it is memory that clients can make
+    /// every replica use, and keep in its snapshots: 2 GiB by default; see [`Parameters::session_bytes_bound`].
     pub reply_cache_bytes_max: u64,
     /// Sessions one client may have.
     pub sessions_per_client_max: u64,
     /// Sessions of all clients.
     pub sessions_max: u64,
-    /// Operations a replica keeps waiting.
+    /// Operations of its own clients a replica keeps waiting; see [`Parameters::forward_room`] for the others'.
     pub pool_operations_max: u64,
-    /// Bytes of requests a replica keeps waiting.
+    /// Bytes of its own clients' requests a replica keeps waiting.
     pub pool_bytes_max: u64,
     /// How far a proposal's time may be from a backup's clock, in microseconds.
     pub time_tolerance_us: u64,
@@ -58,7 +62,7 @@ impl Default for Parameters {
             batch_requests_max: 1024,
             operation_bytes_max: 256 << 10,
             reply_bytes_max: 256 << 10,
-            reply_cache_bytes_max: 4 << 20,
+            reply_cache_bytes_max: 512 << 10,
             sessions_per_client_max: 8,
             sessions_max: 4096,
             pool_operations_max: 65_536,
@@ -138,6 +142,11 @@ impl Parameters {
                 fix,
             });
         }
+        if self.sessions_max.saturating_mul(self.reply_cache_bytes_max) > SESSION_BYTES_MAX {
+            let fix =
+                "times `reply_cache_bytes_max` must be at most 64 GiB: clients can make replicas hold that";
+            return Err(ParameterError { name: "sessions_max", value: self.sessions_max, fix });
+        }
         if self.batch_bytes_max < self.operation_bytes_max + 1024 {
             let fix = "must be at least `operation_bytes_max` and 1 KiB more";
             return Err(ParameterError { name: "batch_bytes_max", value: self.batch_bytes_max, fix });
@@ -147,6 +156,28 @@ impl Parameters {
 }
 
 impl Parameters {
+    /// Bytes that all sessions of all clients can take at each replica: their unacknowledged results, 128 bytes for
+    /// each number of a window, and 512 for the session.
+    #[must_use]
+    pub fn session_bytes_bound(&self) -> u64 {
+        let numbers = self.client_window.saturating_mul(128).saturating_add(512);
+        self.sessions_max.saturating_mul(self.reply_cache_bytes_max.saturating_add(numbers))
+    }
+
+    /// Bodies that a replica's journal holds at most. Who has voted for two thirds of that votes for no more that are
+    /// new, until a checkpoint is stable; the last third is for what a NEW-VIEW decided, or what prepared.
+    #[must_use]
+    pub fn bodies_max(&self) -> u64 {
+        4 * (self.window + self.checkpoint_interval)
+    }
+
+    /// Bytes of those at most, with what the journal adds to each.
+    #[must_use]
+    pub fn body_bytes_max(&self) -> u64 {
+        let body = self.batch_bytes_max.saturating_add(512);
+        (self.window + self.checkpoint_interval).saturating_mul(body)
+    }
+
     /// Checks what depends on the number of replicas as well: a VIEW-CHANGE that proves a full window must fit a frame.
     ///
     /// # Errors
@@ -159,6 +190,59 @@ impl Parameters {
             return Err(ParameterError { name: "window", value: self.window, fix });
         }
         Ok(())
+    }
+}
+
+/// How many requests may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quota {
+    /// Operations in them.
+    pub operations: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Quota {
+    pub(crate) fn plus(self, other: Self) -> Self {
+        let operations = self.operations.saturating_add(other.operations);
+        Self { operations, bytes: self.bytes.saturating_add(other.bytes) }
+    }
+
+    pub(crate) fn minus(self, other: Self) -> Self {
+        Self { operations: self.operations - other.operations, bytes: self.bytes - other.bytes }
+    }
+
+    pub(crate) fn fits(self, most: Self) -> bool {
+        self.operations <= most.operations && self.bytes <= most.bytes
+    }
+}
+
+impl Parameters {
+    /// What a replica passes on to the primary and times, at most: a share of the pool, so that all replicas together
+    /// reserve half of a pool at most while they are few; and never less than the largest request.
+    #[must_use]
+    pub fn forward_quota(&self, replicas: usize) -> Quota {
+        let share = 4 * replicas.max(1) as u64;
+        Quota {
+            operations: self.client_window.max(self.pool_operations_max / share),
+            bytes: self.batch_bytes_max.max(self.pool_bytes_max / share),
+        }
+    }
+
+    /// What a replica has room for of each other one, besides its own clients' requests. Twice the quota: what
+    /// committed there and not yet here must not cost the next its place.
+    #[must_use]
+    pub fn forward_room(&self, replicas: usize) -> Quota {
+        let quota = self.forward_quota(replicas);
+        quota.plus(quota)
+    }
+
+    /// Operations that can wait at one replica, those that the others passed on among them.
+    #[must_use]
+    pub fn pooled_operations_bound(&self, replicas: usize) -> u64 {
+        let others = replicas.saturating_sub(1) as u64;
+        let forwarded = self.forward_room(replicas).operations.saturating_mul(others);
+        self.pool_operations_max.saturating_add(forwarded)
     }
 }
 
@@ -192,6 +276,17 @@ impl Context {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sessions_take_bounded_memory_by_default_and_at_most() {
+        let default = Parameters::default();
+        assert!(default.session_bytes_bound() <= 3 << 30, "{}", default.session_bytes_bound());
+        let most = Parameters { sessions_max: 16_384, reply_cache_bytes_max: 4 << 20, ..default.clone() };
+        assert_eq!(most.check(), Ok(()));
+        let more = Parameters { sessions_max: 16_385, ..most };
+        assert_eq!(more.check().map_err(|error| error.name), Err("sessions_max"));
+        assert!(default.session_bytes_bound() < more.session_bytes_bound());
+    }
 
     #[test]
     fn a_window_is_refused_whose_view_change_no_frame_could_hold() {

@@ -1,10 +1,13 @@
 //! All that can happen to a replica, and all that it can want.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::certificate::Certificate;
 use crate::codec::{Decode, Encode};
-use crate::message::{BusyReason, Checkpoint, Commit, NewView, PeerMessage, Prepare, Status, ViewChange};
+use crate::message::{
+    BusyReason, Checkpoint, Commit, NamedViewChange, NewView, PeerMessage, Prepare, Status, ViewChange,
+};
 use crate::request::{Body, Request};
 use crate::signed::{Signed, Verified};
 use crate::types::{Digest, Position, ReplicaId, Seq, Signature, Time, View};
@@ -41,7 +44,7 @@ pub enum Event {
     /// A CHECKPOINT.
     Checkpoint(Verified<Signed<Checkpoint>>),
     /// A VIEW-CHANGE.
-    ViewChange(Verified<Arc<Signed<ViewChange>>>),
+    ViewChange(Verified<Arc<NamedViewChange>>),
     /// A NEW-VIEW.
     NewView(Verified<Signed<NewView>>),
     /// Proof that a batch committed.
@@ -93,6 +96,8 @@ pub enum Event {
     Installed {
         /// The slot it is the state of.
         seq: Seq,
+        /// Its root, which the certificate names. The state is durable.
+        root: Digest,
     },
     /// A link to another replica came up: what was said meanwhile may have been missed.
     LinkUp,
@@ -161,7 +166,7 @@ pub enum Record {
         /// Its primary's signature; none if that is this replica, which has yet to sign.
         signature: Option<Signature>,
         /// The VIEW-CHANGEs, in its order.
-        view_changes: Vec<Arc<Signed<ViewChange>>>,
+        view_changes: Vec<Arc<NamedViewChange>>,
     },
     /// A checkpoint became stable; everything at or below it may go.
     Stable(Certificate<Checkpoint>),
@@ -172,6 +177,9 @@ pub enum Record {
         /// Highest slot this replica may vote at.
         high: Seq,
     },
+    /// What this replica may have forgotten binds it no more; its superblock may say so, once all that came before
+    /// this is durable.
+    Healed,
 }
 
 /// All that a replica can want.
@@ -212,6 +220,9 @@ pub enum Effect {
     },
     /// Fetch and install the state this certificate proves.
     Install(Certificate<Checkpoint>),
+    /// These requests, with the replica that passed each on, if one did, wait since before a state was installed: what
+    /// executed of them is to be answered, and only the rest comes back to be ordered.
+    LookUp(Vec<(Verified<Arc<Request>>, Option<ReplicaId>)>),
     /// Something that must not be decided in silence.
     Alarm(Alarm),
 }
@@ -252,4 +263,61 @@ pub enum Alarm {
         /// Our time.
         ours: Time,
     },
+    /// Others hold what this replica signed and its disk does not know: the folder is an older copy, or a second
+    /// process has the key. The replica halts.
+    Unremembered {
+        /// The view it was said in.
+        view: View,
+        /// The slot it was said about; 0 for a VIEW-CHANGE or NEW-VIEW.
+        seq: Seq,
+    },
+}
+
+/// For operators: who did what, at which slot, and what to do about it.
+impl fmt::Display for Alarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lied = |f: &mut fmt::Formatter<'_>, signer: ReplicaId, what: &str, at: String| {
+            write!(
+                f,
+                "replica {signer} signed two different {what} {at}, which no correct replica does; \
+                 take it off the network and find out who has its key"
+            )
+        };
+        let place = |view: View, seq: Seq| format!("for sequence {seq} in view {view}");
+        match self {
+            Self::ConflictingPrepares(one, _) => lied(f, one.signer, "PREPAREs", place(one.view, one.seq)),
+            Self::ConflictingCommits(one, _) => lied(f, one.signer, "COMMITs", place(one.view, one.seq)),
+            Self::ConflictingCheckpoints(one, _) => {
+                lied(f, one.signer, "CHECKPOINTs", format!("for sequence {}", one.seq))
+            }
+            Self::Agreement { seq, one, other } => write!(
+                f,
+                "two batches are certified for sequence {seq}, {one:?} and {other:?}: more replicas are faulty than the \
+                 cluster tolerates; this replica has halted; stop all of them and keep their data folders as evidence"
+            ),
+            Self::Diverged { seq, ours, theirs } => write!(
+                f,
+                "the state after sequence {seq} is {ours:?} here and {theirs:?} at enough others: this replica is wrong \
+                 and has halted; look for an application that does not do the same everywhere, or for broken memory"
+            ),
+            Self::Unremembered { view, seq } => write!(
+                f,
+                "others hold what this replica signed {}, and its data folder does not know of it: the folder is an \
+                 older copy, or another process runs with this key; this replica has halted, and must not start \
+                 again: stop the other process, or leave this replica out",
+                if *seq == Seq(0) { format!("for view {view}") } else { place(*view, *seq) },
+            ),
+            Self::ClockDisagrees { seq, proposed, ours } => {
+                let apart = proposed.0.abs_diff(ours.0);
+                let way = if proposed > ours { "ahead of" } else { "behind" };
+                write!(
+                    f,
+                    "the primary's batch for sequence {seq} is dated {}.{:03} s {way} the clock of this replica, which \
+                     does not vote for it; set both machines' clocks and restart the one that was wrong",
+                    apart / 1_000_000,
+                    apart / 1_000 % 1_000,
+                )
+            }
+        }
+    }
 }

@@ -8,26 +8,36 @@ use std::sync::Arc;
 
 use crate::certificate::{Certificate, Tally};
 use crate::log::Log;
-use crate::message::{Checkpoint, Commit, Prepare, ViewChange};
+use crate::message::{Checkpoint, Commit, NamedViewChange, Prepare};
+use crate::ordered::Ordered;
 use crate::parameters::{Context, Parameters};
-use crate::pool::Pool;
+use crate::pool::{Pool, Rooms};
 use crate::process::{Alarm, Effect, Event, Process, Recipient, Record, Say};
 use crate::request::{Request, null_digest};
 use crate::signed::{Signed, Verified};
 use crate::types::{Digest, Position, ReplicaId, Seq, Time, View};
 
+mod amnesia;
 mod catch_up;
 mod checkpoint;
+mod clock;
+mod fairness;
 mod footprint;
+mod need;
 mod normal;
 mod recover;
+mod room;
 mod timers;
 mod view_change;
+mod waits;
 
+pub use amnesia::AmnesiaBox;
+pub use fairness::Unserved;
 pub use footprint::Footprint;
 pub use recover::{Memory, Unrecoverable};
 pub use timers::Waiting;
 pub use view_change::{Contradiction, Reproposals, reproposals};
+pub use waits::{Promise, Reason, Votes, Wait};
 
 /// Whether a replica takes part in its view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +46,8 @@ pub enum Status {
     Normal,
     /// Left its view; waits for the next one to open.
     ViewChanging,
+    /// May have forgotten what it promised in its view; waits until somebody shows it how that view opened.
+    Recovering,
     /// Found itself or the cluster wrong; says nothing any more.
     Halted,
 }
@@ -71,27 +83,33 @@ pub struct Replica {
     /// Slots up to here were decided by the NEW-VIEW that opened the view.
     new_view_floor: Seq,
     pool: Pool,
+    ordered: Ordered,
+    pace: fairness::Pace,
+    clock: clock::Clock,
     stable: Option<Verified<Certificate<Checkpoint>>>,
     checkpoints: BTreeMap<Seq, Tally<Checkpoint>>,
     /// Of each replica, its highest CHECKPOINT beyond the window.
     far_checkpoints: BTreeMap<ReplicaId, Verified<Signed<Checkpoint>>>,
     roots: BTreeMap<Seq, Digest>,
-    view_changes: BTreeMap<ReplicaId, Verified<Arc<Signed<ViewChange>>>>,
-    my_view_change: Option<Arc<Signed<ViewChange>>>,
+    view_changes: BTreeMap<ReplicaId, Verified<Arc<NamedViewChange>>>,
+    my_view_change: Option<Arc<NamedViewChange>>,
     new_view: Option<view_change::OpenView>,
     /// By signer: its latest NEW-VIEW of which not all VIEW-CHANGEs are here yet. One that lies keeps out no other.
     candidates: BTreeMap<ReplicaId, view_change::Candidate>,
     /// The VIEW-CHANGEs that the NEW-VIEW of this replica's own names.
-    chosen: Vec<Arc<Signed<ViewChange>>>,
+    chosen: Vec<Arc<NamedViewChange>>,
     /// The newest view that this replica opened as its primary.
     opening: Option<View>,
     position: Position,
     promised: (View, Seq),
     timers: timers::Timers,
     fetches: catch_up::Fetches,
+    room: room::Room,
     /// Kinds of contradiction that replicas were shown to be guilty of.
     accused: BTreeSet<(u8, ReplicaId)>,
     counters: Counters,
+    amnesia: amnesia::Amnesia,
+    marks: waits::Marks,
 }
 
 /// What a replica did, for its operator.
@@ -120,6 +138,7 @@ impl Process for Replica {
         if self.status == Status::Halted {
             return;
         }
+        self.notice_sleep(now);
         let mut out = Out { now, effects };
         match event {
             Event::Requests { requests, forwarded_by } => self.on_requests(&requests, forwarded_by, &mut out),
@@ -138,12 +157,16 @@ impl Process for Replica {
                 self.on_fetch_view_change(from, (view, signer, digest), &mut out);
             }
             Event::Executed { seq, root } => self.on_executed(seq, root, &mut out),
-            Event::Installed { seq } => self.on_installed(seq, &mut out),
+            Event::Installed { seq, root } => self.on_installed(seq, root, &mut out),
             Event::LinkUp => self.ask_status(&mut out),
             Event::Timeout => self.on_timeout(&mut out),
         }
         self.propose(&mut out);
+        self.heal_others(&mut out);
+        self.leave_box(&mut out);
+        self.pass_on(&mut out);
         self.watch(now);
+        self.mark(now);
     }
 
     fn deadline(&self) -> Option<Time> {
@@ -172,9 +195,11 @@ impl Replica {
     #[must_use]
     pub fn new(context: Context, id: ReplicaId) -> Self {
         assert!(context.committee.key(id).is_some(), "a replica is a member of its committee");
+        let parameters = Arc::clone(&context.parameters);
+        let rooms = Rooms::of(&parameters, context.committee.size());
         Self {
             null: null_digest(context.cluster),
-            log: Log::new(context.parameters.window),
+            log: Log::new(context.parameters.window, context.parameters.checkpoint_interval),
             context,
             id,
             view: View(0),
@@ -184,7 +209,10 @@ impl Replica {
             executed: Seq(0),
             next: Seq(1),
             new_view_floor: Seq(0),
-            pool: Pool::default(),
+            pool: Pool::new(rooms),
+            ordered: Ordered::new(&parameters),
+            pace: fairness::Pace::default(),
+            clock: clock::Clock::default(),
             stable: None,
             checkpoints: BTreeMap::new(),
             far_checkpoints: BTreeMap::new(),
@@ -199,8 +227,11 @@ impl Replica {
             promised: (View(0), Seq(0)),
             timers: timers::Timers::default(),
             fetches: catch_up::Fetches::default(),
+            room: room::Room::default(),
             accused: BTreeSet::new(),
             counters: Counters::default(),
+            amnesia: amnesia::Amnesia::default(),
+            marks: waits::Marks::default(),
         }
     }
 
@@ -292,17 +323,23 @@ impl Replica {
             Alarm::ConflictingPrepares(first, _) => Some((0, first.signer)),
             Alarm::ConflictingCommits(first, _) => Some((1, first.signer)),
             Alarm::ConflictingCheckpoints(first, _) => Some((2, first.signer)),
-            Alarm::Agreement { .. } | Alarm::Diverged { .. } | Alarm::ClockDisagrees { .. } => None,
+            Alarm::Agreement { .. }
+            | Alarm::Diverged { .. }
+            | Alarm::Unremembered { .. }
+            | Alarm::ClockDisagrees { .. } => None,
         };
         self.counters.alarms += 1;
         // The first proof is as good as a thousand, which would bury what else is wrong.
         if accused.is_some_and(|accused| !self.accused.insert(accused)) {
             return;
         }
+        if matches!(alarm, Alarm::Agreement { .. } | Alarm::Diverged { .. } | Alarm::Unremembered { .. }) {
+            self.marks.halted_by = Some(alarm.clone());
+        }
         out.push(Effect::Alarm(alarm));
     }
 
-    /// Clients' requests: pooled, and passed on to the primary where that is somebody else.
+    /// Clients' requests: pooled, and passed on to the primary, where that is somebody else, at the end of the step.
     fn on_requests(
         &mut self,
         requests: &[Verified<Arc<Request>>],
@@ -310,17 +347,11 @@ impl Replica {
         out: &mut Out<'_>,
     ) {
         for request in requests {
-            let parameters = self.context.parameters.clone();
-            match self.pool.add(request, &parameters) {
-                Ok(true) if forwarded_by.is_none() && self.primary() != self.id => {
-                    let effect = Effect::Forward { to: self.primary(), request: Arc::clone(request) };
-                    out.push(effect);
-                }
-                Ok(_) => {}
+            match self.pool.add(request, forwarded_by) {
                 Err(reason) if forwarded_by.is_none() => {
                     out.push(Effect::Refuse { request: Arc::clone(request), reason });
                 }
-                Err(_) => {}
+                Ok(()) | Err(_) => {}
             }
         }
     }
@@ -329,11 +360,7 @@ impl Replica {
     /// not be pooled again.
     #[must_use]
     pub fn ordered_since(&self, executed: Seq, request: &Request) -> bool {
-        (executed.0 + 1..=self.handed.0).map(Seq).filter_map(|seq| self.log.get(seq)).any(|slot| {
-            let digest = slot.committed.as_ref().map(|certificate| certificate.statement.digest);
-            let body = digest.and_then(|digest| slot.body(&digest));
-            body.is_some_and(|body| body.batch.requests.iter().any(|other| other.overlaps(request)))
-        })
+        self.ordered.between(executed, self.handed, request)
     }
 
     /// How urgently the border should verify a PREPARE.
@@ -362,12 +389,6 @@ impl Replica {
             Some(known) if known.view == vote.view => Need::Now,
             _ => Need::Together(self.missing(slot.commits.count(&vote.body))),
         }
-    }
-
-    /// Whether a batch for this slot was missed here; nobody else's is worth a look.
-    #[must_use]
-    pub fn misses_body(&self, seq: Seq) -> bool {
-        self.fetches.miss(seq)
     }
 
     /// Whether the batch that comes with a proposal may be of use: of an open slot, not of a view left, not here yet.

@@ -93,13 +93,6 @@ impl<T> Verified<T> {
     }
 }
 
-impl<T> Verified<T> {
-    /// The same value, to be shared.
-    pub fn shared(self) -> Verified<Arc<T>> {
-        Verified(Arc::new(self.0))
-    }
-}
-
 impl<T> Deref for Verified<T> {
     type Target = T;
     fn deref(&self) -> &T {

@@ -3,51 +3,19 @@
 //! A snapshot is three frames, each behind its length: a header, the application's snapshot, and the sessions. It is a
 //! function of the ordered prefix alone (OSDI '99, section 4.3), so correct replicas make the same bytes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::application::{ApplicationError, SNAPSHOT_BYTES_MAX};
 use crate::codec::{self, CodecError, Decode, Encode, List, WireMin};
 use crate::crypto::{HashTag, Hasher, merkle_root};
+pub use crate::message::{CHUNK_BYTES, Summary};
 use crate::session::{Answer, Limits, SessionState, Sessions};
-use crate::signed::digest_of;
 use crate::types::{ClientId, Digest, Number, Seq, Session, Time};
-
-/// Bytes of a chunk, the unit in which snapshots travel. The last chunk may be shorter.
-pub const CHUNK_BYTES: usize = 256 << 10;
 
 /// Version of the layout of a snapshot's bytes.
 const VERSION: u32 = 1;
-
-/// What a root is the digest of: who has it and the root can check every chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub struct Summary {
-    /// Last executed slot.
-    pub seq: Seq,
-    /// Digest of the application's state.
-    pub application: Digest,
-    /// Digest of the sessions.
-    pub sessions: Digest,
-    /// Digest of what all replicas have configured alike.
-    pub config: Digest,
-    /// The agreed time.
-    pub time: Time,
-    /// Root of the tree over the digests of the chunks.
-    pub chunk_root: Digest,
-    /// How many chunks there are.
-    pub chunks: u64,
-    /// Bytes of all chunks together.
-    pub bytes: u64,
-    /// Head of the history of executed batches.
-    pub history: Digest,
-}
-
-impl Summary {
-    /// The root that names the state.
-    #[must_use]
-    pub fn root(&self) -> Digest {
-        digest_of(HashTag::State, self)
-    }
-}
 
 /// The replicated state after a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,8 +26,21 @@ pub struct State {
     pub root: Digest,
     /// What the root is the digest of.
     pub summary: Summary,
+    /// Digest of each chunk, in order.
+    pub chunks: Arc<[Digest]>,
     /// The state itself.
     pub snapshot: Bytes,
+}
+
+impl State {
+    /// The state whose bytes these are, if they are any. That somebody certified its root is for the caller to know.
+    ///
+    /// # Errors
+    /// [`RestoreError`] if they are none.
+    pub fn of(config: Digest, snapshot: Bytes) -> Result<Self, RestoreError> {
+        let (summary, chunks) = Frames::split(&snapshot)?.summary(config, &snapshot);
+        Ok(Self { seq: summary.seq, root: summary.root(), summary, chunks, snapshot })
+    }
 }
 
 /// Why a checkpoint could not be made. The replica cannot go on: its log would grow without end.
@@ -183,12 +164,12 @@ impl<'a> Frames<'a> {
         Ok(Self { header, application, sessions })
     }
 
-    /// What the root of this snapshot is the digest of; `snapshot` are its joined bytes.
-    pub(crate) fn summary(&self, config: Digest, snapshot: &[u8]) -> Summary {
+    /// What the root of this snapshot is the digest of, and the digests of its chunks; `snapshot` are its joined bytes.
+    pub(crate) fn summary(&self, config: Digest, snapshot: &[u8]) -> (Summary, Arc<[Digest]>) {
         let chunks = chunk_digests(snapshot);
         let mut sessions = Hasher::new(HashTag::Sessions);
         sessions.update(self.sessions);
-        Summary {
+        let summary = Summary {
             seq: self.header.seq,
             application: self.header.application,
             sessions: sessions.finish(),
@@ -198,7 +179,8 @@ impl<'a> Frames<'a> {
             chunks: chunks.len() as u64,
             bytes: snapshot.len() as u64,
             history: self.header.history,
-        }
+        };
+        (summary, chunks.into())
     }
 }
 

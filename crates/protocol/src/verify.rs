@@ -8,12 +8,17 @@ use std::sync::Arc;
 
 use crate::certificate::Certificate;
 use crate::crypto::{BatchVerifier, Claim, HashTag, Hasher, KeyError, Message, VerifyingKey};
-use crate::message::{PeerMessage, PrePrepare, ViewChange};
+use crate::message::{PeerMessage, PrePrepare};
 use crate::parameters::Context;
 use crate::process::Event;
 use crate::request::{Batch, Body, Request, null_digest};
 use crate::signed::{Signed, Statement, Verified, signing_bytes};
 use crate::types::{Digest, PublicKey, ReplicaId, Seq, Signature, View};
+
+mod known;
+mod view_change;
+
+use known::{Known, Vote};
 
 /// Something that was decoded and is not believed yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,11 +77,14 @@ pub enum Invalid {
         /// The name.
         signer: ReplicaId,
     },
+    /// A part of a state: its hosts fetch it, and it proves itself there.
+    #[error("a part of a state was given to a verifier")]
+    NotForReplicas,
 }
 
 impl Invalid {
     /// A word for each variant, in their order, to count by.
-    pub const KINDS: [&str; 10] = [
+    pub const KINDS: [&str; 11] = [
         "outsider",
         "forged",
         "not_primary",
@@ -87,6 +95,7 @@ impl Invalid {
         "view_change",
         "new_view",
         "impostor",
+        "not_for_replicas",
     ];
 
     /// Position of this variant in [`Invalid::KINDS`].
@@ -103,11 +112,12 @@ impl Invalid {
             Self::ViewChange(_) => 7,
             Self::NewView(_) => 8,
             Self::NotTheSender { .. } => 9,
+            Self::NotForReplicas => 10,
         }
     }
 }
 
-/// Keys and claims remembered at most, each.
+/// Clients' keys and requests remembered at most, each.
 const MEMORY: usize = 16_384;
 
 /// Two generations of what was seen; the older one goes when the newer is full.
@@ -138,14 +148,44 @@ pub struct Checks {
     pub equations: u64,
 }
 
+/// Who finds out whether claims hold: the batch verifier, or, around it, a simulator that remembers its answers for
+/// all its replicas. Asked once for everything that waits.
+pub trait Checker: std::fmt::Debug + Send {
+    /// Places of the claims that [`verify`](crate::crypto::verify) refuses, ascending.
+    fn find_invalid(&mut self, claims: &[Claim]) -> Vec<usize>;
+
+    /// Whether all of them hold; where none may fail nobody needs to know which did.
+    fn verify_all(&mut self, claims: &[Claim]) -> bool {
+        self.find_invalid(claims).is_empty()
+    }
+
+    /// How many equations were computed so far, a batch being one.
+    fn checks(&self) -> u64;
+}
+
+impl Checker for BatchVerifier {
+    fn find_invalid(&mut self, claims: &[Claim]) -> Vec<usize> {
+        Self::find_invalid(self, claims)
+    }
+
+    fn verify_all(&mut self, claims: &[Claim]) -> bool {
+        Self::verify_all(self, claims)
+    }
+
+    fn checks(&self) -> u64 {
+        Self::checks(self)
+    }
+}
+
 /// Checks what comes in. Each verifier thread has its own.
 #[derive(Debug)]
 pub struct Verifier {
     context: Context,
     null: Digest,
-    batch: BatchVerifier,
+    checker: Box<dyn Checker>,
     keys: BTreeMap<PublicKey, VerifyingKey>,
     recent: Recent,
+    known: Known,
     signatures: u64,
 }
 
@@ -167,13 +207,21 @@ impl Verifier {
     /// batch.
     #[must_use]
     pub fn new(context: Context, secret: [u8; 32]) -> Self {
+        Self::asking(context, Box::new(BatchVerifier::new(secret)))
+    }
+
+    /// A verifier for one cluster that asks `checker` whether signatures are good.
+    #[must_use]
+    pub fn asking(context: Context, checker: Box<dyn Checker>) -> Self {
         let null = null_digest(context.cluster);
+        let known = Known::new(&context);
         Self {
             context,
             null,
-            batch: BatchVerifier::new(secret),
+            checker,
             keys: BTreeMap::new(),
             recent: Recent::default(),
+            known,
             signatures: 0,
         }
     }
@@ -181,7 +229,7 @@ impl Verifier {
     /// What was checked so far.
     #[must_use]
     pub fn checks(&self) -> Checks {
-        Checks { signatures: self.signatures, equations: self.batch.checks() }
+        Checks { signatures: self.signatures, equations: self.checker.checks() }
     }
 
     /// Checks everything about every message; in order.
@@ -199,10 +247,12 @@ impl Verifier {
             pending.push(Pending { claims: start..claims.len(), outcome });
         }
         self.signatures += claims.len() as u64;
-        let bad: BTreeSet<usize> = self.batch.find_invalid(&claims).into_iter().collect();
-        for (_, name) in names.iter().enumerate().filter(|(index, _)| !bad.contains(index)) {
-            if let Some(name) = name {
-                self.recent.insert(*name);
+        let bad: BTreeSet<usize> = self.checker.find_invalid(&claims).into_iter().collect();
+        for (_, name) in names.into_iter().enumerate().filter(|(index, _)| !bad.contains(index)) {
+            match name {
+                Name::Nothing => {}
+                Name::Request(name) => self.recent.insert(name),
+                Name::Vote(vote) => self.known.insert(vote),
             }
         }
         pending
@@ -228,11 +278,12 @@ impl Verifier {
                 PeerMessage::Prepare(vote) => self.check_statement(vote, claims)?,
                 PeerMessage::Commit(vote) => self.check_statement(vote, claims)?,
                 PeerMessage::Checkpoint(vote) => self.check_statement(vote, claims)?,
-                PeerMessage::ViewChange(message) => self.check_view_change(message, claims)?,
+                PeerMessage::ViewChange(message) => self.check_view_change(message)?,
                 PeerMessage::NewView(message) => self.check_new_view(message, claims)?,
                 PeerMessage::CommitCertificate(certificate) => self.check_certificate(certificate, claims)?,
                 PeerMessage::StableCertificate(certificate) => self.check_certificate(certificate, claims)?,
                 PeerMessage::Forward(request) => self.check_request(request, claims)?,
+                PeerMessage::Transfer(_) => return Err(Invalid::NotForReplicas),
                 PeerMessage::Status(status) => {
                     if status.epoch != self.context.epoch {
                         return Err(Invalid::NotInCommittee(*from));
@@ -298,7 +349,7 @@ impl Verifier {
             return Ok(());
         }
         let key = self.client_key(request.key())?;
-        claims.push(Claim { key, message, signature: request.signature() }, Some(name));
+        claims.push(Claim { key, message, signature: request.signature() }, Name::Request(name));
         Ok(())
     }
 
@@ -330,97 +381,62 @@ impl Verifier {
         signed: &Signed<S>,
         claims: &mut Claims<'_>,
     ) -> Result<(), Invalid> {
-        claims.push(self.claim(&signed.body, signed.signer, signed.signature)?, None);
+        claims.push(self.claim(&signed.body, signed.signer, signed.signature)?, Name::Nothing);
         Ok(())
     }
 
     /// Exactly q distinct signers, ascending: a certificate with anything invalid or surplus is refused whole.
-    fn check_certificate<S: Statement>(
-        &self,
-        certificate: &Certificate<S>,
-        claims: &mut Claims<'_>,
-    ) -> Result<(), Invalid> {
+    fn check_shape<S: Statement>(&self, certificate: &Certificate<S>) -> Result<(), Invalid> {
         if certificate.signatures.len() != self.context.committee.quorum() {
             return Err(Invalid::Certificate("not exactly a quorum of signatures"));
         }
         if !certificate.signatures.is_sorted_by(|(one, _), (other, _)| one < other) {
             return Err(Invalid::Certificate("its signers are not ascending and distinct"));
         }
-        for (signer, signature) in certificate.signatures.iter() {
-            let claim = self.claim(&certificate.statement, *signer, *signature)?;
-            let name = name_of(&claim.key.public(), &claim.message, signature);
-            if !self.recent.contains(&name) {
-                claims.push(claim, Some(name));
+        match certificate.signatures.last() {
+            Some((last, _)) if self.context.committee.key(*last).is_none() => {
+                Err(Invalid::NotInCommittee(*last))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_certificate<S: Statement>(
+        &self,
+        certificate: &Certificate<S>,
+        claims: &mut Claims<'_>,
+    ) -> Result<(), Invalid> {
+        self.check_shape(certificate)?;
+        let statement = Known::name(&certificate.statement, &self.context);
+        let known = self.known.of(&statement);
+        for (signer, signature) in certificate.signatures.iter().copied() {
+            if !known.contain(signer, &signature) {
+                let claim = self.claim(&certificate.statement, signer, signature)?;
+                claims.push(claim, Name::Vote(Vote { statement, signer, signature }));
             }
         }
         Ok(())
     }
+}
 
-    /// OSDI '99, section 4.4: what a VIEW-CHANGE must be to count.
-    fn check_view_change(
-        &self,
-        message: &Signed<ViewChange>,
-        claims: &mut Claims<'_>,
-    ) -> Result<(), Invalid> {
-        self.check_statement(message, claims)?;
-        let low = message.low();
-        let high = low.plus(self.context.parameters.window);
-        if let Some(stable) = &message.stable {
-            if stable.statement.seq.0 == 0 {
-                return Err(Invalid::ViewChange("the epoch's beginning needs no certificate"));
-            }
-            self.check_certificate(stable, claims)?;
-        }
-        if message.prepared.len() as u64 > self.context.parameters.window {
-            return Err(Invalid::ViewChange("more certificates than the window has slots"));
-        }
-        if !message.prepared.is_sorted_by(|one, other| one.statement.seq < other.statement.seq) {
-            return Err(Invalid::ViewChange("its certificates are not ascending by slot"));
-        }
-        for certificate in message.prepared.iter() {
-            let prepare = &certificate.statement;
-            if prepare.seq <= low || prepare.seq > high {
-                return Err(Invalid::ViewChange("a certificate is outside its watermarks"));
-            }
-            if prepare.view >= message.view {
-                return Err(Invalid::ViewChange("a certificate is of the new view or a later one"));
-            }
-            self.check_certificate(certificate, claims)?;
-        }
-        Ok(())
-    }
-
-    fn check_new_view(
-        &self,
-        message: &Signed<crate::message::NewView>,
-        claims: &mut Claims<'_>,
-    ) -> Result<(), Invalid> {
-        if message.signer != self.context.committee.primary(message.view) {
-            return Err(Invalid::NotPrimary { signer: message.signer, view: message.view });
-        }
-        if message.view_changes.len() != self.context.committee.quorum() {
-            return Err(Invalid::NewView("it does not name exactly a quorum of view changes"));
-        }
-        if !message.view_changes.is_sorted_by(|(one, _), (other, _)| one < other) {
-            return Err(Invalid::NewView("its replicas are not ascending and distinct"));
-        }
-        if let Some((stranger, _)) =
-            message.view_changes.iter().find(|(id, _)| usize::from(id.0) >= self.context.committee.size())
-        {
-            return Err(Invalid::NotInCommittee(*stranger));
-        }
-        self.check_statement(message, claims)
-    }
+/// Under what a claim is remembered once it holds.
+enum Name {
+    /// It is not: votes come once.
+    Nothing,
+    /// A client's request, by [`name_of`].
+    Request(Digest),
+    /// A vote under a certificate.
+    Vote(Vote),
 }
 
 /// Claims of one batch, and the names under which they are remembered once they hold.
 struct Claims<'a> {
     claims: &'a mut Vec<Claim>,
-    names: &'a mut Vec<Option<Digest>>,
+    names: &'a mut Vec<Name>,
 }
 
 impl Claims<'_> {
-    fn push(&mut self, claim: Claim, name: Option<Digest>) {
+    fn push(&mut self, claim: Claim, name: Name) {
         self.claims.push(claim);
         self.names.push(name);
     }
@@ -462,7 +478,9 @@ fn vouch(checked: Checked) -> Event {
             PeerMessage::Forward(request) => {
                 Event::Requests { requests: vec![Verified::vouch(request)], forwarded_by: Some(from) }
             }
-            PeerMessage::PrePrepare(_) | PeerMessage::Body { .. } => unreachable!("they gave up their batch"),
+            PeerMessage::PrePrepare(_) | PeerMessage::Body { .. } | PeerMessage::Transfer(_) => {
+                unreachable!("batches were given up, and parts of a state are refused")
+            }
         },
     }
 }

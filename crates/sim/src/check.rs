@@ -5,6 +5,7 @@
 
 mod promises;
 mod reference;
+mod said;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use quorate_protocol::types::{ClientId, Digest, Number, ReplicaId, Seq, Session,
 use crate::app::Service;
 pub use promises::Promises;
 pub use reference::Reference;
+pub use said::Said;
 
 /// What went wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +80,22 @@ pub enum Violation {
     /// I7: a promise left that was not durable.
     #[error("replica {replica} sent {what} before it was durable")]
     Undurable {
+        /// Who.
+        replica: ReplicaId,
+        /// What.
+        what: String,
+    },
+    /// I7, I8: a replica contradicts what it said before, perhaps in an earlier life.
+    #[error("replica {replica} contradicts itself: {what}")]
+    Contradiction {
+        /// Who.
+        replica: ReplicaId,
+        /// What it says now.
+        what: String,
+    },
+    /// I7: a promise did not survive a restart, although nothing happened to the disk.
+    #[error("replica {replica} forgot {what} when it was started again")]
+    Forgot {
         /// Who.
         replica: ReplicaId,
         /// What.
@@ -155,6 +173,9 @@ pub struct Checks {
     standing: BTreeMap<ReplicaId, (View, Seq)>,
     signed: BTreeSet<Digest>,
     promises: Vec<Promises>,
+    said: Vec<Said>,
+    /// Whether clocks are so wrong that replicas may complain about each other's.
+    clocks_lie: bool,
     /// Replicas that lie, whom nothing is expected of.
     liars: BTreeSet<ReplicaId>,
     reference: Reference,
@@ -176,6 +197,8 @@ impl Checks {
             standing: BTreeMap::new(),
             signed: BTreeSet::new(),
             promises: vec![Promises::default(); context.committee.size()],
+            said: vec![Said::default(); context.committee.size()],
+            clocks_lie: false,
             liars: BTreeSet::new(),
             reference: Reference::new((service.machine)(), context.parameters.window),
         }
@@ -198,9 +221,60 @@ impl Checks {
     }
 
     /// Records of a replica are on stable storage.
-    pub fn durable<'a>(&mut self, replica: ReplicaId, records: impl Iterator<Item = &'a Record>) {
+    ///
+    /// # Errors
+    /// [`Violation::Contradiction`] if it votes in a view that it left.
+    pub fn durable<'a>(
+        &mut self,
+        replica: ReplicaId,
+        mut records: impl Iterator<Item = &'a Record>,
+    ) -> Checked {
         let promises = &mut self.promises[usize::from(replica.0)];
-        records.for_each(|record| promises.durable(record));
+        let kept = records.try_for_each(|record| promises.durable(record));
+        if self.is_liar(replica) {
+            return Ok(());
+        }
+        kept.map_err(|what| Violation::Contradiction { replica, what })
+    }
+
+    /// A replica was started again: with these records, and with the state after a slot and its root. Whether its
+    /// disk was left as it was is what `sound` says.
+    ///
+    /// # Errors
+    /// [`Violation::Forgot`], [`Violation::Backwards`] or what [`Checks::stored`] finds.
+    pub fn restarted<'a>(
+        &mut self,
+        replica: ReplicaId,
+        records: impl Iterator<Item = &'a Record>,
+        state: Option<(Seq, Digest)>,
+        sound: bool,
+    ) -> Checked {
+        let promises = &mut self.promises[usize::from(replica.0)];
+        let mut found = Promises::default();
+        for record in records {
+            // In the journal a vote may stand behind a later view's records: those were carried forward.
+            let _in_order = found.durable(record);
+            let _known = promises.durable(record);
+        }
+        if sound && let Err(what) = promises.kept_by(&found) {
+            return Err(Violation::Forgot { replica, what });
+        }
+        self.said[usize::from(replica.0)].live_again();
+        // What was not durable may be gone, and has not been said.
+        self.standing.insert(replica, if sound { promises.standing() } else { found.standing() });
+        self.executed.insert(replica, state.map_or(Seq(0), |(seq, _)| seq));
+        state.map_or(Ok(()), |(seq, root)| self.stored(replica, seq, root))
+    }
+
+    /// VIEW-CHANGEs that processes said again in a later life.
+    #[must_use]
+    pub fn repeated(&self) -> u64 {
+        self.said.iter().map(Said::repeated).sum()
+    }
+
+    /// From now on clocks may be so wrong that replicas complain about each other's.
+    pub fn distrust_clocks(&mut self) {
+        self.clocks_lie = true;
     }
 
     /// A state of a replica is on stable storage.
@@ -218,7 +292,7 @@ impl Checks {
     /// A replica sends a message.
     ///
     /// # Errors
-    /// [`Violation::TwoCertificates`] or [`Violation::Undurable`].
+    /// [`Violation::TwoCertificates`], [`Violation::Undurable`] or [`Violation::Contradiction`].
     pub fn sent(&mut self, replica: ReplicaId, message: &PeerMessage) -> Checked {
         if let Some((signer, vote)) = prepare_of(message)
             && signer == replica
@@ -239,7 +313,9 @@ impl Checks {
             return Ok(());
         }
         let kept = self.promises[usize::from(replica.0)].allows(replica, message);
-        kept.map_err(|what| Violation::Undurable { replica, what })
+        kept.map_err(|what| Violation::Undurable { replica, what })?;
+        let said = self.said[usize::from(replica.0)].hear(replica, message);
+        said.map_err(|what| Violation::Contradiction { replica, what })
     }
 
     /// q COMMITs of any view decide a slot for ever.
@@ -286,6 +362,25 @@ impl Checks {
         Ok(())
     }
 
+    /// A replica goes on from a state that it fetched.
+    ///
+    /// # Errors
+    /// [`Violation::Order`] if it had executed as much itself, [`Violation::Agreement`] if it is no state that a replica
+    /// came to by executing.
+    pub fn installed(&mut self, replica: ReplicaId, seq: Seq, history: Digest) -> Checked {
+        if self.is_liar(replica) {
+            return Ok(());
+        }
+        let before = self.executed.insert(replica, seq).unwrap_or_default();
+        if seq <= before {
+            return Err(Violation::Order { replica, before, seq });
+        }
+        if self.histories.get(&seq) == Some(&history) {
+            return Ok(());
+        }
+        Err(Violation::Agreement { replica, seq })
+    }
+
     /// A client accepted an answer.
     ///
     /// # Errors
@@ -321,9 +416,13 @@ impl Checks {
             Alarm::ConflictingPrepares(one, _) => Some(one.signer),
             Alarm::ConflictingCommits(one, _) => Some(one.signer),
             Alarm::ConflictingCheckpoints(one, _) => Some(one.signer),
-            Alarm::Agreement { .. } | Alarm::Diverged { .. } | Alarm::ClockDisagrees { .. } => None,
+            Alarm::Agreement { .. }
+            | Alarm::Diverged { .. }
+            | Alarm::Unremembered { .. }
+            | Alarm::ClockDisagrees { .. } => None,
         };
-        if self.is_liar(replica) || culprit.is_some_and(|culprit| self.is_liar(culprit)) {
+        let excused = self.clocks_lie && matches!(alarm, Alarm::ClockDisagrees { .. });
+        if excused || self.is_liar(replica) || culprit.is_some_and(|culprit| self.is_liar(culprit)) {
             return Ok(());
         }
         Err(Violation::FalseAlarm { replica, alarm: format!("{alarm:?}") })
@@ -348,7 +447,7 @@ pub fn memory(replica: ReplicaId, kept: &Footprint, context: &Context) -> Checke
         ("candidates for the next view", kept.candidates, n),
         ("view changes collected", kept.collected, n * n),
         ("bodies that are missing", kept.fetches, 2 * parameters.window),
-        ("operations in the pool", kept.pooled, parameters.pool_operations_max),
+        ("operations in the pool", kept.pooled, parameters.pooled_operations_bound(context.committee.size())),
     ];
     match bounds.into_iter().find(|(_, kept, most)| kept > most) {
         Some((what, kept, most)) => Err(Violation::Memory { replica, what, kept, most }),
@@ -370,7 +469,8 @@ fn prepare_of(message: &PeerMessage) -> Option<(ReplicaId, Prepare)> {
         | PeerMessage::FetchBody { .. }
         | PeerMessage::Body { .. }
         | PeerMessage::FetchViewChange { .. }
-        | PeerMessage::Forward(_) => None,
+        | PeerMessage::Forward(_)
+        | PeerMessage::Transfer(_) => None,
     }
 }
 

@@ -7,6 +7,9 @@
 pub mod app;
 pub mod check;
 pub mod client;
+pub mod clock;
+pub mod damage;
+pub mod memo;
 pub mod network;
 pub mod node;
 pub mod rng;

@@ -1,27 +1,32 @@
 //! One simulated replica: the real host with the real roles around it, each as slow as the seed says.
 
+mod moments;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_host::disk::MemoryDisk;
+use quorate_host::disk::{DiskFailure, MemoryDisk};
 use quorate_host::execution::{Done, Execution, Task};
+use quorate_host::folder::format_folder;
 use quorate_host::host::{Host, Link};
-use quorate_host::journal::{self, Durability, Group, Reserve, Shape, Writer};
+use quorate_host::journal::{self, Durability, Group, JournalError, Recovered, Reserve, Shape, Writer};
 use quorate_host::lane::Class;
+use quorate_host::start::{Life, StartError, Started, begin};
 use quorate_host::superblock::{Identity, SnapshotPointer, Superblock};
 use quorate_protocol::crypto::SecretKey;
-use quorate_protocol::executor::Executor;
 use quorate_protocol::parameters::Context;
 use quorate_protocol::process::Event;
 use quorate_protocol::replica::Replica;
 use quorate_protocol::request::Body;
 use quorate_protocol::signed::Signer;
-use quorate_protocol::types::{ClientId, Digest, Position, ReplicaId, Seq, Time};
+use quorate_protocol::types::{ClientId, Digest, ReplicaId, Seq, Time};
 use quorate_protocol::verify::{Invalid, Verifier};
 
 use crate::app::Service;
+use crate::memo::Memo;
 use crate::rng::Rng;
+use moments::Moments;
 
 /// How long the roles of a replica take, in microseconds at most; how long exactly is drawn each time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -87,6 +92,8 @@ pub struct ExecutedSlot {
     pub body: Option<Arc<Body>>,
     /// Head of the history after it.
     pub history: Digest,
+    /// It came as part of a state, together with all slots before it.
+    pub installed: bool,
 }
 
 /// What a replica is made of.
@@ -100,18 +107,56 @@ pub struct Seat<'a> {
     pub key: [u8; 32],
     /// What it replicates.
     pub service: Service,
+    /// What is known about signatures; none if each is checked every time.
+    pub memo: Option<&'a Memo>,
+}
+
+impl Seat<'_> {
+    fn identity(&self) -> Identity {
+        let key = SecretKey::from_seed(&self.key).public();
+        Identity { cluster: self.context.cluster, replica: self.id, key }
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::of(&self.context.parameters, self.context.committee.size())
+    }
+
+    fn verifier(&self) -> Verifier {
+        let mut secret = [0; 32];
+        secret[0] = u8::try_from(self.id.0 % 256).unwrap_or(0);
+        let context = self.context.clone();
+        match self.memo {
+            Some(memo) => Verifier::asking(context, memo.checker(secret)),
+            None => Verifier::new(context, secret),
+        }
+    }
+}
+
+/// What a role finished.
+#[derive(Debug)]
+pub enum Finished {
+    /// Nothing that outlives the process.
+    Nothing,
+    /// A group is on stable storage.
+    Durable(Group),
+    /// The state after a slot, with its root, is on stable storage.
+    Stored(Seq, Digest),
 }
 
 /// A replica, and what its roles are doing.
 pub struct Node {
     id: ReplicaId,
+    /// Counts its process's lives, so that what a dead one began is not finished by the next.
+    life: u32,
+    moments: Moments,
     host: Host,
     verifier: Verifier,
     execution: Execution,
     writer: Writer<MemoryDisk>,
     verifying: Option<Vec<Result<Event, Invalid>>>,
     executing: Option<Vec<Done>>,
-    writing: Option<(Position, Group)>,
+    /// Handed to the disk, and not synced yet.
+    writing: Option<Group>,
     storing: Option<(Seq, Digest)>,
     executed: VecDeque<ExecutedSlot>,
     outbox: Outbox,
@@ -119,42 +164,90 @@ pub struct Node {
 }
 
 impl Node {
-    /// A replica that begins, with an empty disk.
+    /// A replica that begins, with a disk that was just formatted.
     ///
     /// # Panics
     /// If the disk in memory fails, which nobody told it to.
     #[must_use]
-    pub fn new(seat: &Seat<'_>) -> Self {
-        let Seat { context, id, key, service } = seat;
-        let key = SecretKey::from_seed(key);
-        let identity = Identity { cluster: context.cluster, replica: *id, key: key.public() };
+    pub fn new(seat: &Seat<'_>, now: Time) -> Self {
         let mut disk = MemoryDisk::new();
-        let superblock = Superblock::format(&mut disk, identity).expect("an empty folder takes a format");
         // Sparse: what is never written costs nothing.
-        let shape = Shape::of(&context.parameters, context.committee.size());
-        journal::create(&mut disk, &superblock, shape, Reserve::Records).expect("a disk in memory works");
-        let opened = journal::open(disk, superblock, shape, Durability::Sync).expect("a new journal opens");
-        let replica = Replica::new((*context).clone(), *id);
-        let mut secret = [0; 32];
-        secret[0] = u8::try_from(id.0 % 256).unwrap_or(0);
-        Self {
+        format_folder(&mut disk, seat.identity(), seat.shape(), Reserve::Records)
+            .expect("an empty folder takes a format");
+        Self::start(seat, disk, now, 0).expect("a folder that was just formatted starts")
+    }
+
+    /// A replica that goes on from its disk, as the node's does.
+    ///
+    /// # Errors
+    /// [`StartError`] if it does not start from this disk.
+    pub fn start(seat: &Seat<'_>, disk: MemoryDisk, now: Time, life: u32) -> Result<Self, StartError> {
+        let Seat { context, id, key, service, .. } = seat;
+        let lived =
+            Life { context: (*context).clone(), identity: seat.identity(), durability: Durability::Sync };
+        let Started { replica, executor, effects, journal, writer, states, .. } =
+            begin(disk, lived, (service.machine)(), now)?;
+        let key = Arc::new(SecretKey::from_seed(key));
+        let mut host = Host::new(replica, Signer::new(key, context.cluster, context.epoch, *id), journal);
+        let mut outbox = Outbox::default();
+        host.shelve(states);
+        host.resume(now, effects, &mut outbox);
+        Ok(Self {
             id: *id,
-            host: Host::new(
-                replica,
-                Signer::new(Arc::new(key), context.cluster, context.epoch, *id),
-                opened.journal,
-            ),
-            verifier: Verifier::new((*context).clone(), secret),
-            execution: Execution::new(Executor::new((*context).clone(), (service.machine)())),
-            writer: opened.writer,
+            life,
+            moments: Moments::default(),
+            host,
+            verifier: seat.verifier(),
+            execution: Execution::new(executor),
+            writer,
             verifying: None,
             executing: None,
             writing: None,
             storing: None,
             executed: VecDeque::new(),
-            outbox: Outbox::default(),
+            outbox,
             failure: None,
-        }
+        })
+    }
+
+    /// What a replica would find on this disk: its journal's records, unless they are damaged, and its state.
+    #[must_use]
+    pub fn find(seat: &Seat<'_>, disk: &mut MemoryDisk) -> (Vec<Recovered>, Option<(Seq, Digest)>) {
+        let Ok((superblock, _)) = Superblock::read(disk) else { return (Vec::new(), None) };
+        let found = journal::inspect(disk, &superblock, seat.shape());
+        let state = superblock.snapshot.map(|pointer| (pointer.seq, pointer.root));
+        (found.map_or_else(|_| Vec::new(), |(records, _)| records), state)
+    }
+
+    /// Takes the disk from a process that is dead.
+    pub fn take_disk(&mut self) -> MemoryDisk {
+        std::mem::take(self.writer.disk())
+    }
+
+    /// Which life of its process this is, from 0.
+    #[must_use]
+    pub fn life(&self) -> u32 {
+        self.life
+    }
+    /// Moments at which the process could have died so far: before and after each operation of the disk, each
+    /// batch, each state, and before each frame.
+    #[must_use]
+    pub fn moments(&self) -> u64 {
+        self.moments.count()
+    }
+    /// Lets the process die at its `nth` moment, counted from 1.
+    pub fn die_at(&mut self, nth: u64) {
+        self.moments.die_at(nth);
+    }
+    /// Whether it died at the moment it was told to.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.moments.is_dead()
+    }
+    /// Whether its votes are bound by what it may have forgotten.
+    #[must_use]
+    pub fn is_boxed(&self) -> bool {
+        self.writer.superblock().amnesia.is_some()
     }
 
     /// Its place in the cluster.
@@ -204,41 +297,43 @@ impl Node {
         self.host.tick(now, &mut self.outbox);
     }
 
+    /// A link to another replica came up.
+    pub fn link_up(&mut self, now: Time) {
+        self.host.link_up(now, &mut self.outbox);
+    }
+
     /// A role has done what it was doing.
     ///
     /// # Panics
     /// If it was doing nothing.
-    pub fn done(&mut self, now: Time, role: Role) {
+    pub fn done(&mut self, now: Time, role: Role) -> Finished {
         match role {
             Role::Verifier => {
                 let verdicts = self.verifying.take().expect("it was verifying");
                 self.host.verified(now, verdicts, &mut self.outbox);
+                Finished::Nothing
             }
             Role::Journal => {
-                let (position, _) = self.writing.take().expect("it was writing");
-                self.host.durable(now, position, &mut self.outbox);
+                let group = self.writing.take().expect("it was writing");
+                let Some(position) = self.on_disk(Writer::sync) else { return Finished::Nothing };
+                if self.moments.pass() {
+                    self.host.durable(now, position, &mut self.outbox);
+                }
+                Finished::Durable(group)
             }
             Role::Executor => {
                 let done = self.executing.take().expect("it was executing");
                 self.host.executed(now, done, &mut self.outbox);
+                Finished::Nothing
             }
             Role::Store => {
                 let (seq, root) = self.storing.take().expect("it was storing");
-                self.host.stored(now, seq, root, &mut self.outbox);
+                if self.moments.pass() {
+                    self.host.stored(now, seq, root, &mut self.outbox);
+                }
+                Finished::Stored(seq, root)
             }
         }
-    }
-
-    /// The group that is being written: durable once its role is done.
-    #[must_use]
-    pub fn group(&self) -> Option<&Group> {
-        self.writing.as_ref().map(|(_, group)| group)
-    }
-
-    /// The state that is being stored.
-    #[must_use]
-    pub fn storing(&self) -> Option<(Seq, Digest)> {
-        self.storing
     }
 
     /// Gives work to the roles that have none; says which began, and how long they will take.
@@ -252,47 +347,73 @@ impl Node {
         if self.executing.is_none() {
             let tasks = self.host.take_tasks();
             if !tasks.is_empty() {
-                self.executing = Some(tasks.into_iter().map(|task| self.execute(task)).collect());
+                self.executing = Some(tasks.into_iter().map_while(|task| self.execute(task)).collect());
                 begun.push((Role::Executor, rng.below(costs.execute_us + 1)));
             }
         }
         if self.writing.is_none()
             && let Some(group) = self.host.take_group()
+            && self.moments.pass()
+            && self.on_disk(|writer| writer.write(&group, false)).is_some()
         {
-            match self.writer.write(&group, true) {
-                Ok(position) => {
-                    self.writing = Some((position, group));
-                    begun.push((Role::Journal, rng.below(costs.write_us + 1)));
-                }
-                Err(error) => self.failure = Some(error.to_string()),
-            }
+            self.writing = Some(group);
+            begun.push((Role::Journal, rng.below(costs.write_us + 1)));
         }
         if self.storing.is_none()
             && let Some(state) = self.host.take_state()
+            && self.moments.pass()
         {
             let pointer = SnapshotPointer { seq: state.seq, root: state.root };
-            match self.writer.store_snapshot(pointer, &state.snapshot) {
-                Ok(()) => {
-                    self.storing = Some((state.seq, state.root));
-                    begun.push((Role::Store, rng.below(costs.store_us + 1)));
-                }
-                Err(error) => self.failure = Some(error.to_string()),
+            if self.on_disk(|writer| writer.store_snapshot(pointer, &state.snapshot)).is_some() {
+                self.storing = Some((state.seq, state.root));
+                begun.push((Role::Store, rng.below(costs.store_us + 1)));
             }
         }
         begun
     }
 
-    fn execute(&mut self, task: Task) -> Done {
-        let slot = match &task {
-            Task::Execute { seq, body, .. } => Some((*seq, body.clone())),
-            Task::Screen(_) => None,
+    /// Lets the writer do something. Each operation of the disk is a moment at which the process can die; it dies in
+    /// the middle of it, which a disk that fails there shows as well as one whose power went.
+    fn on_disk<T>(
+        &mut self,
+        act: impl FnOnce(&mut Writer<MemoryDisk>) -> Result<T, JournalError>,
+    ) -> Option<T> {
+        let disk = self.writer.disk();
+        let before = disk.operations();
+        if let Some(left) = self.moments.left() {
+            disk.fail(before + left, DiskFailure::Failed("its process died".to_owned()));
+        }
+        let done = act(&mut self.writer);
+        let operations = self.writer.disk().operations() - before;
+        if !self.moments.pass_many(operations) {
+            return None;
+        }
+        match done {
+            Ok(done) => Some(done),
+            Err(error) => {
+                self.failure = Some(error.to_string());
+                None
+            }
+        }
+    }
+
+    fn execute(&mut self, task: Task) -> Option<Done> {
+        if !self.moments.pass() {
+            return None;
+        }
+        let before = self.execution.executor().executed();
+        let (body, installed) = match &task {
+            Task::Execute { body, .. } => (body.clone(), false),
+            Task::Install(_) => (None, true),
+            Task::Screen(_) => (None, false),
         };
         let done = self.execution.run(task);
-        if let Some((seq, body)) = slot {
+        let seq = self.execution.executor().executed();
+        if seq > before {
             let history = self.execution.history(seq).unwrap_or(Digest::ZERO);
-            self.executed.push_back(ExecutedSlot { seq, body, history });
+            self.executed.push_back(ExecutedSlot { seq, body, history, installed });
         }
-        done
+        self.moments.pass().then_some(done)
     }
 
     /// Slots executed since this was last asked.
@@ -308,6 +429,7 @@ impl Node {
     /// What it sent since this was last asked. The one outbound seam: whoever makes a replica lie in its frames or
     /// its replies stands here.
     pub fn take_sent(&mut self) -> Vec<Sent> {
-        std::mem::take(&mut self.outbox.sent)
+        let sent = std::mem::take(&mut self.outbox.sent);
+        sent.into_iter().take_while(|_| self.moments.pass()).collect()
     }
 }

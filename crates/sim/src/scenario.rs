@@ -1,18 +1,25 @@
 //! What a seed makes: a cluster, its links, its clients and its misfortunes, and the verdict on them.
 
-use quorate_protocol::committee::faults;
+mod misfortunes;
+
 use quorate_protocol::parameters::Parameters;
+use quorate_protocol::replica::{Replica, Status};
 use quorate_protocol::types::{ReplicaId, Time};
 
 use crate::app::Service;
 use crate::check::Violation;
-use crate::network::{Cut, Profile};
-use crate::node::Costs;
+use crate::client::SimClient;
+use crate::network::Profile;
+use crate::node::{Costs, Node};
 use crate::rng::Rng;
-use crate::world::{Fault, Setting, World};
+use crate::world::{Fault, Injected, Setting, World};
+use misfortunes::Misfortunes;
 
 /// When worlds begin.
 const BEGINNING: Time = Time(1_000_000);
+
+/// What clocks say more than the world's time, in microseconds: so much that they can be wrong by hours.
+const EPOCH_US: u64 = 20_000_000_000;
 
 /// Everything that a seed decides.
 #[derive(Debug, Clone)]
@@ -55,10 +62,12 @@ pub struct Outcome {
     pub executed: u64,
     /// Virtual time it took from healing to the end, in microseconds.
     pub recovery_us: u64,
-    /// Replicas that need a state transfer to go on, which is not there yet.
+    /// Replicas that a stable checkpoint was once beyond.
     pub behind: usize,
-    /// Whether so many are behind that nothing could be expected of the rest.
-    pub excused: bool,
+    /// States that replicas fetched from others.
+    pub transfers: u64,
+    /// What was done to the world.
+    pub injected: Injected,
 }
 
 impl Scenario {
@@ -86,7 +95,7 @@ impl Scenario {
             store_us: *rng.pick(&[100, 10_000]),
         };
         let heal_at = BEGINNING.plus(rng.between(500_000, 6_000_000));
-        let (cuts, faults) = misfortunes(&mut rng, replicas, short, heal_at);
+        let Misfortunes { cuts, faults, .. } = Misfortunes::draw(&mut rng, replicas, short, heal_at);
         let clients = (0..rng.between(1, 4))
             .map(|_| Load {
                 commands: rng.between(4, 25),
@@ -96,7 +105,18 @@ impl Scenario {
             })
             .collect();
         let skew_us = *rng.pick(&[0, 1_000, 500_000]);
-        let setting = Setting { seed, replicas, parameters, profile, cuts, costs, skew_us, service };
+        let setting = Setting {
+            seed,
+            replicas,
+            parameters,
+            profile,
+            cuts,
+            costs,
+            epoch_us: EPOCH_US,
+            skew_us,
+            check_every_signature: seed.is_multiple_of(100),
+            service,
+        };
         Self { setting, faults, heal_at, clients }
     }
 
@@ -128,18 +148,17 @@ impl Scenario {
         world.run_until(self.heal_at)?;
         let asking: u64 = self.clients.iter().map(|load| load.commands * load.think_us).max().unwrap_or(0);
         let end = self.heal_at.plus(asking + self.patience());
-        let (mut done, mut excused) = (false, false);
-        while !done && !excused && world.now() < end {
+        let mut done = false;
+        while !done && world.now() < end {
             let now = world.now();
             world.run_until(now.plus(100_000))?;
             done = finished(world);
-            excused = !done && starved(world);
         }
-        if !done && !excused {
+        if !done {
             let (now, waiting) = (world.now(), describe(world));
             return Err(Violation::NoProgress { now, healed: self.heal_at, waiting });
         }
-        Ok(self.outcome(world, excused))
+        Ok(self.outcome(world))
     }
 
     /// How long the healed cluster may take: every replica once as a primary that fails, each for the longest time.
@@ -148,7 +167,7 @@ impl Scenario {
         rounds * 2 * self.setting.parameters.timeout_max_us + 10_000_000
     }
 
-    fn outcome(&self, world: &World, excused: bool) -> Outcome {
+    fn outcome(&self, world: &World) -> Outcome {
         Outcome {
             hash: world.hash(),
             events: world.events(),
@@ -157,7 +176,8 @@ impl Scenario {
             executed: world.nodes().iter().map(|node| node.replica().executed().0).max().unwrap_or(0),
             recovery_us: world.now().since(self.heal_at),
             behind: world.nodes().iter().filter(|node| node.host().counters().behind > 0).count(),
-            excused,
+            transfers: world.nodes().iter().map(|node| node.host().transfer_counters().completed).sum(),
+            injected: world.injected(),
         }
     }
 }
@@ -190,80 +210,25 @@ fn parameters(rng: &mut Rng, short: bool, profile: Profile) -> Parameters {
     }
 }
 
-fn misfortunes(rng: &mut Rng, replicas: u16, short: bool, heal_at: Time) -> (Vec<Cut>, Vec<(Time, Fault)>) {
-    let f = u64::try_from(faults(replicas.into())).unwrap_or(0);
-    let n = u64::from(replicas);
-    let everyone = (1_u64 << n) - 1;
-    let mut cuts = Vec::new();
-    let mut faults = Vec::new();
-    // Those who may be hit for good: at most f. A crashed primary counts as the first of them.
-    let first = rng.below(n);
-    let victims: Vec<ReplicaId> = (0..f).map(|offset| replica((first + offset) % n)).collect();
-    let victim_bits = victims.iter().fold(0, |bits, id| bits | 1 << id.0);
-    let within = |rng: &mut Rng| Time(rng.between(BEGINNING.0, heal_at.0));
-    let crashes = rng.below(f + 1);
-    if crashes > 0 && rng.chance(300_000) {
-        faults.push((within(rng), Fault::CrashPrimary));
-    } else {
-        for id in victims.iter().take(usize::try_from(crashes).unwrap_or(0)) {
-            faults.push((within(rng), Fault::Crash(*id)));
-        }
-    }
-    let primary_crashes = faults.iter().any(|(_, fault)| *fault == Fault::CrashPrimary);
-    for _ in 0..rng.below(4) {
-        let (one, other) = (within(rng), within(rng));
-        let (start, end) = (one.min(other), one.max(other));
-        let chosen = if short { victim_bits } else { rng.below(everyone) + 1 };
-        if short && primary_crashes {
-            continue;
-        }
-        let rest = everyone & !chosen;
-        match rng.below(4) {
-            // Split in two, either way.
-            0 => {
-                cuts.push(Cut { from: chosen, to: rest, start, end });
-                cuts.push(Cut { from: rest, to: chosen, start, end });
-            }
-            // Cannot speak.
-            1 => cuts.push(Cut { from: chosen, to: rest, start, end }),
-            // Cannot hear.
-            2 => cuts.push(Cut { from: rest, to: chosen, start, end }),
-            // Nobody hears anybody.
-            _ if !short => cuts.push(Cut { from: everyone, to: everyone, start, end }),
-            _ => {}
-        }
-    }
-    for _ in 0..rng.below(3) {
-        let id = if short { *rng.pick(&victims) } else { replica(rng.below(n)) };
-        let start = within(rng);
-        faults.push((start, Fault::Pause(id, start.plus(rng.between(1_000, 2_000_000)).min(heal_at))));
-    }
-    (cuts, faults)
-}
-
 fn replica(index: u64) -> ReplicaId {
     ReplicaId(u16::try_from(index).unwrap_or(0))
 }
 
-/// Whether every client has its answers and every replica that can has executed the same.
+/// Whether every client has its answers, and every replica that runs has executed the same and is in the newest view
+/// that opened, or waits for a later one.
 fn finished(world: &World) -> bool {
-    let highest = world.nodes().iter().map(|node| node.replica().executed()).max().unwrap_or_default();
-    let caught_up = |node: &crate::node::Node| {
-        let excused = world.is_crashed(node.id()) || needs_transfer(node);
-        excused || node.replica().executed() == highest
+    let running = || world.nodes().iter().filter(|node| !world.is_crashed(node.id())).map(Node::replica);
+    let highest = running().map(Replica::executed).max().unwrap_or_default();
+    let opened = running().filter(|replica| replica.status() == Status::Normal).map(Replica::view).max();
+    let follows = |replica: &Replica| match replica.status() {
+        Status::Normal => Some(replica.view()) == opened,
+        Status::ViewChanging => Some(replica.view()) > opened,
+        // It may enter no view but by the next NEW-VIEW, and nobody has a reason for one.
+        Status::Recovering => true,
+        Status::Halted => false,
     };
-    world.clients().iter().all(crate::client::SimClient::is_done) && world.nodes().iter().all(caught_up)
-}
-
-/// Whether a replica cannot execute what the others have let go.
-fn needs_transfer(node: &crate::node::Node) -> bool {
-    node.host().counters().behind > 0 && node.replica().executed() < node.replica().watermarks().0
-}
-
-/// Whether too few replicas execute for a checkpoint to become stable: only a state transfer would help.
-fn starved(world: &World) -> bool {
-    let executing = |node: &&crate::node::Node| !world.is_crashed(node.id()) && !needs_transfer(node);
-    world.nodes().iter().filter(executing).count() < world.context().committee.quorum()
+    world.clients().iter().all(SimClient::is_done)
+        && running().all(|replica| replica.executed() == highest && follows(replica))
 }
 
 /// Where every client and every replica stands, for whoever looks into a failure.

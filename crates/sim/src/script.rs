@@ -23,9 +23,13 @@
 //! | `resend 1 2` | client 1 sends its last request once more, to replica 2 |
 //! | `run`, `run 600` | until only timers are left, or for so many milliseconds |
 //! | `drop 0->2 prepare`, `hold 0->* *` | loses or keeps back frames from now on |
+//! | `cut 0->2`, `cut 0->*` | loses everything that one replica sends to another, or to all |
 //! | `heal` | ends that |
 //! | `deliver` | delivers what was kept back |
-//! | `crash 0` | a replica stops |
+//! | `crash 0`, `crash 0 forget` | a replica's process dies; its disk keeps or forgets what was not synced |
+//! | `restart 0` | it is started again from its disk |
+//! | `pause 0 600` | a replica's process sleeps for so many milliseconds |
+//! | `clock 0 5000`, `clock 0 -5000` | a clock jumps forwards by so many milliseconds, or, of a replica that is down, is off by so much when it comes back |
 //! | `lie 1 99` | a replica answers every request with that |
 //! | `status`, `log` | where the replicas stand, what they executed |
 //! | `quiet` | forgets what was said so far |
@@ -33,14 +37,15 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
+use quorate_host::disk::Crash;
 use quorate_protocol::codec::{self, Blob};
 use quorate_protocol::message::{ClientMessage, Outcome};
 use quorate_protocol::types::{ReplicaId, Seq, Time};
 
-use crate::check::Violation;
+use crate::check::{Checked, Violation};
 use crate::node::Sent;
 use crate::trace;
-use crate::world::{Rule, Seam, Setting, World};
+use crate::world::{Outage, Rule, Seam, Setting, World};
 
 /// Timers within this time fire during `run`: it covers votes that the border holds, and no other timer.
 const QUIET_US: u64 = 5_000;
@@ -178,9 +183,12 @@ impl Teller {
             }
             "heal" => world.clear_rules(),
             "deliver" => world.release_held(),
-            "crash" => {
-                let replica = replica_of(rest, world).ok_or_else(unknown)?;
-                world.crash(replica).map_err(bad)?;
+            "cut" => {
+                let rule = rule(rest, false, world).filter(|rule| rule.kind.is_none());
+                world.add_rule(rule.ok_or_else(unknown)?);
+            }
+            "crash" | "restart" | "pause" | "clock" => {
+                process(world, verb, rest).ok_or_else(unknown)?.map_err(bad)?;
             }
             "lie" => {
                 let (replica, words) = rest.split_once(' ').ok_or_else(unknown)?;
@@ -228,6 +236,34 @@ fn setting(words: &str) -> Option<(Setting, u64)> {
     }
     let sound = setting.parameters.check().is_ok() && (4..=64).contains(&setting.replicas);
     sound.then_some((setting, clients))
+}
+
+/// What happens to a process, if that can be.
+fn process(world: &mut World, verb: &str, words: &str) -> Option<Checked> {
+    let (replica, rest) = words.split_once(' ').unwrap_or((words, ""));
+    let replica = replica_of(replica, world)?;
+    let down = world.is_crashed(replica);
+    match (verb, rest) {
+        ("crash", "" | "forget") if !down => {
+            let left = if rest.is_empty() { Crash::Keep } else { Crash::Forget };
+            return Some(world.kill(replica, Outage { left, ..Outage::clean(0) }));
+        }
+        ("restart", "") if down => return Some(world.start(replica)),
+        ("pause", _) => {
+            let milliseconds: u64 = rest.parse().ok()?;
+            world.pause(replica, world.now().plus(milliseconds.saturating_mul(1_000)));
+        }
+        ("clock", _) => {
+            let milliseconds: i64 = rest.parse().ok()?;
+            let by_us = milliseconds.saturating_mul(1_000);
+            if !world.reset_clock(replica, by_us) {
+                // A clock never goes back while its process runs.
+                world.jump(replica, u64::try_from(by_us).ok()?);
+            }
+        }
+        _ => return None,
+    }
+    Some(Ok(()))
 }
 
 fn client_of(word: &str, world: &World) -> Option<usize> {
@@ -301,9 +337,27 @@ mod tests {
             "cluster n=4\nclient 2 x",
             "cluster n=4\ndrop 0->9",
             "cluster n=4\ncrash 4",
+            "cluster n=4\ncrash 0 gently",
+            "cluster n=4\nrestart 0",
+            "cluster n=4\ncut 0->1 prepare",
+            "cluster n=4\npause 0",
+            "cluster n=4\nclock 0 -5",
         ] {
             assert!(matches!(tell(bad), Err(ScriptError::Command { .. })), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_process_that_dies_in_a_script_comes_back_with_what_it_promised() {
+        let script = "cluster n=4\nrun\nclient 1 put a 1\nrun\ncrash 2 forget\nclient 1 put a 2\nrun\n\
+                      clock 2 -5000\nrestart 2\nrun 500\nquiet\nstatus\n----\n";
+        let told = tell(script).unwrap();
+        let executed = |id: u16| {
+            let line = told.lines().find(|line| line.starts_with(&format!("{id}: view"))).unwrap();
+            line.split_once("executed ").unwrap().1.to_owned()
+        };
+        assert_eq!(executed(2), executed(1), "{told}");
+        assert_eq!(executed(2), "3, pool 0");
     }
 
     #[test]

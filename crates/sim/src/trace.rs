@@ -1,6 +1,6 @@
 //! What happens in a world, in the paper's words.
 
-use quorate_protocol::message::{ClientMessage, Outcome, PeerMessage, Prepare, ViewChange};
+use quorate_protocol::message::{ClientMessage, Outcome, PeerMessage, Prepare, Transfer, ViewChange};
 use quorate_protocol::process::Alarm;
 use quorate_protocol::request::{Kind, Request};
 use quorate_protocol::signed::Signed;
@@ -29,6 +29,7 @@ pub fn kind(message: &PeerMessage) -> &'static str {
         PeerMessage::Body { .. } => "body",
         PeerMessage::FetchViewChange { .. } => "fetch-view-change",
         PeerMessage::Forward(_) => "forward",
+        PeerMessage::Transfer(_) => "transfer",
     }
 }
 
@@ -81,6 +82,23 @@ pub fn message(message: &PeerMessage, null: &Digest) -> String {
         }
         PeerMessage::FetchViewChange { view, signer, .. } => format!("FETCH-VIEW-CHANGE v{view} of {signer}"),
         PeerMessage::Forward(forwarded) => format!("FORWARD {}", request(forwarded)),
+        PeerMessage::Transfer(part) => transfer(part),
+    }
+}
+
+fn transfer(part: &Transfer) -> String {
+    match part {
+        Transfer::FetchMeta { seq } => format!("FETCH-META n{seq}"),
+        Transfer::Meta { summary, .. } => {
+            format!(
+                "META n{} ({})",
+                summary.seq,
+                plural(usize::try_from(summary.chunks).unwrap_or(0), "chunk")
+            )
+        }
+        Transfer::FetchChunk { seq, index } => format!("FETCH-CHUNK n{seq} {index}"),
+        Transfer::Chunk { seq, index, .. } => format!("CHUNK n{seq} {index}"),
+        Transfer::Lacks { seq } => format!("LACKS n{seq}"),
     }
 }
 
@@ -153,6 +171,9 @@ pub fn alarm(alarm: &Alarm) -> String {
         Alarm::ConflictingCheckpoints(one, _) => format!("two CHECKPOINTs of {} at n{}", one.signer, one.seq),
         Alarm::Agreement { seq, .. } => format!("two certificates at n{seq} exclude each other"),
         Alarm::Diverged { seq, .. } => format!("its state differs at n{seq}"),
+        Alarm::Unremembered { view, seq } => {
+            format!("it signed for n{seq} in v{view} what it does not remember")
+        }
         Alarm::ClockDisagrees { seq, .. } => format!("the time of n{seq} is not plausible"),
     }
 }

@@ -3,6 +3,7 @@
 mod controls;
 mod happening;
 mod links;
+mod outages;
 mod setting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,16 +22,23 @@ use quorate_protocol::types::{ClusterId, Digest, Epoch, ReplicaId, Time};
 use crate::app::Service;
 use crate::check::{Checked, Checks, Violation, memory};
 use crate::client::{Accepted, Doings, SimClient};
+use crate::clock::Clock;
+use crate::memo::Memo;
 use crate::network::{Network, Party};
-use crate::node::{Costs, Node, Role, Seat};
+use crate::node::{Costs, Finished, Node, Role, Seat};
 use crate::rng::Rng;
 use crate::trace;
 
 use happening::Happening;
-pub use setting::{Fault, Rule, Seam, Setting};
+use outages::Absence;
+pub use outages::Injected;
+pub use setting::{Fault, Outage, Rule, Seam, Setting, Whom};
 
 /// Happenings after which a world is given up.
 const EVENTS_MAX: u64 = 20_000_000;
+
+/// Happenings from one look at what a replica keeps to the next.
+const MEMORY_EVERY: u64 = 8;
 
 /// Time between two things that a process takes up after its sleep, in microseconds.
 const DRAIN_US: u64 = 20;
@@ -47,9 +55,20 @@ pub struct World {
     queue: BTreeMap<(Time, u64), Happening>,
     ties: u64,
     nodes: Vec<Node>,
-    skews: Vec<u64>,
+    clocks: Vec<Clock>,
+    epoch_us: u64,
+    /// What is known about signatures, unless each is checked every time.
+    memo: Option<Memo>,
     wakes: BTreeMap<Party, Time>,
+    /// Processes that do not run: for good, or until they are started again.
     crashed: BTreeSet<ReplicaId>,
+    /// Those of them that will be started again.
+    absent: BTreeMap<ReplicaId, Absence>,
+    /// What happens to those who die at a moment that a test chose.
+    dooms: BTreeMap<ReplicaId, (Outage, Vec<ReplicaId>)>,
+    /// Replicas whose disks were damaged at some time.
+    damaged: BTreeSet<ReplicaId>,
+    injected: Injected,
     /// Until when a process sleeps, and how much waits for it by now.
     asleep: BTreeMap<ReplicaId, (Time, u64)>,
     clients: Vec<SimClient>,
@@ -89,26 +108,35 @@ impl World {
             parameters: Arc::new(setting.parameters.clone()),
         };
         let mut rng = Rng::new(setting.seed);
-        let seat = |id: ReplicaId| Seat {
-            context: &context,
-            id,
-            key: secret(1, id.0.into()),
-            service: setting.service,
+        let now = Time(1_000_000);
+        let memo = (!setting.check_every_signature).then(Memo::default);
+        let mut off = || i64::try_from(setting.epoch_us + rng.below(setting.skew_us + 1)).unwrap_or(0);
+        let clocks: Vec<Clock> = keys.iter().map(|_| Clock::new(now, off())).collect();
+        let begin = |id: ReplicaId| {
+            let key = secret(1, id.0.into());
+            let seat = Seat { context: &context, id, key, service: setting.service, memo: memo.as_ref() };
+            Node::new(&seat, clocks[usize::from(id.0)].says(now))
         };
-        let nodes: Vec<Node> = context.committee.replicas().map(|id| Node::new(&seat(id))).collect();
+        let nodes: Vec<Node> = context.committee.replicas().map(begin).collect();
         let mut world = Self {
             null: null_digest(context.cluster),
             checks: Checks::new(&context, setting.service),
             service: setting.service,
             costs: setting.costs,
             network: Network::new(setting.profile, setting.cuts.clone()),
-            now: Time(1_000_000),
+            now,
             queue: BTreeMap::new(),
             ties: 0,
-            skews: nodes.iter().map(|_| rng.below(setting.skew_us + 1)).collect(),
+            clocks,
+            epoch_us: setting.epoch_us,
+            memo,
             nodes,
             wakes: BTreeMap::new(),
             crashed: BTreeSet::new(),
+            absent: BTreeMap::new(),
+            dooms: BTreeMap::new(),
+            damaged: BTreeSet::new(),
+            injected: Injected::default(),
             asleep: BTreeMap::new(),
             clients: Vec::new(),
             think_us: 0,
@@ -178,7 +206,7 @@ impl World {
     pub fn clients(&self) -> &[SimClient] {
         &self.clients
     }
-    /// Whether a replica has crashed.
+    /// Whether a replica has crashed and was not started again.
     #[must_use]
     pub fn is_crashed(&self, id: ReplicaId) -> bool {
         self.crashed.contains(&id)
@@ -306,8 +334,13 @@ impl World {
                 self.nodes[usize::from(to.0)].client_frame(&key, &frame);
                 self.node_did(to)
             }
-            Happening::Done { node, role } => self.role_done(node, role),
+            Happening::Done { node, role, life } => self.role_done(node, role, life),
             Happening::Wake { node } => self.wake(node),
+            Happening::LinkUp { node } => {
+                let now = self.clock(node);
+                self.nodes[usize::from(node.0)].link_up(now);
+                self.node_did(node)
+            }
             Happening::Reply { from, to, frame } => {
                 let doings = self.clients[to].frame(self.now, from, &frame);
                 self.client_did(to, doings)
@@ -329,7 +362,7 @@ impl World {
 
     /// What a replica's clock says.
     fn clock(&self, node: ReplicaId) -> Time {
-        self.now.plus(self.skews[usize::from(node.0)])
+        self.clocks[usize::from(node.0)].says(self.now)
     }
 
     fn say(&mut self, line: impl FnOnce() -> String) {
@@ -338,23 +371,17 @@ impl World {
         }
     }
 
-    fn role_done(&mut self, node: ReplicaId, role: Role) -> Checked {
-        let doer = &self.nodes[usize::from(node.0)];
-        match role {
-            Role::Journal => {
-                if let Some(group) = doer.group() {
-                    self.checks.durable(node, group.records());
-                }
-            }
-            Role::Store => {
-                if let Some((seq, root)) = doer.storing() {
-                    self.checks.stored(node, seq, root)?;
-                }
-            }
-            Role::Verifier | Role::Executor => {}
-        }
+    fn role_done(&mut self, node: ReplicaId, role: Role, life: u32) -> Checked {
         let now = self.clock(node);
-        self.nodes[usize::from(node.0)].done(now, role);
+        let doer = &mut self.nodes[usize::from(node.0)];
+        if doer.life() != life {
+            return Ok(());
+        }
+        match doer.done(now, role) {
+            Finished::Nothing => {}
+            Finished::Durable(group) => self.checks.durable(node, group.records())?,
+            Finished::Stored(seq, root) => self.checks.stored(node, seq, root)?,
+        }
         self.node_did(node)
     }
 
@@ -377,12 +404,18 @@ impl World {
     /// Looks at what a replica did in its step: gives its roles work, checks, and sends what it sent.
     fn node_did(&mut self, id: ReplicaId) -> Checked {
         let node = &mut self.nodes[usize::from(id.0)];
+        let life = node.life();
         for (role, delay) in node.begin(self.costs, &mut self.rng) {
-            self.push(self.now.plus(delay), Happening::Done { node: id, role });
+            self.push(self.now.plus(delay), Happening::Done { node: id, role, life });
         }
         let node = &mut self.nodes[usize::from(id.0)];
         let (executed, alarms, sent) = (node.take_executed(), node.take_alarms(), node.take_sent());
         for slot in executed {
+            if slot.installed {
+                self.say(|| format!("{id} installs the state after n{}", slot.seq));
+                self.checks.installed(id, slot.seq, slot.history)?;
+                continue;
+            }
             self.say(|| format!("{id} executes n{}", slot.seq));
             self.checks.executed(id, slot.seq, slot.body.as_ref(), slot.history)?;
         }
@@ -399,12 +432,15 @@ impl World {
                 self.route(id, sent)?;
             }
         }
+        if self.node(id).is_dead() {
+            return self.die(id);
+        }
         self.look_at(id)
     }
 
     fn look_at(&mut self, id: ReplicaId) -> Checked {
         let node = &self.nodes[usize::from(id.0)];
-        let (replica, skew) = (node.replica(), self.skews[usize::from(id.0)]);
+        let replica = node.replica();
         let (view, low) = (replica.view(), replica.watermarks().0);
         if !self.checks.is_liar(id) {
             if let Some(why) = node.failure() {
@@ -414,10 +450,13 @@ impl World {
                 return Err(Violation::Stopped { replica: id, why: "it halted".to_owned() });
             }
         }
-        memory(id, &replica.footprint(), &self.context)?;
+        // What is kept does not come and go within a few steps, and counting it is slow.
+        if self.events.is_multiple_of(MEMORY_EVERY) {
+            memory(id, &replica.footprint(), &self.context)?;
+        }
         self.checks.stands(id, view, low)?;
         let Some(deadline) = node.deadline() else { return Ok(()) };
-        let at = Time(deadline.0.saturating_sub(skew)).max(self.now.plus(1));
+        let at = self.clocks[usize::from(id.0)].when(deadline).max(self.now.plus(1));
         self.wake_at(Party::Replica(id), at, Happening::Wake { node: id });
         Ok(())
     }

@@ -173,6 +173,13 @@ impl MemoryDisk {
         }
     }
 
+    /// Offsets of the pages of a file that were ever written, each of 4096 bytes; the last may be cut.
+    #[must_use]
+    pub fn written(&self, file: FileName) -> Vec<u64> {
+        let Some(index) = self.names.get(&file) else { return Vec::new() };
+        self.files[*index].current.pages.keys().map(|page| page * PAGE).collect()
+    }
+
     /// Unsynced changes of a file.
     #[must_use]
     pub fn unsynced(&self, file: FileName) -> usize {
@@ -320,6 +327,15 @@ mod tests {
         disk.sync(FILE).unwrap();
         disk.crash(Crash::Forget);
         assert_eq!(disk.len(FILE).unwrap(), None);
+    }
+
+    #[test]
+    fn pages_that_were_never_written_are_not_named() {
+        let mut disk = disk_with(b"x");
+        disk.set_len(FILE, 100 * PAGE).unwrap();
+        disk.write_at(FILE, 7 * PAGE - 1, b"xy").unwrap();
+        assert_eq!(disk.written(FILE), [0, 6 * PAGE, 7 * PAGE]);
+        assert!(disk.written(FileName::Superblock).is_empty());
     }
 
     #[test]

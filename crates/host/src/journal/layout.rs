@@ -29,19 +29,25 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// What a replica of `replicas` needs: the bodies of a full window and one interval, four views' votes and
-    /// certificates for each of their slots, and three of the largest NEW-VIEWs (one live, one being carried
-    /// forward, one new).
+    /// What a replica of `replicas` needs, however many views it goes through.
+    ///
+    /// Needed at once are: at each slot of the window one vote and one prepared certificate; the bodies voted for,
+    /// whose number and bytes the replica keeps below [`Parameters::bodies_max`] and [`Parameters::body_bytes_max`]
+    /// by voting for no more of them; and one stable certificate, VIEW-CHANGE and NEW-VIEW. A ring takes a record
+    /// while there is room behind it for moving all that is needed, so twice that, and twice the record, suffices;
+    /// what is more makes moving rare.
     #[must_use]
     pub fn of(parameters: &Parameters, replicas: usize) -> Self {
-        const VIEWS: u64 = 4;
-        let slots = parameters.window.saturating_add(parameters.checkpoint_interval);
+        let needed = 2 * parameters.window + 3 + parameters.bodies_max();
         let certificate = 128 + 66 * quorum(replicas) as u64;
         let view_change = certificate.saturating_mul(parameters.window) + 4096;
         let new_view = view_change.saturating_mul(quorum(replicas) as u64 + 1);
-        let certificates = VIEWS * slots.saturating_mul(certificate);
-        let bodies = slots.saturating_mul(parameters.batch_bytes_max.saturating_add(512));
-        Self::new(4 * VIEWS * slots, certificates.saturating_add(3 * new_view), bodies)
+        let certificates = certificate.saturating_mul(parameters.window + 1).saturating_add(view_change);
+        Self::new(
+            4 * needed,
+            (3 * certificates).saturating_add(new_view.saturating_mul(4)),
+            parameters.body_bytes_max(),
+        )
     }
 
     /// At least so many records, and bytes of certificates and of bodies. Never so few bytes of bodies that the two
@@ -104,16 +110,24 @@ impl Shape {
         RECORDS_AT + slot.saturating_sub(1) % self.records * RECORD as u64
     }
 
-    pub(crate) fn side_at(&self, offset: u64) -> u64 {
-        RECORDS_AT + self.records * RECORD as u64 + offset % self.side_bytes
+    /// Where the piece of `length` bytes stands whose offset in its area is `offset`, counted over all laps: one
+    /// place, or two if it goes on at the area's beginning.
+    pub(crate) fn runs(&self, place: Place, offset: u64, length: usize) -> [(u64, usize); 2] {
+        let (area, size) = match place {
+            Place::Body => (self.bodies_at(), self.body_bytes),
+            Place::Side | Place::Inline => (self.side_area(), self.side_bytes),
+        };
+        let start = offset % size;
+        let first = usize::try_from(size - start).unwrap_or(usize::MAX).min(length);
+        [(area + start, first), (area, length - first)]
     }
 
-    pub(crate) fn body_at(&self, offset: u64) -> u64 {
-        self.bodies_at() + offset % self.body_bytes
+    pub(crate) fn side_area(&self) -> u64 {
+        RECORDS_AT + self.records * RECORD as u64
     }
 
-    fn bodies_at(&self) -> u64 {
-        RECORDS_AT + self.records * RECORD as u64 + self.side_bytes
+    pub(crate) fn bodies_at(&self) -> u64 {
+        self.side_area() + self.side_bytes
     }
 
     pub(crate) fn seal_at(count: u64) -> u64 {
@@ -300,9 +314,9 @@ impl Seal {
     }
 }
 
-/// Checksum of a payload; covers the slot it belongs to, so that another record's payload at its place is not it.
-pub(crate) fn payload_checksum(instance: u64, slot: u64, payload: &[u8]) -> u32 {
-    let seed = crc32c::crc32c_append(crc32c::crc32c(&instance.to_le_bytes()), &slot.to_le_bytes());
+/// Checksum of a payload; covers where it stands, counted over all laps, so that what stood there before is not it.
+pub(crate) fn payload_checksum(instance: u64, offset: u64, payload: &[u8]) -> u32 {
+    let seed = crc32c::crc32c_append(crc32c::crc32c(&instance.to_le_bytes()), &offset.to_le_bytes());
     crc32c::crc32c_append(seed, payload)
 }
 

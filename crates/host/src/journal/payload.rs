@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use quorate_protocol::codec;
-use quorate_protocol::message::{NewView, ViewChange};
+use quorate_protocol::message::{NamedViewChange, NewView};
 use quorate_protocol::process::Record;
-use quorate_protocol::signed::Signed;
-use quorate_protocol::types::{Digest, Seq, Signature};
+use quorate_protocol::types::{Digest, Seq, Signature, View};
 
 use super::layout::{INLINE, Place};
 
@@ -21,10 +20,16 @@ pub(crate) enum Newest {
 /// How long a record is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Life {
-    /// Until this slot is stable.
-    Until(Seq),
-    /// Until there is a newer one of its kind.
-    Newest(Newest),
+    /// Until its slot is stable, its view is left, or there is another one at its slot.
+    Vote(View, Seq),
+    /// Until its slot is stable, or there is one of its view or a later one at its slot.
+    Prepared(View, Seq),
+    /// Until its slot is stable.
+    Body(Seq),
+    /// Until there is a newer one of its kind; newer is the one of the higher number.
+    Newest(Newest, u64),
+    /// Not at all.
+    Never,
 }
 
 const NEW_VIEW: u8 = 5;
@@ -38,20 +43,22 @@ pub(crate) fn kind_of(record: &Record) -> Option<u8> {
         Record::ViewChange(_) => Some(4),
         Record::NewView { .. } => Some(NEW_VIEW),
         Record::Stable(_) => Some(6),
-        Record::Horizon { .. } => None,
+        Record::Horizon { .. } | Record::Healed => None,
     }
 }
 
 /// How long the record is needed.
 pub(crate) fn life_of(record: &Record) -> Life {
     match record {
-        Record::Vote { prepare, .. } => Life::Until(prepare.seq),
-        Record::Body { seq, .. } => Life::Until(*seq),
-        Record::Prepared(certificate) => Life::Until(certificate.statement.seq),
-        Record::ViewChange(_) => Life::Newest(Newest::ViewChange),
-        Record::NewView { .. } => Life::Newest(Newest::NewView),
-        Record::Stable(_) => Life::Newest(Newest::Stable),
-        Record::Horizon { .. } => Life::Until(Seq(0)),
+        Record::Vote { prepare, .. } => Life::Vote(prepare.view, prepare.seq),
+        Record::Body { seq, .. } => Life::Body(*seq),
+        Record::Prepared(certificate) => {
+            Life::Prepared(certificate.statement.view, certificate.statement.seq)
+        }
+        Record::ViewChange(message) => Life::Newest(Newest::ViewChange, message.view.0),
+        Record::NewView { new_view, .. } => Life::Newest(Newest::NewView, new_view.view.0),
+        Record::Stable(certificate) => Life::Newest(Newest::Stable, certificate.statement.seq.0),
+        Record::Horizon { .. } | Record::Healed => Life::Never,
     }
 }
 
@@ -108,7 +115,7 @@ pub(crate) fn decode(kind: u8, has_signed: bool, bytes: &[u8]) -> Option<(Record
     let (first, rest) = parts.split_first()?;
     let record = if kind == NEW_VIEW {
         let (new_view, signature): (NewView, Option<Signature>) = codec::decode(first).ok()?;
-        let view_changes = rest.iter().map(|part| codec::decode::<Arc<Signed<ViewChange>>>(part).ok());
+        let view_changes = rest.iter().map(|part| codec::decode::<Arc<NamedViewChange>>(part).ok());
         Record::NewView { new_view, signature, view_changes: view_changes.collect::<Option<_>>()? }
     } else if rest.is_empty() {
         codec::decode(first).ok()?

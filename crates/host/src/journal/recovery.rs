@@ -1,5 +1,6 @@
 //! Reading a journal back: which records stand, which were never promised, and whether a promise is lost.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use quorate_protocol::process::Record;
@@ -9,8 +10,8 @@ use super::layout::{Fixed, Header, INLINE, Place, RECORD, Seal, Shape, checksum_
 use super::payload::{Life, body_name, decode, life_of};
 use super::rings::{Mark, Rings};
 use super::scan::{Repair, Scan, read_header};
-use super::writer::{Tail, Writer};
-use super::{Area, Durability, Entry, Journal, JournalError};
+use super::writer::{Tail, Usage, Writer, area_of};
+use super::{Durability, Entry, Journal, JournalError};
 use crate::disk::{Disk, DiskError, FileName, read_padded};
 use crate::superblock::{AmnesiaBox, Superblock};
 
@@ -63,6 +64,8 @@ pub struct RecoveryReport {
     pub cut: usize,
     /// Pieces of which one copy was bad and the other good.
     pub repaired: usize,
+    /// How full it is.
+    pub usage: Usage,
     /// Bodies that this replica vouches for and has to fetch again.
     pub missing_bodies: Vec<(Seq, Digest)>,
 }
@@ -104,7 +107,7 @@ pub fn create(
     let file = FileName::Journal;
     disk.remove(file)?;
     disk.set_len(file, shape.file_bytes())?;
-    let records = (0, shape.side_at(0));
+    let records = (0, shape.side_area());
     let ranges = match reserve {
         Reserve::Whole => vec![(0, shape.file_bytes())],
         Reserve::Records => vec![records, (shape.mirror(), shape.mirror() + records.1)],
@@ -274,9 +277,6 @@ impl<'a, D: Disk> Walk<'a, D> {
                 }
                 return Ok(());
             };
-            if whole.entry.is_none() {
-                self.report.missing_bodies.push(body_name(&whole.fixed.inline));
-            }
             self.accepted.push(whole);
             self.end += 1;
         }
@@ -314,7 +314,6 @@ impl<'a, D: Disk> Walk<'a, D> {
 
     /// What the record holds, and how long it is needed; none if that cannot be read.
     fn contents(&mut self, fixed: &Fixed) -> Result<Option<(Option<Entry>, Life)>, JournalError> {
-        let shape = self.scan.header.shape;
         let length = fixed.length as usize;
         let payload = match fixed.place {
             Place::Inline if length <= INLINE => {
@@ -323,11 +322,11 @@ impl<'a, D: Disk> Walk<'a, D> {
             }
             Place::Inline => None,
             Place::Side => self.side(fixed)?,
-            Place::Body => {
-                let inside = fixed.offset % shape.body_bytes() + length as u64 <= shape.body_bytes();
-                let bytes = if inside { self.read(shape.body_at(fixed.offset), length)? } else { Vec::new() };
+            Place::Body if u64::from(fixed.length) <= self.scan.header.shape.body_bytes() => {
+                let bytes = self.read(fixed, 0)?;
                 self.is_payload(fixed, &bytes).then_some(bytes)
             }
+            Place::Body => None,
         };
         let decoded = payload.and_then(|payload| decode(fixed.kind, fixed.signed, &payload));
         let decoded = decoded.filter(|(record, _)| self.is_named_right(fixed, record));
@@ -336,7 +335,7 @@ impl<'a, D: Disk> Walk<'a, D> {
                 let life = life_of(&record);
                 Some((Some(Entry { position: fixed.position, record, signed }), life))
             }
-            (None, Place::Body) => Some((None, Life::Until(body_name(&fixed.inline).0))),
+            (None, Place::Body) => Some((None, Life::Body(body_name(&fixed.inline).0))),
             (None, Place::Inline | Place::Side) => None,
         })
     }
@@ -344,32 +343,39 @@ impl<'a, D: Disk> Walk<'a, D> {
     /// Reads both copies of a payload, and notes the bad one for repair.
     fn side(&mut self, fixed: &Fixed) -> Result<Option<Vec<u8>>, JournalError> {
         let shape = self.scan.header.shape;
-        if fixed.offset % shape.side_bytes() + u64::from(fixed.length) > shape.side_bytes() {
+        if u64::from(fixed.length) > shape.side_bytes() {
             return Ok(None);
         }
-        let offsets = [shape.side_at(fixed.offset), shape.side_at(fixed.offset) + shape.mirror()];
-        let mut copies = Vec::with_capacity(2);
-        for at in offsets {
-            copies.push((at, self.read(at, fixed.length as usize)?));
-        }
-        let Some(good) = copies.iter().find(|(_, bytes)| self.is_payload(fixed, bytes)) else {
+        let copies = [self.read(fixed, 0)?, self.read(fixed, shape.mirror())?];
+        let Some(good) = copies.iter().find(|bytes| self.is_payload(fixed, bytes)) else {
             return Ok(None);
         };
-        let good = good.1.clone();
-        for (at, _) in copies.into_iter().filter(|(_, bytes)| *bytes != good) {
+        for shift in [0, shape.mirror()].into_iter().zip(&copies).filter(|(_, bytes)| *bytes != good) {
             self.report.repaired += 1;
-            self.repairs.push(Repair { at, bytes: good.clone() });
+            let runs = shape.runs(fixed.place, fixed.offset, good.len());
+            let mut rest = good.as_slice();
+            for (at, length) in runs {
+                let (now, later) = rest.split_at(length);
+                self.repairs.push(Repair { at: at + shift.0, bytes: now.to_vec() });
+                rest = later;
+            }
         }
-        Ok(Some(good))
+        Ok(Some(good.clone()))
     }
 
-    fn read(&mut self, at: u64, length: usize) -> Result<Vec<u8>, JournalError> {
-        Ok(read_padded(self.disk, FileName::Journal, at, length)?)
+    /// The copy of a payload that is `shift` bytes behind the first.
+    fn read(&mut self, fixed: &Fixed, shift: u64) -> Result<Vec<u8>, JournalError> {
+        let length = fixed.length as usize;
+        let mut bytes = Vec::with_capacity(length);
+        for (at, length) in self.scan.header.shape.runs(fixed.place, fixed.offset, length) {
+            bytes.extend(read_padded(self.disk, FileName::Journal, at + shift, length)?);
+        }
+        Ok(bytes)
     }
 
     fn is_payload(&self, fixed: &Fixed, bytes: &[u8]) -> bool {
         bytes.len() == fixed.length as usize
-            && payload_checksum(fixed.instance, fixed.slot, bytes) == fixed.payload_checksum
+            && payload_checksum(fixed.instance, fixed.offset, bytes) == fixed.payload_checksum
     }
 
     /// A body is what its digest says, or missing.
@@ -384,8 +390,29 @@ impl<'a, D: Disk> Walk<'a, D> {
             | Record::ViewChange(_)
             | Record::NewView { .. }
             | Record::Stable(_)
-            | Record::Horizon { .. } => true,
+            | Record::Horizon { .. }
+            | Record::Healed => true,
         }
+    }
+
+    /// Bodies that are lost and needed: not those whose slot is stable, whose place another one may have taken.
+    fn name_missing_bodies(&mut self) {
+        let entries = || self.accepted.iter().filter_map(|whole| whole.entry.as_ref());
+        let stable = entries().filter_map(|entry| match &entry.record {
+            Record::Stable(certificate) => Some(certificate.statement.seq),
+            _ => None,
+        });
+        let stable = stable.max().unwrap_or_default();
+        let here: BTreeSet<_> = entries()
+            .filter_map(|entry| match &entry.record {
+                Record::Body { seq, body } => Some((*seq, body.digest)),
+                _ => None,
+            })
+            .collect();
+        let lost = self.accepted.iter().filter(|whole| whole.entry.is_none());
+        let lost: BTreeSet<_> = lost.map(|whole| body_name(&whole.fixed.inline)).collect();
+        let missing = lost.into_iter().filter(|name| name.0 > stable && !here.contains(name));
+        self.report.missing_bodies = missing.collect();
     }
 
     fn finish(mut self) -> Found {
@@ -393,23 +420,25 @@ impl<'a, D: Disk> Walk<'a, D> {
         if self.report.amnesia.is_some() {
             return Found { report: self.report, ..Found::empty(shape) };
         }
-        let offset_in = |place| {
-            self.accepted.iter().find(|whole| whole.fixed.place == place).map(|whole| whole.fixed.offset)
+        let offsets_in = |place| {
+            let there = self.accepted.iter().filter(move |whole| whole.fixed.place == place);
+            there.map(|whole| whole.fixed.offset).min()
         };
         let start = Mark {
             slot: self.scan.first,
-            side: offset_in(Place::Side).unwrap_or(0),
-            body: offset_in(Place::Body).unwrap_or(0),
+            side: offsets_in(Place::Side).unwrap_or(0),
+            body: offsets_in(Place::Body).unwrap_or(0),
         };
         let mut rings = Rings::new(shape, start);
-        for Whole { fixed, entry, life, .. } in &self.accepted {
-            let area = match fixed.place {
-                Place::Inline => Area::Records,
-                Place::Side => Area::Certificates,
-                Place::Body => Area::Bodies,
-            };
-            rings.push(entry.as_ref(), *life, area, fixed.offset + u64::from(fixed.length));
+        for Whole { fixed, life, entry, .. } in &self.accepted {
+            // A body that is lost is fetched again and written anew; its place is free.
+            let life = if entry.is_some() { *life } else { Life::Never };
+            rings.push(life, area_of(fixed.place), fixed.offset, u64::from(fixed.length));
         }
+        rings.reopened();
+        self.name_missing_bodies();
+        let [records, certificates, bodies] = rings.percent();
+        self.report.usage = Usage { records, certificates, bodies };
         self.report.records = self.accepted.len();
         let chain = self.accepted.last().map_or(0, |whole| checksum_of(&whole.bytes));
         let last = self.accepted.iter().map(|whole| whole.fixed.position).max().unwrap_or_default();

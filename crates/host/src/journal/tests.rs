@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quorate_protocol::certificate::Certificate;
 use quorate_protocol::codec::{Frames, List};
 use quorate_protocol::crypto::SecretKey;
-use quorate_protocol::message::{Checkpoint, NewView, Prepare, ViewChange};
+use quorate_protocol::message::{Checkpoint, NamedViewChange, NewView, Prepare, ViewChange};
 use quorate_protocol::request::{Batch, Body, Draft, Kind, Nondet, Request};
 use quorate_protocol::signed::Signed;
 use quorate_protocol::types::{ClusterId, Digest, Number, PublicKey, ReplicaId, Session, Signature, Time};
@@ -16,16 +16,21 @@ use crate::disk::{Crash, Disk, DiskFailure, FileName, MemoryDisk};
 use crate::folder::format_folder;
 use crate::superblock::{AmnesiaBox, Identity, SnapshotPointer, Superblock};
 
+mod amnesia;
 mod damage;
+mod fixture;
+mod full_disk;
+mod rot;
 mod running;
+mod views;
 
 fn identity() -> Identity {
     Identity { cluster: ClusterId(Digest([1; 32])), replica: ReplicaId(2), key: PublicKey([3; 32]) }
 }
 
-/// As small as it can be, so that tests reach every byte: 16 records, one page of certificates, one of bodies.
+/// As small as it can be, so that tests reach every byte: 32 records, one page of certificates, one of bodies.
 fn tiny() -> Shape {
-    Shape::exactly(16, 4096, 4096)
+    Shape::exactly(32, 4096, 4096)
 }
 
 fn prepare(seq: u64) -> Prepare {
@@ -34,6 +39,10 @@ fn prepare(seq: u64) -> Prepare {
 
 fn vote(seq: u64) -> Record {
     Record::Vote { prepare: prepare(seq), primary: Some(Signature([7; 64])) }
+}
+
+fn vote_in(view: u64, seq: u64) -> Record {
+    Record::Vote { prepare: Prepare { view: View(view), ..prepare(seq) }, primary: Some(Signature([7; 64])) }
 }
 
 fn body(seq: u64, bytes: usize) -> Record {
@@ -64,6 +73,7 @@ fn view_change(view: u64) -> ViewChange {
 
 fn new_view(view: u64) -> Record {
     let one = Signed { body: view_change(view), signer: ReplicaId(1), signature: Signature([1; 64]) };
+    let one = NamedViewChange::from(one);
     let new_view = NewView { view: View(view), view_changes: List(vec![(ReplicaId(1), one.digest())]) };
     Record::NewView { new_view, signature: Some(Signature([6; 64])), view_changes: vec![Arc::new(one)] }
 }

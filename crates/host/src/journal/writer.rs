@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
+use quorate_protocol::codec::CodecError;
 use quorate_protocol::process::Record;
 use quorate_protocol::types::{Position, Seq, View};
 
 use super::layout::{Fixed, INLINE, Place, Seal, Shape, checksum_of, payload_checksum};
+use super::payload::Life;
 use super::rings::Rings;
 use super::{Area, Durability, Entry, Group, JournalError, payload};
 use crate::disk::{Disk, DiskError, FileName};
 use crate::snapshots;
 use crate::superblock::{SnapshotPointer, Superblock};
+
+mod room;
 
 /// What a writer did so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,16 +23,20 @@ pub struct Counters {
     pub groups: u64,
     /// Records written, those carried forward included.
     pub records: u64,
+    /// Those carried forward, to make room.
+    pub carried: u64,
     /// Syncs of the journal.
     pub syncs: u64,
     /// Stores of the superblock, two syncs each.
     pub superblocks: u64,
     /// Bytes handed to the disk, second copies included.
     pub bytes: u64,
+    /// How full the fullest of the journal's areas is, in percent.
+    pub used_percent: u64,
 }
 
 /// How full the journal's areas are, in percent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     /// Records.
     pub records: u64,
@@ -46,6 +54,10 @@ struct Runs {
 }
 
 impl Runs {
+    fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
     fn clear(&mut self) {
         self.bytes.clear();
         self.runs.clear();
@@ -94,6 +106,8 @@ pub struct Writer<D: Disk> {
     seals: u64,
     written: Position,
     durable: Position,
+    /// The stable checkpoint, as far as groups told of it.
+    stable: Seq,
     dirty: bool,
     failed: Option<Box<JournalError>>,
     counters: Counters,
@@ -117,6 +131,7 @@ impl<D: Disk> Writer<D> {
             seals: 0,
             written: tail.last,
             durable: tail.last,
+            stable: Seq(0),
             dirty: false,
             failed: None,
             counters: Counters::default(),
@@ -128,7 +143,7 @@ impl<D: Disk> Writer<D> {
     }
 
     /// Writes a group, and syncs it if told to and if the durability asks for it: one sync, two more if the group
-    /// has a horizon, one more while the journal is more than half full. Returns the position up to which everything
+    /// has a horizon, three more when a ring has come around and room has to be made. Returns the position up to which everything
     /// is as durable as the mode promises; groups written without a sync become durable with the next one.
     ///
     /// # Errors
@@ -142,11 +157,15 @@ impl<D: Disk> Writer<D> {
                 writer.append(group)?;
             }
             writer.written = group.last;
+            writer.stable = writer.stable.max(group.reclaim.unwrap_or_default());
             writer.counters.groups += 1;
             match writer.durability {
                 Durability::Sync if sync || !writer.dirty => writer.settle()?,
                 Durability::Sync => {}
                 Durability::Os | Durability::None => writer.durable = writer.written,
+            }
+            if group.healed {
+                writer.heal()?;
             }
             Ok(writer.durable)
         })
@@ -176,7 +195,8 @@ impl<D: Disk> Writer<D> {
         })
     }
 
-    /// Stores a snapshot, makes the superblock point to it, and deletes all but the last two.
+    /// Stores a snapshot, makes the superblock point to it, and deletes all but the last two, the newest that the stable
+    /// checkpoint covers, and what is newer than that: others may have to fetch it.
     ///
     /// Unless the mode is [`Durability::Sync`] nothing is synced, and the superblock follows with its next store.
     ///
@@ -191,7 +211,7 @@ impl<D: Disk> Writer<D> {
             if sync {
                 writer.store_superblock()?;
             }
-            Ok(snapshots::prune(&mut writer.disk, pointer.seq)?)
+            Ok(snapshots::prune(&mut writer.disk, pointer.seq, writer.stable)?)
         })
     }
 
@@ -225,10 +245,11 @@ impl<D: Disk> Writer<D> {
     /// What the writer did so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.counters
+        let used_percent = self.rings.percent().into_iter().fold(0, u64::max);
+        Counters { used_percent, ..self.counters }
     }
 
-    /// How full the journal is; a replica had better stop voting before any reaches 100.
+    /// How full the journal is: what is not needed any more counts until its place may be used again.
     #[must_use]
     pub fn usage(&self) -> Usage {
         let [records, certificates, bodies] = self.rings.percent();
@@ -250,6 +271,15 @@ impl<D: Disk> Writer<D> {
         act(self).inspect_err(|error| self.failed = Some(Box::new(error.clone())))
     }
 
+    /// What makes the box superfluous is durable first, or a crash in between would leave neither.
+    fn heal(&mut self) -> Result<(), JournalError> {
+        if self.durability == Durability::Sync {
+            self.settle()?;
+        }
+        self.superblock.amnesia = None;
+        self.store_superblock()
+    }
+
     fn promise(&mut self, view: View, high: Seq) -> Result<(), JournalError> {
         if self.superblock.promise(view, high) { self.store_superblock() } else { Ok(()) }
     }
@@ -260,26 +290,11 @@ impl<D: Disk> Writer<D> {
     }
 
     fn append(&mut self, group: &Group) -> Result<(), JournalError> {
-        self.records.clear();
-        self.side.clear();
-        self.bodies.clear();
-        let carried = match group.reclaim {
-            Some(stable) => self.rings.release(stable),
-            None => self.rings.release(Seq(0)),
-        };
-        for entry in carried.iter().chain(&group.entries) {
-            self.lay(entry)?;
+        self.rings.reclaim(group.reclaim.unwrap_or_default());
+        for entry in &group.entries {
+            self.append_entry(entry)?;
         }
-        if carried.is_empty() && group.entries.is_empty() {
-            return Ok(());
-        }
-        self.dirty = true;
-        let mirror = self.shape.mirror();
-        self.counters.bytes += self.bodies.write(&mut self.disk, 0)?;
-        for shift in [0, mirror] {
-            self.counters.bytes += self.side.write(&mut self.disk, shift)?;
-            self.counters.bytes += self.records.write(&mut self.disk, shift)?;
-        }
+        self.flush()?;
         if self.durability == Durability::Os {
             self.rings.synced();
             self.rings.sealed();
@@ -287,66 +302,113 @@ impl<D: Disk> Writer<D> {
         Ok(())
     }
 
-    fn lay(&mut self, entry: &Entry) -> Result<(), JournalError> {
+    fn append_entry(&mut self, entry: &Entry) -> Result<(), JournalError> {
         let Some(kind) = payload::kind_of(&entry.record) else { return Ok(()) };
         let mut bytes = std::mem::take(&mut self.payload);
         bytes.clear();
-        payload::encode(&entry.record, entry.signed.as_deref(), &mut bytes)
-            .map_err(|error| JournalError::Unencodable { position: entry.position, error })?;
+        let unencodable = |error| JournalError::Unencodable { position: entry.position, error };
+        payload::encode(&entry.record, entry.signed.as_deref(), &mut bytes).map_err(unencodable)?;
+        let length = u32::try_from(bytes.len()).map_err(|_| unencodable(CodecError::TooLong(bytes.len())))?;
         let place = payload::place_of(&entry.record, bytes.len());
-        let area = match place {
-            Place::Inline => Area::Records,
-            Place::Side => Area::Certificates,
-            Place::Body => Area::Bodies,
-        };
-        let offset = self.rings.place(area, bytes.len() as u64)?;
-        let slot = self.rings.head().slot;
-        let instance = self.superblock.journal_instance;
+        let area = area_of(place);
+        if !self.rings.has_room(area, bytes.len() as u64) {
+            self.make_room(area, bytes.len() as u64)?;
+        }
+        let offset = self.offset_in(place);
         let fixed = Fixed {
-            previous: self.chain,
             kind,
             place,
             signed: entry.signed.is_some(),
-            length: u32::try_from(bytes.len()).map_err(|_| self.too_large(entry, bytes.len()))?,
-            slot,
+            length,
             position: entry.position,
+            offset,
+            payload_checksum: payload_checksum(self.superblock.journal_instance, offset, &bytes),
+            inline: inline_of(&entry.record, place, &bytes),
+            ..self.blank()
+        };
+        self.lay(&fixed, &bytes, payload::life_of(&entry.record))?;
+        self.payload = bytes;
+        Ok(())
+    }
+
+    /// Where the next payload of an area goes.
+    fn offset_in(&self, place: Place) -> u64 {
+        match place {
+            Place::Inline => 0,
+            Place::Side => self.rings.head().side,
+            Place::Body => self.rings.head().body,
+        }
+    }
+
+    /// What every record says, whatever it holds.
+    fn blank(&self) -> Fixed {
+        Fixed {
+            previous: self.chain,
+            kind: 0,
+            place: Place::Inline,
+            signed: false,
+            length: 0,
+            slot: self.rings.head().slot,
+            position: Position(0),
             synced: self.synced_slot,
             first: self.rings.settled(),
-            instance,
-            offset,
-            payload_checksum: payload_checksum(instance, slot, &bytes),
-            inline: inline_of(&entry.record, place, &bytes),
-        };
+            instance: self.superblock.journal_instance,
+            offset: 0,
+            payload_checksum: 0,
+            inline: [0; INLINE],
+        }
+    }
+
+    /// Puts a record at the rings' head, and its payload where the record says, unless `bytes` is empty.
+    fn lay(&mut self, fixed: &Fixed, bytes: &[u8], life: Life) -> Result<(), JournalError> {
+        let (area, length) = (area_of(fixed.place), u64::from(fixed.length));
+        if !self.rings.fits(area, bytes.len() as u64) {
+            return Err(self.rings.full(area));
+        }
         let record = fixed.encode();
         self.chain = checksum_of(&record);
-        self.records.push(self.shape.record_at(slot), &record);
-        match place {
-            Place::Inline => {}
-            Place::Side => self.side.push(self.shape.side_at(offset), &bytes),
-            Place::Body => self.bodies.push(self.shape.body_at(offset), &bytes),
+        self.records.push(self.shape.record_at(fixed.slot), &record);
+        let runs = match fixed.place {
+            Place::Inline => None,
+            Place::Side => Some(&mut self.side),
+            Place::Body => Some(&mut self.bodies),
+        };
+        if let Some(runs) = runs.filter(|_| !bytes.is_empty()) {
+            let [first, second] = self.shape.runs(fixed.place, fixed.offset, bytes.len());
+            runs.push(first.0, &bytes[..first.1]);
+            if second.1 > 0 {
+                runs.push(second.0, &bytes[first.1..]);
+            }
         }
-        self.rings.push(Some(entry), payload::life_of(&entry.record), area, offset + bytes.len() as u64);
-        self.payload = bytes;
+        self.rings.push(life, area, fixed.offset, length);
         self.counters.records += 1;
         Ok(())
     }
 
-    fn too_large(&self, entry: &Entry, bytes: usize) -> JournalError {
-        let error = quorate_protocol::codec::CodecError::TooLong(bytes);
-        JournalError::Unencodable { position: entry.position, error }
+    /// Hands what was laid to the disk.
+    fn flush(&mut self) -> Result<(), JournalError> {
+        if self.records.is_empty() {
+            return Ok(());
+        }
+        self.dirty = true;
+        self.counters.bytes += self.bodies.write(&mut self.disk, 0)?;
+        for shift in [0, self.shape.mirror()] {
+            self.counters.bytes += self.side.write(&mut self.disk, shift)?;
+            self.counters.bytes += self.records.write(&mut self.disk, shift)?;
+        }
+        for runs in [&mut self.records, &mut self.side, &mut self.bodies] {
+            runs.clear();
+        }
+        Ok(())
     }
 
-    /// Syncs what is dirty, then says so in a seal, which needs no sync of its own unless space is short.
+    /// Syncs what is dirty, then says so in a seal, which needs no sync of its own.
     fn settle(&mut self) -> Result<(), JournalError> {
         if self.dirty {
             self.sync_journal()?;
             self.synced_slot = self.rings.head().slot - 1;
             self.rings.synced();
             self.seal()?;
-            if self.rings.wants_seal() {
-                self.sync_journal()?;
-                self.rings.sealed();
-            }
             self.dirty = false;
         }
         self.durable = self.written;
@@ -366,6 +428,15 @@ impl<D: Disk> Writer<D> {
         self.counters.bytes += 2 * seal.len() as u64;
         self.disk.write_at(FileName::Journal, at, &seal)?;
         Ok(self.disk.write_at(FileName::Journal, at + self.shape.mirror(), &seal)?)
+    }
+}
+
+/// Which ring a payload stands in.
+pub(super) fn area_of(place: Place) -> Area {
+    match place {
+        Place::Inline => Area::Records,
+        Place::Side => Area::Certificates,
+        Place::Body => Area::Bodies,
     }
 }
 

@@ -119,6 +119,39 @@ fn reserved_space_is_really_taken() {
 }
 
 #[test]
+fn a_journal_has_the_space_of_its_records_from_the_beginning_and_all_of_it_if_told_so() {
+    use std::os::unix::fs::MetadataExt;
+    let taken = |reserve| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut disk = FileDisk::create(folder.path()).unwrap();
+        let shape = Shape::new(4096, 1 << 20, 4 << 20);
+        format_folder(&mut disk, identity(), shape, reserve).unwrap();
+        let metadata = fs::metadata(folder.path().join("journal")).unwrap();
+        assert_eq!(metadata.len(), shape.file_bytes());
+        (metadata.blocks() * 512, shape)
+    };
+    let (bytes, shape) = taken(Reserve::Records);
+    assert!(bytes >= 2 * 256 * shape.records(), "{bytes}");
+    let (bytes, shape) = taken(Reserve::Whole);
+    assert!(bytes >= shape.file_bytes(), "{bytes} of {}", shape.file_bytes());
+}
+
+#[test]
+fn a_folder_that_is_looked_at_is_not_changed_and_not_taken_from_whoever_has_it() {
+    let folder = formatted();
+    let held = FileDisk::open(folder.path()).unwrap();
+    assert_eq!(FileDisk::examine(folder.path()).unwrap_err().kind, DiskFailure::Locked);
+    drop(held);
+    let mut disk = FileDisk::examine(folder.path()).unwrap();
+    assert!(check_folder(&mut disk, shape()).unwrap().is_sound());
+    disk.write_at(FileName::Journal, 0, b"x").unwrap_err();
+    disk.write_at(FileName::SnapshotDraft, 0, b"x").unwrap_err();
+    let empty = tempfile::tempdir().unwrap();
+    assert_eq!(FileDisk::examine(empty.path()).unwrap().list(), Ok(vec![]));
+    assert_eq!(fs::read_dir(empty.path()).unwrap().count(), 0, "not even a lock is made");
+}
+
+#[test]
 fn reading_past_the_end_and_missing_files_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let mut disk = FileDisk::open(folder.path()).unwrap();

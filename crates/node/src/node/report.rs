@@ -1,18 +1,24 @@
 //! What a running node says of itself.
 
+use quorate_host::border::Kind;
 use quorate_host::disk::Disk;
 use quorate_protocol::replica::Replica;
 use quorate_protocol::verify::Invalid;
 
-use super::Node;
-use crate::status::{LinkDown, Status};
+use super::{Node, amnesia};
+use crate::status::{Forgot, Heard, LinkDown, Status};
 use crate::transport::{RefusalKind, Remote};
+use crate::why::{Waiting, Why};
+
+/// A replica says something every second. One that was silent for so long over a link that is up may be gone, though
+/// the link does not know it yet; in microseconds.
+const SILENT_US: u64 = 2_000_000;
 
 impl<D: Disk + Send + 'static> Node<D> {
     pub(super) fn status(&self) -> Status {
         let replica = self.host.replica();
         let (low, high) = replica.watermarks();
-        let links = self.links.transport.links();
+        let (links, now) = (self.links.transport.links(), self.clock.now());
         let mut status = Status {
             replica: replica.id().0,
             replicas: u16::try_from(replica.context().committee.size()).unwrap_or(u16::MAX),
@@ -20,6 +26,7 @@ impl<D: Disk + Send + 'static> Node<D> {
             view: replica.view().0,
             primary: replica.primary().0,
             status: status_word(replica).to_owned(),
+            transfer: self.host.transfer_progress().map_or_else(String::new, |progress| progress.to_string()),
             cluster: replica.context().cluster.0.to_string(),
             low: low.0,
             high: high.0,
@@ -27,19 +34,28 @@ impl<D: Disk + Send + 'static> Node<D> {
             executed: replica.executed().0,
             pooled: replica.pooled(),
             waiting_for_disk: self.host.waiting_for_disk() as u64,
+            journal_used_percent: self.writing.counters().unwrap_or(self.journal).used_percent,
             durability: self.durability.to_string(),
             clients: self.links.keys.len() as u64,
             counters: self.counters(),
-            warnings: self.warnings.clone(),
+            forgot: replica.amnesia().map(|forgot| Forgot { view: forgot.view.0, high: forgot.high.0 }),
+            warnings: self.warnings.iter().cloned().chain(amnesia::words(replica, self.forgot)).collect(),
             alarms: self.alarms.clone(),
             started: self.started.0,
             build: crate::BUILD.to_owned(),
             ..Status::default()
         };
+        if replica.lacks_room() {
+            let why = "its journal has no room for more batches: it votes for no new ones until a checkpoint is stable";
+            status.warnings.push(why.to_owned());
+        }
         for link in links {
             let Remote::Replica(replica) = link.remote else { continue };
+            status.alarms.extend(link.rivals.map(|places| amnesia::rivals(replica, places)));
             if link.up {
                 status.links_up.push(replica.0);
+                let heard = self.peers.last_heard(replica).map_or(0, |heard| now.since(heard));
+                status.heard.push(Heard { replica: replica.0, ms_ago: heard / 1000 });
             } else {
                 let why = link.trouble.unwrap_or_else(|| "not reached yet".to_owned());
                 status.links_down.push(LinkDown { replica: replica.0, why });
@@ -48,10 +64,48 @@ impl<D: Disk + Send + 'static> Node<D> {
         status
     }
 
+    /// What this replica waits for: the protocol's reasons, and those of the world around it.
+    pub(super) fn why(&self) -> Why {
+        let (replica, now) = (self.host.replica(), self.clock.now());
+        let mut waits: Vec<Waiting> = replica.waits(now).into_iter().map(Waiting::from).collect();
+        let kept = self.host.waiting_for_disk();
+        if let Some(since) = self.host.disk_stands_since().filter(|_| kept > 0) {
+            let messages = if kept == 1 { "message" } else { "messages" };
+            let what = format!("its disk: {kept} {messages} must not leave before it has synced");
+            waits.push(Waiting::outside("disk", what, Some(now.since(since))));
+        }
+        if let Some(progress) = self.host.transfer_progress() {
+            waits.push(Waiting::transfer(&progress));
+        }
+        for link in self.links.transport.links() {
+            let Remote::Replica(other) = link.remote else { continue };
+            let changed = self.peers.changed(other).unwrap_or(self.started);
+            let heard = self.peers.last_heard(other).map_or(0, |heard| now.since(heard));
+            if !link.up {
+                let why = link.trouble.unwrap_or_else(|| "not reached yet".to_owned());
+                let what = format!("a link to replica {other}: {why}");
+                waits.push(Waiting::outside("link", what, Some(now.since(changed))).of(other));
+            } else if heard > SILENT_US {
+                let what = format!("a word of replica {other}, whose link is not known to be down");
+                waits.push(Waiting::outside("silence", what, Some(heard)).of(other));
+            }
+        }
+        Why {
+            cluster: replica.context().cluster.0.to_string(),
+            replica: replica.id().0,
+            view: replica.view().0,
+            primary: replica.primary().0,
+            status: status_word(replica).to_owned(),
+            timeout_ms: replica.waiting().timeout_us / 1000,
+            waits,
+        }
+    }
+
     fn counters(&self) -> Vec<(String, u64)> {
         let protocol = self.host.replica().counters();
         let host = self.host.counters();
         let border = self.host.border().counters();
+        let transfers = self.host.transfer_counters();
         let journal = self.writing.counters().unwrap_or(self.journal);
         let mut named = vec![
             ("quorate_batches_committed_total", protocol.committed),
@@ -76,6 +130,8 @@ impl<D: Disk + Send + 'static> Node<D> {
             ("quorate_messages_of_impostors_total", border.impostors),
             ("quorate_votes_useless_total", border.useless),
             ("quorate_votes_overdue_total", border.overdue),
+            ("quorate_view_changes_repeated_total", border.repeated),
+            ("quorate_messages_crowded_out_total", border.crowded_out),
             ("quorate_retries_known_total", host.retries_known),
             ("quorate_requests_busy_total", host.busy),
             ("quorate_peer_frames_out_total", host.frames_out),
@@ -84,17 +140,31 @@ impl<D: Disk + Send + 'static> Node<D> {
             ("quorate_journal_bytes_total", journal.bytes),
             ("quorate_journal_groups_total", journal.groups),
             ("quorate_behind_total", host.behind),
+            ("quorate_transfers_started_total", transfers.started),
+            ("quorate_transfers_completed_total", transfers.completed),
+            ("quorate_transfer_chunks_total", transfers.chunks),
+            ("quorate_transfer_chunks_reused_total", transfers.reused),
+            ("quorate_transfer_answers_refused_total", transfers.refused),
+            ("quorate_transfer_answers_overdue_total", transfers.stalled),
+            ("quorate_transfer_sources_banned_total", transfers.banned),
+            ("quorate_transfer_bytes_served_total", transfers.served_bytes),
+            ("quorate_transfer_questions_dropped_total", transfers.questions_dropped),
         ];
         let transport = self.links.transport.counters();
         named.extend([
             ("quorate_links_up_total", transport.links_up.get()),
             ("quorate_links_down_total", transport.links_down.get()),
             ("quorate_handshakes_total", transport.handshakes.get()),
+            ("quorate_links_of_rivals_total", transport.rivals.get()),
             ("quorate_frames_dropped_total", transport.frames_dropped.iter().map(|count| count.get()).sum()),
         ]);
         let mut all: Vec<_> = named.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let kinds = Invalid::KINDS.into_iter().zip(host.invalid_by_kind);
         all.extend(kinds.map(|(kind, count)| (format!("quorate_messages_invalid_{kind}_total"), count)));
+        let kinds = Kind::NAMES.into_iter().zip(border.over_allowance);
+        all.extend(
+            kinds.map(|(kind, count)| (format!("quorate_messages_over_allowance_{kind}_total"), count)),
+        );
         let name = |kind: RefusalKind| format!("quorate_links_refused_{}_total", kind.name());
         all.extend(RefusalKind::ALL.map(|kind| (name(kind), transport.refused(kind))));
         let by_others = RefusalKind::ALL.map(|kind| transport.refused_by_others(kind)).iter().sum();
@@ -106,7 +176,10 @@ impl<D: Disk + Send + 'static> Node<D> {
 fn status_word(replica: &Replica) -> &'static str {
     match replica.status() {
         quorate_protocol::replica::Status::Halted => "halted",
+        _ if replica.amnesia().is_some() => "recovering",
         _ if replica.behind() => "behind",
+        // Without a box it never is.
+        quorate_protocol::replica::Status::Recovering => "recovering",
         quorate_protocol::replica::Status::Normal => "normal",
         quorate_protocol::replica::Status::ViewChanging => "view-changing",
     }

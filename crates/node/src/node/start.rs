@@ -77,10 +77,16 @@ impl Node<FileDisk> {
             .await
             .map_err(|error| NodeError::Admin { address: entry.addresses.admin, error })?;
         let (back, returns) = mpsc::unbounded_channel();
-        let Started { replica, executor, effects, journal, writer } = started;
+        let Started { replica, executor, effects, journal, writer, report, states } = started;
+        let forgot = report.amnesia;
+        if let Some(words) = super::amnesia::words(&replica, forgot) {
+            tracing::warn!("{words}");
+        }
+        let told_amnesia = replica.amnesia().is_none();
         let mut warnings: Vec<String> = transport.warnings().iter().map(ToString::to_string).collect();
         warnings.extend(slow_signatures());
         let mut host = Host::new(replica, Signer::new(key, context.cluster, context.epoch, id), journal);
+        host.shelve(states);
         let mut links = Links { transport, keys: BTreeMap::new(), clients: BTreeMap::new() };
         host.resume(clock.now(), effects, &mut links);
         Ok(Self {
@@ -90,6 +96,7 @@ impl Node<FileDisk> {
             clock,
             host,
             links,
+            peers: super::peers::Peers::default(),
             verification: verification(&context, tuning.verifier_threads, &back)?,
             executing: match tuning.execution {
                 ExecutionLayout::Shared => Executing::Here(Box::new(Execution::new(executor))),
@@ -109,6 +116,8 @@ impl Node<FileDisk> {
             journal: JournalCounters::default(),
             alarms: Vec::new(),
             warnings,
+            forgot,
+            told_amnesia,
             durability: tuning.durability,
             admin,
             _back: back,

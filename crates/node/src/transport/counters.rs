@@ -47,6 +47,8 @@ pub struct Counters {
     pub frames_dropped: [Counter; 3],
     /// Frames given up because there was no link.
     pub frames_unlinked: Counter,
+    /// Links of a replica's key that came from two places by turns.
+    pub rivals: Counter,
     refused: [Counter; RefusalKind::ALL.len()],
     refused_by_others: [Counter; RefusalKind::ALL.len()],
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quorate_host::lane::{Class, LaneCounts, LaneLimits};
@@ -13,6 +13,7 @@ use super::counters::Counters;
 use super::hello::Established;
 use super::link::{Deaf, Outbox, Wiring};
 use super::refused::{Ended, Refused};
+use super::rivals::Rivals;
 use super::{LinkId, Remote};
 
 /// What is known of a link.
@@ -28,6 +29,8 @@ pub struct LinkReport {
     pub up: bool,
     /// Why it last went down or could not be made.
     pub trouble: Option<String>,
+    /// Two places that its key came from by turns: two processes use it.
+    pub rivals: Option<[SocketAddr; 2]>,
     /// Measured round-trip time.
     pub round_trip: Option<Duration>,
     /// Packets declared lost on this connection.
@@ -55,6 +58,7 @@ impl LinkReport {
             address,
             up: false,
             trouble: None,
+            rivals: None,
             round_trip: None,
             packets_lost: 0,
             datagram_bytes: 0,
@@ -76,6 +80,8 @@ pub(crate) struct Seat {
 struct Held {
     link: Option<(Arc<Outbox>, quinn::Connection)>,
     trouble: Option<String>,
+    places: Rivals,
+    rivals: Option<[SocketAddr; 2]>,
 }
 
 impl Seat {
@@ -103,6 +109,7 @@ impl Seat {
         let held = self.held();
         let mut report = LinkReport::down(Remote::Replica(self.id), self.key, self.address);
         report.trouble.clone_from(&held.trouble);
+        report.rivals = held.rivals;
         if let Some((outbox, connection)) = &held.link {
             report.describe(connection, outbox);
         }
@@ -139,6 +146,12 @@ impl Seat {
             let mut held = self.change();
             held.link = Some((Arc::clone(&outbox), established.connection.clone()));
             held.trouble = None;
+            let found = held.places.note(established.connection.remote_address(), Instant::now());
+            if let Some([one, other]) = found {
+                held.rivals = found;
+                wiring.counters.rivals.add(1);
+                tracing::error!(replica = %self.id, %one, %other, "two processes use the key of one replica");
+            }
         }
         tracing::info!(replica = %self.id, "link up");
         let result = wiring.run(established, &outbox, stop).await;

@@ -57,9 +57,14 @@ impl Fetches {
         self.missing.retain(|seq, _| is_kept(*seq));
     }
 
-    /// Whether a batch was missed at this slot.
-    pub(super) fn miss(&self, seq: Seq) -> bool {
-        self.missing.contains_key(&seq)
+    /// Who is asked next for a slot's batch, and when.
+    pub(super) fn next(&self, seq: Seq) -> Option<(ReplicaId, Time)> {
+        self.missing.get(&seq).map(|missing| (ReplicaId(missing.turn), missing.ask_at))
+    }
+
+    /// Digest of the batch that was missed at this slot.
+    pub(super) fn missed(&self, seq: Seq) -> Option<Digest> {
+        self.missing.get(&seq).map(|missing| missing.digest)
     }
 }
 
@@ -150,6 +155,15 @@ impl Replica {
         }
     }
 
+    /// A primary proposes no further than its pipeline beyond what committed: whoever sees a proposal twice as far ahead
+    /// has missed something, and finds it with the others as long as they still have it.
+    pub(super) fn notice_gap(&mut self, proposed: Seq, out: &mut Out<'_>) {
+        let depth = self.parameters().pipeline_depth;
+        if proposed > self.committed.plus(depth.saturating_mul(2)) {
+            self.ask_status(out);
+        }
+    }
+
     /// Asks everyone for what is missing, soon.
     pub(super) fn ask_status(&mut self, out: &mut Out<'_>) {
         self.timers.status_now(out.now.plus(FETCH_AFTER_US));
@@ -167,9 +181,9 @@ impl Replica {
         Standing {
             epoch: self.context.epoch,
             view,
-            changing: self.status == Status::ViewChanging,
+            changing: matches!(self.status, Status::ViewChanging | Status::Recovering),
             low: self.log.low(),
-            executed: self.executed,
+            executed: self.handed,
             committed: bits(slots().map(|slot| slot.committed.is_some())),
             prepared: bits(slots().map(|slot| slot.sent_commit)),
             bodies: bits(
@@ -177,7 +191,7 @@ impl Replica {
             ),
             view_changes: bits(self.context.committee.replicas().map(holds)),
             new_view: self.new_view.as_ref().map_or(View(0), |open| open.new_view.view),
-            amnesia_high: None,
+            amnesia_high: self.amnesia().map(|forgot| forgot.high),
         }
     }
 
@@ -186,6 +200,7 @@ impl Replica {
         if from == self.id || status.epoch != self.context.epoch {
             return;
         }
+        self.note_plea(from, status, out.now);
         if self.fetches.answered.get(&from).is_some_and(|at| out.now.since(*at) < ANSWER_PAUSE_US) {
             return;
         }
@@ -200,6 +215,7 @@ impl Replica {
                 relay(from, PeerMessage::Checkpoint(vote), out);
             }
         }
+        self.answer_tail(from, status, out);
         self.answer_slots(from, status, out);
     }
 
@@ -221,6 +237,16 @@ impl Replica {
             for (_, held) in of_this_view.filter(|(id, _)| **id != self.id && lacks(**id)) {
                 relay(from, PeerMessage::ViewChange((**held).clone()), out);
             }
+        }
+    }
+
+    /// Who executes less than the checkpoint it knows is sent what we still have of the slots between, in order. That is
+    /// less than a state, and a replica that was away for a moment would otherwise fetch one after the other.
+    fn answer_tail(&self, from: ReplicaId, status: &Standing, out: &mut Out<'_>) {
+        let below = (status.executed.0.saturating_add(1)..=status.low.0).take(ANSWERS_MAX).map(Seq);
+        let committed = below.map_while(|seq| self.log.get(seq)?.committed.as_ref());
+        for certificate in committed {
+            relay(from, PeerMessage::CommitCertificate((**certificate).clone()), out);
         }
     }
 

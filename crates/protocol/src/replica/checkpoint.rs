@@ -71,7 +71,6 @@ impl Replica {
         let ours = self.roots.get(&seq).copied();
         self.checkpoints = self.checkpoints.split_off(&seq.next());
         self.roots = self.roots.split_off(&seq);
-        let high = self.log.high();
         let far: BTreeMap<_, _> = std::mem::take(&mut self.far_checkpoints);
         self.stable = Some(certificate.clone());
         if ours.is_some_and(|ours| ours != root) {
@@ -79,15 +78,21 @@ impl Replica {
             return;
         }
         for (replica, vote) in far {
-            if vote.seq > high {
+            if vote.seq > self.log.high() {
                 self.far_checkpoints.insert(replica, vote);
             } else {
                 self.on_checkpoint(&vote, out);
             }
         }
+        // Those votes may have made a newer checkpoint stable, which has said by itself what is to be installed.
+        if self.log.low() > seq {
+            return;
+        }
         if self.behind() {
             out.push(Effect::Install(certificate.into_inner()));
+            self.ask_status(out);
         }
+        self.use_room(out);
         self.deliver(out);
     }
 
@@ -118,12 +123,52 @@ impl Replica {
         self.status = Status::Halted;
     }
 
-    pub(super) fn on_installed(&mut self, seq: Seq, out: &mut Out<'_>) {
-        self.executed = self.executed.max(seq);
+    /// Highest slot handed to the executor: nothing is lacking up to here.
+    #[must_use]
+    pub fn handed(&self) -> Seq {
+        self.handed
+    }
+
+    /// Whether the next slot to execute is in the log no more: nothing but a state helps.
+    #[must_use]
+    pub fn lost_its_place(&self) -> bool {
+        self.behind() && self.log.get(self.handed.next()).is_none()
+    }
+
+    /// A certified state is in place of all slots up to `seq`. Neither view nor votes change by it; everything that may
+    /// have waited for it is looked at again.
+    pub(super) fn on_installed(&mut self, seq: Seq, root: Digest, out: &mut Out<'_>) {
+        if seq <= self.executed {
+            return;
+        }
+        self.executed = seq;
         self.handed = self.handed.max(seq);
         self.committed = self.committed.max(seq);
+        self.next = self.next.max(seq.next());
         self.log.release(self.handed.min(self.executed));
-        self.deliver(out);
+        let (low, handed) = (self.log.low(), self.handed);
+        self.fetches.retain(|seq| seq > handed);
+        if seq >= low {
+            self.roots.insert(seq, root);
+            Self::say(Say::Checkpoint(Checkpoint { seq, root, epoch_end: Seq::MAX }), Position(0), out);
+        }
+        // Some of what waits here executed in slots that this replica never saw: a timer started by those would not be
+        // stopped by anything.
+        let waiting = self.pool.drain().into_iter();
+        let waiting: Vec<_> = waiting.map(|(request, from)| (Verified::vouch(request), from)).collect();
+        if !waiting.is_empty() {
+            out.push(Effect::LookUp(waiting));
+        }
+        for seq in (handed.0 + 1..=self.log.high().0).map(Seq) {
+            self.advance(seq, out);
+        }
+        self.try_enter(out);
+        if self.behind()
+            && let Some(stable) = &self.stable
+        {
+            out.push(Effect::Install((**stable).clone()));
+        }
+        self.timers.status_now(out.now);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::room::Share;
 use super::{Out, Replica, Status};
 use crate::certificate::{Added, Certificate};
 use crate::codec::List;
@@ -17,6 +18,9 @@ impl Replica {
     /// busy one waits until what is there is worth as much as what is on its way, so batches grow with load.
     pub(super) fn propose(&mut self, out: &mut Out<'_>) {
         while self.is_primary() && self.next <= self.log.high() && self.pool.waiting_operations() > 0 {
+            if !self.may_vote(self.view, self.next) {
+                return;
+            }
             let flying = self.next.0 - 1 - self.committed.0.min(self.next.0 - 1);
             if flying >= self.parameters().pipeline_depth {
                 return;
@@ -24,17 +28,27 @@ impl Replica {
             if flying > 0 && self.pool.waiting_operations() < self.flying_operations() {
                 return;
             }
-            let limits = Limits {
-                requests: self.parameters().batch_requests_max,
-                bytes: self.parameters().batch_bytes_max,
+            let body = if self.finds_room_to_propose() {
+                Some(self.cut_batch(out.now))
+            } else if self.checkpoint_is_due() {
+                return;
+            } else {
+                None
             };
-            let requests = self.pool.take(limits);
-            let batch = Batch { nondet: Nondet { time: out.now }, requests: List(requests) };
-            let body = Body::new(batch, self.context.cluster);
             let seq = self.next;
             self.next = seq.next();
-            self.propose_at(seq, Some(body), out);
+            self.propose_at(seq, body, out);
         }
+    }
+
+    fn cut_batch(&mut self, now: Time) -> Arc<Body> {
+        let limits = Limits {
+            requests: self.parameters().batch_requests_max,
+            bytes: self.parameters().batch_bytes_max,
+        };
+        let requests = self.pool.take(limits);
+        let batch = Batch { nondet: Nondet { time: now }, requests: List(requests) };
+        Body::new(batch, self.context.cluster)
     }
 
     /// Operations of the largest batch that is proposed and not committed.
@@ -48,6 +62,7 @@ impl Replica {
         let Some((body, slot)) = body.zip(self.log.get_mut(seq)) else { return };
         if !slot.kept.contains(&body.digest) {
             slot.kept.push(body.digest);
+            self.room.keep(seq, body);
             self.persist(Record::Body { seq, body: Arc::clone(body) }, out);
         }
     }
@@ -79,6 +94,7 @@ impl Replica {
             self.record_body(prepare.seq, &body);
         }
         self.advance(prepare.seq, out);
+        self.notice_gap(prepare.seq, out);
     }
 
     pub(super) fn on_prepare(&mut self, prepare: &Verified<Signed<Prepare>>, out: &mut Out<'_>) {
@@ -141,7 +157,7 @@ impl Replica {
         out: &mut Out<'_>,
     ) {
         let seq = certificate.statement.seq;
-        if seq > self.log.high() {
+        if seq > self.log.high() || !self.knows_commit(&certificate, out) {
             return;
         }
         self.learn_committed(certificate, out);
@@ -170,6 +186,7 @@ impl Replica {
             self.try_commit(seq, out);
         }
         self.fetch_missing(seq, out);
+        self.stamp(seq, out.now);
         self.deliver(out);
     }
 
@@ -177,6 +194,9 @@ impl Replica {
     fn try_prepare(&mut self, seq: Seq, out: &mut Out<'_>) {
         let Some(slot) = self.log.get(seq) else { return };
         let Some(prepare) = slot.proposal.filter(|_| !slot.sent_prepare) else { return };
+        if !self.may_vote(prepare.view, seq) {
+            return;
+        }
         let body = slot.body(&prepare.digest).cloned();
         if body.is_none() && prepare.digest != self.null {
             return;
@@ -187,25 +207,19 @@ impl Replica {
             && !checked
             && !self.time_is_plausible(body.batch.nondet.time, out.now)
         {
-            let (proposed, ours) = (body.batch.nondet.time, out.now);
-            let slot = self.log.get_mut(seq).expect("the slot was there");
-            if std::mem::replace(&mut slot.clock_refused, true) {
-                return;
-            }
-            self.alarm(Alarm::ClockDisagrees { seq, proposed, ours }, out);
+            return self.refuse_time(seq, body.batch.nondet.time, out);
+        }
+        let share = if checked { Share::Decided } else { Share::New };
+        if !self.finds_room(seq, &prepare.digest, share) {
             return;
         }
         self.promise(prepare.view, seq, out);
         self.keep(seq, body.as_ref(), out);
         let record = Record::Vote { prepare, primary: primary.map(|vote| vote.signature) };
         let after = self.persist(record, out);
-        self.log.get_mut(seq).expect("the slot was there").sent_prepare = true;
+        let slot = self.log.get_mut(seq).expect("the slot was there");
+        (slot.sent_prepare, slot.clock_refused) = (true, false);
         Self::say(Say::Prepare(prepare), after, out);
-    }
-
-    /// A proposal's time may differ from our clock by the tolerance; a question of the normal case only.
-    fn time_is_plausible(&self, proposed: Time, ours: Time) -> bool {
-        proposed.0.abs_diff(ours.0) <= self.parameters().time_tolerance_us
     }
 
     /// Says COMMIT once the proposal prepared in this very view and the certificate is durable.
@@ -213,11 +227,14 @@ impl Replica {
         let Some(slot) = self.log.get(seq) else { return };
         let Some(certificate) = slot.prepared.as_ref().filter(|_| !slot.sent_commit) else { return };
         let Prepare { view, digest, .. } = certificate.statement;
-        if view != self.view || (digest != self.null && slot.body(&digest).is_none()) {
+        if view != self.view || !self.may_vote(view, seq) || (digest != self.null && slot.body(&digest).is_none()) {
             return;
         }
         let record = Record::Prepared((**certificate).clone());
         let body = slot.body(&digest).cloned();
+        if !self.finds_room(seq, &digest, Share::Decided) {
+            return;
+        }
         self.promise(view, seq, out);
         self.keep(seq, body.as_ref(), out);
         let after = self.persist(record, out);
@@ -230,33 +247,56 @@ impl Replica {
         if self.status == Status::Halted {
             return;
         }
-        while let Some(slot) = self.log.get(self.committed.next()).filter(|slot| slot.committed.is_some()) {
-            let digest = slot.committed.as_ref().map(|certificate| certificate.statement.digest);
-            let empty = |body: &Arc<Body>| body.batch.requests.is_empty();
-            let useful =
-                digest.is_some_and(|digest| digest != self.null && !slot.body(&digest).is_some_and(empty));
-            self.committed = self.committed.next();
-            self.note_progress(self.committed, useful, out.now);
+        while let Some(useful) = self.commit_next(out.now) {
+            // A client may ask again what was ordered and could not execute: that is served, too.
+            let served = self.hand_over(out);
+            self.note_progress(useful || served, out.now);
         }
+        self.hand_over(out);
+    }
+
+    /// The next slot in order committed: says whether that was of use to anybody, which is judged now, however far
+    /// behind the executor is. A body that is missing here is held, and judged, by f + 1 correct replicas.
+    fn commit_next(&mut self, now: Time) -> Option<bool> {
+        let seq = self.committed.next();
+        let slot = self.log.get(seq)?;
+        let digest = slot.committed.as_ref()?.statement.digest;
+        let useful = match slot.body(&digest) {
+            _ if digest == self.null => false,
+            None => true,
+            Some(body) => {
+                self.pace.committed(body.batch.requests.len() as u64, now);
+                self.ordered.commit(seq, &body.batch, self.executed)
+            }
+        };
+        self.committed = seq;
+        Some(useful)
+    }
+
+    /// Hands over what it can; says whether that served somebody who waits here.
+    fn hand_over(&mut self, out: &mut Out<'_>) -> bool {
+        let mut served = false;
         while self.handed < self.committed {
             let seq = self.handed.next();
-            let Some(slot) = self.log.get(seq) else { return };
+            let Some(slot) = self.log.get(seq) else { break };
             // A stable checkpoint may have passed slots that this replica never saw commit.
             let Some(digest) = slot.committed.as_ref().map(|certificate| certificate.statement.digest) else {
-                return;
+                break;
             };
             let body = slot.body(&digest).cloned();
             if body.is_none() && digest != self.null {
-                return;
+                break;
             }
             self.handed = seq;
+            self.ordered.hand_over(seq, body.as_ref().map(|body| &body.batch), self.executed);
             self.counters.committed += 1;
             if let Some(body) = &body {
                 self.counters.committed_operations += body.batch.operations() as u64;
                 self.counters.committed_requests += body.batch.requests.len() as u64;
-                self.pool.ordered(&body.batch);
+                served |= self.pool.ordered(&body.batch);
             }
             out.push(Effect::Execute { seq, body });
         }
+        served
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Out, Replica, Status};
+use super::{AmnesiaBox, Out, Replica, Status};
 use crate::codec;
-use crate::message::{Checkpoint, Commit, NewView, Prepare, ViewChange};
+use crate::message::{Checkpoint, Commit, NamedViewChange, NewView, Prepare, ViewChange};
 use crate::parameters::Context;
 use crate::process::{Effect, Record, Say};
 use crate::signed::{Signed, Verified};
@@ -23,6 +23,8 @@ pub struct Memory {
     pub promised: (View, Seq),
     /// The newest state that is on the disk, if any, and its root.
     pub state: Option<(Seq, Digest)>,
+    /// How far the promises reached that the journal lost, if it did.
+    pub amnesia: Option<AmnesiaBox>,
 }
 
 /// A journal that no correct replica writes. The replica stays out rather than guess.
@@ -49,6 +51,9 @@ impl Replica {
         if let Some((seq, root)) = memory.state {
             (replica.executed, replica.handed, replica.committed) = (seq, seq, seq);
             replica.roots.insert(seq, root);
+        }
+        if let Some(forgot) = memory.amnesia {
+            replica.come_back_in(forgot);
         }
         // Watermarks first: records of slots below them are of no use.
         let stable = memory.records.iter().filter_map(|(record, _)| match record {
@@ -82,11 +87,12 @@ impl Replica {
 
     fn remember(&mut self, record: Record, signed: Option<&[u8]>) -> Result<(), Unrecoverable> {
         match record {
-            Record::Stable(_) => {}
+            Record::Stable(_) | Record::Healed => {}
             Record::Horizon { view, high } => {
                 self.promised = (self.promised.0.max(view), self.promised.1.max(high));
             }
             Record::Body { seq, body } => {
+                self.room.keep(seq, &body);
                 if body.batch.digest(self.context.cluster) != body.digest {
                     return Err(Unrecoverable("body is not the one it is named after"));
                 }
@@ -137,7 +143,7 @@ impl Replica {
         message: &ViewChange,
         signed: Option<&[u8]>,
     ) -> Result<(), Unrecoverable> {
-        let signed = signed.and_then(|bytes| codec::decode::<Signed<ViewChange>>(bytes).ok());
+        let signed = signed.and_then(|bytes| codec::decode::<NamedViewChange>(bytes).ok());
         let signed = signed.filter(|signed| signed.body == *message && signed.signer == self.id);
         let signed = Arc::new(signed.ok_or(Unrecoverable("VIEW-CHANGE lacks its signature"))?);
         self.view_changes.insert(self.id, Verified::vouch(Arc::clone(&signed)));
@@ -155,7 +161,7 @@ impl Replica {
     fn remember_new_view(
         &mut self,
         new_view: Verified<Signed<NewView>>,
-        view_changes: Vec<Arc<Signed<ViewChange>>>,
+        view_changes: Vec<Arc<NamedViewChange>>,
     ) -> Result<(), Unrecoverable> {
         let view = new_view.view;
         if view < self.view {
@@ -185,6 +191,7 @@ impl Replica {
     /// Says again what it said in its view, and asks what it missed.
     fn resume(&mut self, out: &mut Out<'_>) -> Result<(), Unrecoverable> {
         self.next = self.next.max(self.log.low().next());
+        self.room.release(self.log.low());
         if self.promised.0 < self.view {
             return Err(Unrecoverable("view is beyond the horizon in the superblock"));
         }
@@ -210,6 +217,7 @@ impl Replica {
         self.repeat_view_change(out);
         self.say_status(out);
         self.watch(out.now);
+        self.mark(out.now);
         Ok(())
     }
 

@@ -1,11 +1,18 @@
 //! Claims about the replica, each a branch that published code got wrong. Whole clusters live in the simulator.
 
+mod amnesia;
 mod certificates;
+mod checkpoint;
+mod installed;
+mod liveness;
 mod normal;
 mod oracle;
 mod recovery;
 mod resilience;
+mod room;
+mod verification;
 mod view_change;
+mod waits;
 
 use std::sync::Arc;
 
@@ -13,7 +20,7 @@ use super::*;
 use crate::codec::List;
 use crate::committee::Committee;
 use crate::crypto::SecretKey;
-use crate::message::{NewView, PeerMessage};
+use crate::message::{NewView, PeerMessage, ViewChange};
 use crate::request::{Batch, Body, Nondet};
 use crate::signed::{Signer, Statement};
 use crate::types::{ClusterId, Epoch};
@@ -28,6 +35,7 @@ struct Bench {
     executed: Vec<Seq>,
     alarms: Vec<Alarm>,
     installs: Vec<Seq>,
+    looked_up: usize,
     forwarded: usize,
     bodies_kept: Vec<Digest>,
 }
@@ -52,7 +60,7 @@ impl Bench {
         let (said, executed, alarms, installs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let now = Time(1_000_000);
         let bodies_kept = Vec::new();
-        Self { context, signers, replica, now, said, executed, alarms, installs, forwarded: 0, bodies_kept }
+        Self { context, signers, replica, now, said, executed, alarms, installs, looked_up: 0, forwarded: 0, bodies_kept }
     }
 
     /// Steps the replica; its own words come back to it as a host brings them back.
@@ -72,6 +80,7 @@ impl Bench {
                 Effect::Install(certificate) => self.installs.push(certificate.statement.seq),
                 Effect::Forward { .. } => self.forwarded += 1,
                 Effect::Persist(Record::Body { body, .. }) => self.bodies_kept.push(body.digest),
+                Effect::LookUp(requests) => self.looked_up += requests.len(),
                 Effect::Persist(_) | Effect::Refuse { .. } => {}
             }
         }
@@ -128,12 +137,12 @@ impl Bench {
         id: u16,
         view: u64,
         prepared: Vec<Certificate<Prepare>>,
-    ) -> Verified<Arc<Signed<ViewChange>>> {
+    ) -> Verified<Arc<NamedViewChange>> {
         self.sign(id, ViewChange { view: View(view), stable: None, prepared: List(prepared) }).shared()
     }
 
     /// A NEW-VIEW of the view's primary that names these.
-    fn new_view(&self, view: u64, named: &[&Verified<Arc<Signed<ViewChange>>>]) -> Verified<Signed<NewView>> {
+    fn new_view(&self, view: u64, named: &[&Verified<Arc<NamedViewChange>>]) -> Verified<Signed<NewView>> {
         let named = named.iter().map(|message| (message.signer, message.digest())).collect();
         let primary = self.context.committee.primary(View(view));
         self.sign(primary.0, NewView { view: View(view), view_changes: List(named) })

@@ -1,7 +1,6 @@
 //! What a replica waits for, and how long (OSDI '99, sections 4.4 and 4.5.2).
 
 use super::{Out, Replica, Status};
-use crate::process::Effect;
 use crate::timer::timeout;
 use crate::types::{Seq, Time, View};
 
@@ -12,9 +11,6 @@ const STATUS_BUSY_US: u64 = 150_000;
 /// Between two STATUS while nothing is pending, in microseconds.
 const STATUS_IDLE_US: u64 = 1_000_000;
 
-/// Requests passed on again at a time.
-const FORWARDS_MAX: usize = 64;
-
 /// When each timer fires. A timer that is off has no time.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
@@ -23,6 +19,10 @@ pub(super) struct Timers {
     retransmit: Option<Time>,
     status: Option<Time>,
     pub(super) fetch: Option<Time>,
+    /// When the primary is given up although it serves others.
+    fairness: Option<Time>,
+    /// When a proposal that came too early is looked at again.
+    clock: Option<Time>,
     /// Newest view in which a checkpoint interval of useful batches committed in order.
     good: View,
     useful: u64,
@@ -30,7 +30,8 @@ pub(super) struct Timers {
 
 impl Timers {
     pub(super) fn deadline(&self) -> Option<Time> {
-        [self.progress, self.new_view, self.retransmit, self.status, self.fetch].into_iter().flatten().min()
+        let waiting = [self.progress, self.new_view, self.fairness, self.retransmit, self.status];
+        waiting.into_iter().chain([self.fetch, self.clock]).flatten().min()
     }
 
     /// A view opened or was left: what was timed in the old one is over.
@@ -41,9 +42,26 @@ impl Timers {
         self.useful = 0;
     }
 
+    /// What was missed while this process slept is taken in first.
+    pub(super) fn rearm(&mut self, now: Time, timeout: u64) {
+        self.progress = self.progress.map(|at| at.max(now.plus(timeout)));
+        self.new_view = self.new_view.map(|at| at.max(now.plus(timeout)));
+        self.fairness = None;
+    }
+
+    /// The newest view that worked.
+    pub(super) fn good(&self) -> View {
+        self.good
+    }
+
     /// The view that a replica comes back in is as good as the first: timeouts begin at their base again.
     pub(super) fn trust(&mut self, view: View) {
         self.good = view;
+    }
+
+    /// When this replica says its VIEW-CHANGE and its STATUS again.
+    pub(super) fn again(&self) -> (Option<Time>, Option<Time>) {
+        (self.retransmit, self.status)
     }
 
     pub(super) fn status_now(&mut self, now: Time) {
@@ -76,12 +94,12 @@ impl Replica {
 
     /// Whether something is pending that the primary owes us.
     pub(super) fn owed(&self) -> bool {
-        let requests = !self.pool.is_empty() && self.executed >= self.log.low();
+        let requests = self.pool.owes() && !self.is_catching_up();
         let proposals = || {
             let mut open = (self.committed.0 + 1..=self.log.high().0).map(Seq);
             open.any(|seq| self.log.get(seq).is_some_and(|slot| slot.proposal.is_some()))
         };
-        self.committed < self.log.high() && (requests || proposals())
+        self.committed < self.log.high() && (requests || proposals() || self.primary_is_bound())
     }
 
     /// Arms and disarms timers; the last thing of every step.
@@ -90,17 +108,22 @@ impl Replica {
         let owed = self.owed();
         let normal = self.status == Status::Normal;
         let changing = self.status == Status::ViewChanging;
-        let quorum_waits = changing && self.replicas_at_or_above(self.view) >= self.quorum();
+        let recovering = self.status == Status::Recovering;
+        let quorum_waits = (changing || recovering) && self.replicas_at_or_above(self.view) >= self.quorum();
         let arm = |timer: &mut Option<Time>, on: bool, after: u64| {
             *timer = if on { Some(timer.unwrap_or(now.plus(after))) } else { None };
         };
         arm(&mut self.timers.progress, normal && owed, timeout);
         arm(&mut self.timers.new_view, quorum_waits, timeout);
         arm(&mut self.timers.retransmit, changing, RETRANSMIT_US);
-        let pause = if owed || changing { STATUS_BUSY_US } else { STATUS_IDLE_US };
+        let pause =
+            if owed || changing || recovering || self.behind() { STATUS_BUSY_US } else { STATUS_IDLE_US };
         let next = now.plus(pause);
         self.timers.status = Some(self.timers.status.map_or(next, |at| at.min(next)));
         self.watch_fetches(now);
+        self.timers.fairness = self.starves_at(now);
+        self.timers.clock = self.clock.retry_at();
+        self.pace.busy(owed, now);
     }
 
     pub(super) fn on_timeout(&mut self, out: &mut Out<'_>) {
@@ -111,43 +134,28 @@ impl Replica {
         if due(self.timers.status, now) {
             self.timers.status = None;
             self.say_status(out);
-            self.forward_again(out);
+            let half = timeout(self.parameters(), self.view, self.timers.good) / 2;
+            self.forward_again(due(self.timers.progress, now.plus(half)), out);
+        }
+        if due(self.timers.clock, now) {
+            self.retry_early(out);
         }
         if due(self.timers.retransmit, now) {
             self.timers.retransmit = None;
             self.repeat_view_change(out);
         }
-        for timer in [self.timers.progress, self.timers.new_view] {
-            let Some(at) = timer.filter(|at| *at <= now) else { continue };
-            let timeout = timeout(self.parameters(), self.view, self.timers.good);
-            if now.since(at) > timeout / 2 {
-                // This process slept through its own deadline: what it missed may be waiting in its queues.
-                self.timers.progress = self.timers.progress.map(|_| now.plus(timeout));
-                self.timers.new_view = self.timers.new_view.map(|_| now.plus(timeout));
-                return;
-            }
+        if due(self.timers.progress, now) || due(self.timers.new_view, now) {
+            // Who must not leave its view goes on waiting, and passes requests on.
+            (self.timers.progress, self.timers.new_view) = (None, None);
             self.start_view_change(self.view.next(), out);
-            return;
-        }
-    }
-
-    /// A request that the primary never got, or had no room for, must not cost it its seat: it is passed on again once
-    /// half of the time is over in which nothing committed.
-    fn forward_again(&mut self, out: &mut Out<'_>) {
-        let half = timeout(self.parameters(), self.view, self.timers.good) / 2;
-        let late = self.timers.progress.is_some_and(|at| at <= out.now.plus(half));
-        let to = self.primary();
-        if !late || self.status != Status::Normal || to == self.id {
-            return;
-        }
-        for request in self.pool.all().take(FORWARDS_MAX).cloned() {
-            out.push(Effect::Forward { to, request });
+        } else if due(self.timers.fairness, now) {
+            self.on_starved(out);
         }
     }
 
     /// A batch committed in order. Useful ones keep the primary in its seat, and in time bring the timeout back down.
-    pub(super) fn note_progress(&mut self, _seq: Seq, useful: bool, now: Time) {
-        if !useful && !self.pool.is_empty() {
+    pub(super) fn note_progress(&mut self, useful: bool, now: Time) {
+        if !useful && self.pool.owes() {
             return;
         }
         if self.timers.progress.is_some() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Out, Replica, Status};
 use crate::certificate::Certificate;
 use crate::codec::List;
-use crate::message::{Checkpoint, NewView, PeerMessage, Prepare, ViewChange};
+use crate::message::{Checkpoint, NamedViewChange, NewView, PeerMessage, Prepare, ViewChange};
 use crate::process::{Alarm, Effect, Recipient, Record, Say};
 use crate::signed::{Signed, Verified};
 use crate::types::{Digest, Position, ReplicaId, Seq, View};
@@ -16,14 +16,14 @@ use crate::types::{Digest, Position, ReplicaId, Seq, View};
 #[derive(Debug)]
 pub(super) struct OpenView {
     pub(super) new_view: Verified<Signed<NewView>>,
-    pub(super) view_changes: Vec<Arc<Signed<ViewChange>>>,
+    pub(super) view_changes: Vec<Arc<NamedViewChange>>,
 }
 
 /// A NEW-VIEW whose VIEW-CHANGEs are not all here yet, and those that are, kept apart so that nobody can overwrite them.
 #[derive(Debug)]
 pub(super) struct Candidate {
     new_view: Verified<Signed<NewView>>,
-    pub(super) collected: Vec<Arc<Signed<ViewChange>>>,
+    pub(super) collected: Vec<Arc<NamedViewChange>>,
     /// How often the others were asked for the rest.
     asked: u32,
 }
@@ -32,11 +32,23 @@ pub(super) struct Candidate {
 const ASKED_MAX: u32 = 40;
 
 impl Candidate {
-    fn keep(&mut self, message: &Arc<Signed<ViewChange>>) {
-        let have = self.collected.iter().any(|held| held.signer == message.signer);
-        if !have && self.new_view.view_changes.contains(&(message.signer, message.digest())) {
+    fn keep(&mut self, message: &Arc<NamedViewChange>) {
+        if self.lacks_this(message) {
             self.collected.push(Arc::clone(message));
         }
+    }
+
+    /// The view it opens, and whose VIEW-CHANGEs are missing.
+    pub(super) fn lacks(&self) -> (View, Vec<ReplicaId>) {
+        let here = |signer: ReplicaId| self.collected.iter().any(|held| held.signer == signer);
+        let named = self.new_view.view_changes.iter().map(|(signer, _)| *signer);
+        (self.new_view.view, named.filter(|signer| !here(*signer)).collect())
+    }
+
+    /// Whether it names this very VIEW-CHANGE and does not have it.
+    pub(super) fn lacks_this(&self, message: &NamedViewChange) -> bool {
+        let have = self.collected.iter().any(|held| held.signer == message.signer);
+        !have && self.new_view.view_changes.contains(&(message.signer, message.digest()))
     }
 
     fn is_complete(&self) -> bool {
@@ -69,7 +81,7 @@ pub struct Contradiction {
 /// # Errors
 /// [`Contradiction`] if two certificates of one view, or two stable checkpoints of one slot, differ.
 pub fn reproposals(
-    view_changes: &[Arc<Signed<ViewChange>>],
+    view_changes: &[Arc<NamedViewChange>],
     null: Digest,
 ) -> Result<Reproposals, Contradiction> {
     let mut stable: Option<&Certificate<Checkpoint>> = None;
@@ -112,7 +124,12 @@ impl Replica {
     }
 
     /// Leaves the view: from now on nothing of an older view is decided here any more.
+    /// An amnesiac that must not say so stays, and enters by NEW-VIEW only.
     pub(super) fn start_view_change(&mut self, view: View, out: &mut Out<'_>) {
+        // No view comes after the last there is.
+        if view == self.view || !self.may_change_to(view) {
+            return;
+        }
         assert!(view > self.view, "views only grow");
         self.view = view;
         self.status = Status::ViewChanging;
@@ -141,9 +158,13 @@ impl Replica {
         }
     }
 
-    pub(super) fn on_view_change(&mut self, message: Verified<Arc<Signed<ViewChange>>>, out: &mut Out<'_>) {
+    pub(super) fn on_view_change(&mut self, message: Verified<Arc<NamedViewChange>>, out: &mut Out<'_>) {
         let signer = message.signer;
-        if signer == self.id && message.view == self.view && self.my_view_change.is_none() {
+        if !self.knows_view(signer, message.view, out) || !self.knows_prepares(message.prepared.iter(), out) {
+            return;
+        }
+        let mine = signer == self.id && self.may_change_to(message.view);
+        if mine && message.view == self.view && self.my_view_change.is_none() {
             self.my_view_change = Some(Arc::clone(&message));
         }
         if self.view_changes.get(&signer).is_none_or(|held| held.view < message.view) {
@@ -192,12 +213,13 @@ impl Replica {
     }
 
     /// Whether this replica may enter `view` by a NEW-VIEW; never the one it is in, nor an older one.
-    fn may_enter(&self, view: View) -> bool {
-        view > self.view || (view == self.view && self.status == Status::ViewChanging)
+    pub(super) fn may_enter(&self, view: View) -> bool {
+        let between = matches!(self.status, Status::ViewChanging | Status::Recovering);
+        view > self.view || (view == self.view && between)
     }
 
     pub(super) fn on_new_view(&mut self, message: Verified<Signed<NewView>>, out: &mut Out<'_>) {
-        if !self.may_enter(message.view) {
+        if !self.may_enter(message.view) || !self.knows_view(message.signer, message.view, out) {
             return;
         }
         let signer = message.signer;
@@ -258,10 +280,10 @@ impl Replica {
     }
 
     /// Enters the view of a candidate once every VIEW-CHANGE it names is here.
-    fn try_enter(&mut self, out: &mut Out<'_>) {
-        let (view, changing) = (self.view, self.status == Status::ViewChanging);
-        self.candidates
-            .retain(|_, held| held.new_view.view > view || (held.new_view.view == view && changing));
+    pub(super) fn try_enter(&mut self, out: &mut Out<'_>) {
+        let mut candidates = std::mem::take(&mut self.candidates);
+        candidates.retain(|_, held| self.may_enter(held.new_view.view));
+        self.candidates = candidates;
         let complete = self.candidates.iter().filter(|(_, candidate)| candidate.is_complete());
         let highest =
             complete.max_by_key(|(_, candidate)| candidate.new_view.view).map(|(signer, _)| *signer);
@@ -288,7 +310,7 @@ impl Replica {
     fn enter(
         &mut self,
         new_view: Verified<Signed<NewView>>,
-        view_changes: Vec<Arc<Signed<ViewChange>>>,
+        view_changes: Vec<Arc<NamedViewChange>>,
         reproposals: Reproposals,
         out: &mut Out<'_>,
     ) {
@@ -296,7 +318,9 @@ impl Replica {
         self.view = view;
         self.status = Status::Normal;
         self.timers.restart();
-        if new_view.signer != self.id {
+        self.forget_plea(new_view.signer);
+        // Its own it made durable before it sent it, unless that was before it forgot.
+        if self.opening != Some(view) {
             self.promise(view, Seq(0), out);
             let signature = Some(new_view.signature);
             let new_view = new_view.body.clone();
@@ -344,10 +368,6 @@ impl Replica {
         self.pool.reset(&bodies);
         for seq in slots {
             self.advance(seq, out);
-        }
-        let waiting: Vec<_> = self.pool.all().filter(|_| primary != self.id).cloned().collect();
-        for request in waiting {
-            out.push(Effect::Forward { to: primary, request });
         }
     }
 

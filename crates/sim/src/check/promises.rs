@@ -1,6 +1,6 @@
 //! I7: nothing that binds a replica leaves before it is on stable storage.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_protocol::message::{PeerMessage, Prepare};
 use quorate_protocol::process::Record;
@@ -15,14 +15,22 @@ pub struct Promises {
     view_changes: BTreeSet<View>,
     new_views: BTreeSet<View>,
     states: BTreeSet<Seq>,
+    stable: Seq,
 }
 
 impl Promises {
     /// A record is on stable storage.
-    pub fn durable(&mut self, record: &Record) {
+    ///
+    /// # Errors
+    /// A new vote in a view that the replica had left for good.
+    pub fn durable(&mut self, record: &Record) -> Result<(), String> {
         match record {
             Record::Vote { prepare, .. } => {
-                self.votes.insert(*prepare);
+                let left = self.view_changes.last().copied().unwrap_or_default();
+                let new = self.votes.insert(*prepare);
+                need(!new || prepare.view >= left, || {
+                    format!("{prepare:?} after its VIEW-CHANGE to {left}")
+                })?;
             }
             Record::Body { seq, body } => {
                 self.bodies.insert((*seq, body.digest));
@@ -36,8 +44,42 @@ impl Promises {
             Record::NewView { new_view, .. } => {
                 self.new_views.insert(new_view.view);
             }
-            Record::Stable(_) | Record::Horizon { .. } => {}
+            Record::Stable(certificate) => self.stable = self.stable.max(certificate.statement.seq),
+            Record::Horizon { .. } | Record::Healed => {}
         }
+        Ok(())
+    }
+
+    /// The view and the low watermark that a replica with these promises may not fall back behind.
+    #[must_use]
+    pub fn standing(&self) -> (View, Seq) {
+        let left = self.view_changes.last().copied().unwrap_or_default();
+        (left.max(self.new_views.last().copied().unwrap_or_default()), self.stable)
+    }
+
+    /// A replica came back with these records: everything that still binds it must be among them.
+    ///
+    /// # Errors
+    /// What it forgot.
+    pub fn kept_by(&self, found: &Self) -> Result<(), String> {
+        let ((view, low), (view_found, low_found)) = (self.standing(), found.standing());
+        need(view_found >= view && low_found >= low, || {
+            format!("{view} and watermark {low}: it came back to {view_found} and {low_found}")
+        })?;
+        let binding = |vote: &&Prepare| vote.seq > low_found && vote.view == view_found;
+        let lost = self.votes.iter().filter(binding).find(|vote| !found.votes.contains(vote));
+        need(lost.is_none(), || format!("its vote {lost:?}"))?;
+        let above = self.prepared.iter().filter(|certified| certified.seq > low_found);
+        let mut newest: BTreeMap<Seq, View> = BTreeMap::new();
+        for certified in above {
+            let view = newest.entry(certified.seq).or_default();
+            *view = certified.view.max(*view);
+        }
+        let kept = |(seq, view): &(&Seq, &View)| {
+            found.prepared.iter().any(|certified| certified.seq == **seq && certified.view >= **view)
+        };
+        let lost = newest.iter().find(|place| !kept(place));
+        need(lost.is_none(), || format!("its prepared certificate of {lost:?}"))
     }
 
     /// The state after a slot is on stable storage.
@@ -83,7 +125,8 @@ impl Promises {
             | PeerMessage::FetchBody { .. }
             | PeerMessage::Body { .. }
             | PeerMessage::FetchViewChange { .. }
-            | PeerMessage::Forward(_) => Ok(()),
+            | PeerMessage::Forward(_)
+            | PeerMessage::Transfer(_) => Ok(()),
         }
     }
 

@@ -95,10 +95,11 @@ fn every_promise_needs_its_record() {
     let vote = Prepare { view: View(0), seq: Seq(1), digest: body.digest };
     let signed = signer(0).sign(vote).into_inner();
     let proposal = PrePrepare { prepare: signed.clone(), batch: Some(body.batch.clone()) };
-    let view_change = ViewChange { view: View(1), stable: None, prepared: List(Vec::new()) };
     let new_view = NewView { view: View(4), view_changes: List(Vec::new()) };
     let certificate =
         quorate_protocol::certificate::Certificate { statement: vote, signatures: List(Vec::new()) };
+    let prepared = List(vec![certificate.clone()]);
+    let view_change = ViewChange { view: View(1), stable: None, prepared };
     let checkpoint = Checkpoint { seq: Seq(2), root: D1, epoch_end: Seq::MAX };
     let promises: Vec<(PeerMessage, Vec<Record>)> = vec![
         (PeerMessage::Prepare(signed), vec![Record::Vote { prepare: vote, primary: None }]),
@@ -110,7 +111,7 @@ fn every_promise_needs_its_record() {
             vec![Record::Prepared(certificate)],
         ),
         (
-            PeerMessage::ViewChange(Arc::new(signer(0).sign(view_change.clone()).into_inner())),
+            PeerMessage::ViewChange(signer(0).sign(view_change.clone()).shared().into_inner()),
             vec![Record::ViewChange(view_change)],
         ),
         (
@@ -126,13 +127,77 @@ fn every_promise_needs_its_record() {
         );
         // Who passes on what another promised promises nothing.
         checks.sent(ReplicaId(1), &message).unwrap();
-        checks.durable(ReplicaId(0), records.iter());
+        checks.durable(ReplicaId(0), records.iter()).unwrap();
         checks.sent(ReplicaId(0), &message).unwrap();
     }
     let message = PeerMessage::Checkpoint(signer(0).sign(checkpoint).into_inner());
     assert!(matches!(checks.sent(ReplicaId(0), &message), Err(Violation::Undurable { .. })));
     checks.stored(ReplicaId(0), Seq(2), D1).unwrap();
     checks.sent(ReplicaId(0), &message).unwrap();
+}
+
+/// A VIEW-CHANGE of replica 0 that shows these slots as prepared in view 0.
+fn leaving(view: u64, slots: &[u64]) -> PeerMessage {
+    let certificate = |seq: &u64| quorate_protocol::certificate::Certificate {
+        statement: Prepare { view: View(0), seq: Seq(*seq), digest: D1 },
+        signatures: List(Vec::new()),
+    };
+    let prepared = List(slots.iter().map(certificate).collect());
+    let message = ViewChange { view: View(view), stable: None, prepared };
+    PeerMessage::ViewChange(signer(0).sign(message).shared().into_inner())
+}
+
+#[test]
+fn a_replica_says_one_thing_in_one_place_in_all_its_lives() {
+    let (mut said, me) = (Said::default(), ReplicaId(0));
+    for (first, second) in [(prepare(0, D1), prepare(0, D2)), (commit(0, 0, D1), commit(0, 0, D2))] {
+        said.hear(me, &first).unwrap();
+        said.hear(me, &first).unwrap();
+        assert!(said.clone().hear(me, &second).is_err(), "{second:?}");
+        // What another signed is his own.
+        said.clone().hear(ReplicaId(1), &second).unwrap();
+    }
+    assert!(said.clone().hear(me, &leaving(1, &[])).is_err(), "it committed to n1");
+    said.hear(me, &leaving(1, &[1])).unwrap();
+    said.live_again();
+    said.hear(me, &leaving(1, &[1])).unwrap();
+    assert_eq!(said.repeated(), 1);
+    assert!(said.clone().hear(me, &leaving(1, &[1, 2])).is_err(), "a second one for the same view");
+    let late = Commit { view: View(0), seq: Seq(2), digest: D1 };
+    let late = PeerMessage::Commit(signer(0).sign(late).into_inner());
+    assert!(said.hear(me, &late).is_err(), "it left view 0 without having prepared n2");
+}
+
+#[test]
+fn a_vote_in_a_view_that_was_left_is_found_on_the_disk() {
+    let vote =
+        |view| Record::Vote { prepare: Prepare { view: View(view), seq: Seq(1), digest: D1 }, primary: None };
+    let left = Record::ViewChange(ViewChange { view: View(2), stable: None, prepared: List(Vec::new()) });
+    let mut checks = checks();
+    checks.durable(ReplicaId(0), [vote(0), left, vote(2)].iter()).unwrap();
+    checks.durable(ReplicaId(0), [vote(0)].iter()).unwrap();
+    assert!(matches!(checks.durable(ReplicaId(0), [vote(1)].iter()), Err(Violation::Contradiction { .. })));
+}
+
+#[test]
+fn what_a_replica_forgot_over_a_restart_is_found() {
+    let statement = Prepare { view: View(0), seq: Seq(1), digest: D1 };
+    let signatures = List(Vec::new());
+    let certificate = quorate_protocol::certificate::Certificate { statement, signatures };
+    let records = [Record::Vote { prepare: statement, primary: None }, Record::Prepared(certificate)];
+    let mut checks = checks();
+    checks.durable(ReplicaId(0), records.iter()).unwrap();
+    checks.executed(ReplicaId(0), Seq(1), None, D1).unwrap();
+    for kept in [&records[..1], &records[1..]] {
+        let forgot = checks.restarted(ReplicaId(0), kept.iter(), None, true);
+        assert!(matches!(forgot, Err(Violation::Forgot { .. })), "{forgot:?}");
+        checks.restarted(ReplicaId(0), kept.iter(), None, false).unwrap();
+    }
+    checks.restarted(ReplicaId(0), records.iter(), None, true).unwrap();
+    // It executes again from where its state stands, and must come to the same.
+    assert!(checks.executed(ReplicaId(0), Seq(1), None, D2).is_err());
+    checks.restarted(ReplicaId(0), records.iter(), Some((Seq(4), D1)), true).unwrap();
+    checks.executed(ReplicaId(0), Seq(5), None, D1).unwrap();
 }
 
 #[test]

@@ -48,6 +48,11 @@ impl World {
     pub fn secret_of(replica: ReplicaId) -> SecretKey {
         SecretKey::from_seed(&secret(1, replica.0.into()))
     }
+    /// The key of a client, by its place among the world's clients, for tests that sign requests by hand.
+    #[must_use]
+    pub fn secret_of_client(client: usize) -> SecretKey {
+        SecretKey::from_seed(&secret(2, client as u64))
+    }
     /// Delivers a frame that its replica never sent.
     pub fn inject(&mut self, from: ReplicaId, to: ReplicaId, message: &PeerMessage) {
         let frame = codec::encode(message).expect("a message made for a test fits a frame").into();
@@ -59,35 +64,25 @@ impl World {
         match fault {
             Fault::Crash(replica) => return self.crash(replica),
             Fault::CrashPrimary => {
-                let alive = self.nodes.iter().filter(|node| !self.crashed.contains(&node.id()));
-                let leader =
-                    alive.max_by_key(|node| node.replica().view()).map(|node| node.replica().primary());
-                if let Some(leader) = leader {
+                if let Some(leader) = self.leader() {
                     return self.crash(leader);
                 }
             }
-            Fault::Pause(replica, until) => {
-                self.asleep.insert(replica, (until, 0));
-            }
+            Fault::Outage(whom, outage) => return self.outage(whom, outage),
+            Fault::Start(replica) => return self.start(replica),
+            Fault::ClockJump(replica, by_us) => self.jump(replica, by_us),
+            Fault::ClockDrift(replica, ppm) => self.drift(replica, ppm),
+            Fault::Pause(replica, until) => self.pause(replica, until),
+            Fault::Doom(replica, moments, outage) => self.doom_soon(replica, moments, outage),
             Fault::Heal => {
                 self.network.heal();
                 self.asleep.clear();
                 self.costs = Costs::default();
                 self.healed = Some(self.now);
+                self.dooms.clear();
+                let absent: Vec<ReplicaId> = self.absent.keys().copied().collect();
+                return absent.into_iter().try_for_each(|replica| self.start(replica));
             }
-        }
-        Ok(())
-    }
-
-    /// Stops a replica for good. Its clients notice.
-    ///
-    /// # Errors
-    /// What a checker finds wrong with what clients do then.
-    pub fn crash(&mut self, replica: ReplicaId) -> Checked {
-        self.crashed.insert(replica);
-        for client in 0..self.clients.len() {
-            let doings = self.clients[client].link(self.now, replica, None);
-            self.client_did(client, doings)?;
         }
         Ok(())
     }

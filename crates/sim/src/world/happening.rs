@@ -12,7 +12,8 @@ pub(super) enum Happening {
     Frame { from: ReplicaId, to: ReplicaId, frame: Bytes },
     Request { from: usize, to: ReplicaId, frame: Bytes },
     Reply { from: ReplicaId, to: usize, frame: Bytes },
-    Done { node: ReplicaId, role: Role },
+    Done { node: ReplicaId, role: Role, life: u32 },
+    LinkUp { node: ReplicaId },
     Wake { node: ReplicaId },
     ClientWake { client: usize },
     Ask { client: usize },
@@ -23,7 +24,7 @@ impl Happening {
     pub(super) fn node(&self) -> Option<ReplicaId> {
         match self {
             Self::Frame { to, .. } | Self::Request { to, .. } => Some(*to),
-            Self::Done { node, .. } | Self::Wake { node } => Some(*node),
+            Self::Done { node, .. } | Self::Wake { node } | Self::LinkUp { node } => Some(*node),
             Self::Reply { .. } | Self::ClientWake { .. } | Self::Ask { .. } | Self::Fault(_) => None,
         }
     }
@@ -59,7 +60,7 @@ impl Happening {
                 mix(&to.to_le_bytes());
                 mix(frame);
             }
-            Self::Done { node, role } => {
+            Self::Done { node, role, .. } => {
                 mix(&[4, *role as u8]);
                 mix(&node.0.to_le_bytes());
             }
@@ -67,6 +68,7 @@ impl Happening {
             Self::ClientWake { client } => mix(&[6, client.to_le_bytes()[0]]),
             Self::Ask { client } => mix(&[7, client.to_le_bytes()[0]]),
             Self::Fault(_) => mix(&[8]),
+            Self::LinkUp { node } => mix(&[9, node.0.to_le_bytes()[0]]),
         }
         hash
     }

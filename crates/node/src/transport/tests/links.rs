@@ -180,6 +180,25 @@ async fn a_restarted_dialler_replaces_its_old_link() {
 }
 
 #[tokio::test]
+async fn c9_two_live_processes_with_one_key_are_noticed_and_a_restarted_one_is_not() {
+    let mut ports = Ports::new(2);
+    let mut stayer = launch(ports.config(&context(2), 1)).await;
+    let rivals = |stayer: &Node| {
+        stayer.transport.links().iter().find_map(|link| link.rivals).map(|places| places.len())
+    };
+    let (one, other) = (hostile::Stranger::new(key(0)), hostile::Stranger::new(key(0)));
+    for turn in [&one, &one, &one, &other, &one] {
+        let _link = turn.peer(&context(2), ports.peers[1], 1).await.unwrap();
+        stayer.up("a link").await;
+        assert_eq!(rivals(&stayer), None);
+    }
+    let _link = other.peer(&context(2), ports.peers[1], 1).await.unwrap();
+    stayer.up("the second place again").await;
+    assert_eq!(rivals(&stayer), Some(2));
+    assert_eq!(stayer.transport.counters().rivals.get(), 1);
+}
+
+#[tokio::test]
 async fn a_slow_replica_costs_its_own_lane_only() {
     let mut ports = Ports::new(3);
     let limits = Limits { peer_frame_bytes_max: 128 << 10, lane_bytes_total: 1 << 20, ..Limits::default() };

@@ -22,7 +22,7 @@ fn through_two_views(bench: &Bench) -> Memory {
         (entered, Some(signed)),
         (vote_in(2, 1), None),
     ];
-    Memory { records, position: Position(9), promised: (View(2), Seq(8)), state: None }
+    Memory { records, position: Position(9), promised: (View(2), Seq(8)), ..Memory::default() }
 }
 
 #[test]

@@ -1,0 +1,250 @@
+//! Which faults were asked for, and when each is due.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::bail;
+use serde::Serialize;
+
+use super::Args;
+
+/// Whom a fault strikes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Who {
+    Replica(u16),
+    /// Whoever is the primary at that time.
+    Primary,
+    /// Whoever was killed or paused last and is still gone.
+    Last,
+    All,
+}
+
+/// When a fault is due after the load began: once, or every so often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    Once(Duration),
+    Every(Duration),
+}
+
+/// A replica and a time, as in `0@3s`, `primary@3s` or `primary@every:5s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct At {
+    pub(crate) who: Who,
+    pub(crate) when: When,
+}
+
+impl FromStr for At {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fix = "write a replica and a time, such as 0@3s or primary@3s";
+        let (who, when) = text.split_once('@').ok_or(fix)?;
+        let who = match who {
+            "primary" => Who::Primary,
+            "last" => Who::Last,
+            number => Who::Replica(number.parse().map_err(|_| fix)?),
+        };
+        let when = match when.strip_prefix("every:") {
+            Some(period) => When::Every(super::duration(period)?),
+            None => When::Once(super::duration(when)?),
+        };
+        Ok(Self { who, when })
+    }
+}
+
+/// What is done to a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Deed {
+    Kill,
+    Restart,
+    Pause,
+    Resume,
+}
+
+impl Deed {
+    /// What makes up for it; nothing for what makes up itself.
+    fn undone_by(self) -> Option<Self> {
+        match self {
+            Self::Kill => Some(Self::Restart),
+            Self::Pause => Some(Self::Resume),
+            Self::Restart | Self::Resume => None,
+        }
+    }
+}
+
+/// One fault to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Planned {
+    pub(crate) after: Duration,
+    pub(crate) deed: Deed,
+    pub(crate) who: Who,
+}
+
+/// Everything that was asked for, in order of time.
+pub(crate) fn plan(args: &Args) -> anyhow::Result<Vec<Planned>> {
+    let mut plan = Vec::new();
+    let mut random = SplitMix(args.seed);
+    let asked = [
+        (Deed::Kill, &args.kill),
+        (Deed::Restart, &args.restart),
+        (Deed::Pause, &args.pause),
+        (Deed::Resume, &args.resume),
+    ];
+    for (deed, faults) in asked {
+        for At { who, when } in faults {
+            check(deed, *who, args.replicas)?;
+            match when {
+                When::Once(after) => plan.push(Planned { after: *after, deed, who: *who }),
+                When::Every(period) => {
+                    plan.extend(series(deed, *who, *period, (args.duration, &mut random))?)
+                }
+            }
+        }
+    }
+    let all = |deed, times: &[Duration]| {
+        times.iter().map(|after| Planned { after: *after, deed, who: Who::All }).collect::<Vec<_>>()
+    };
+    plan.extend(all(Deed::Kill, &args.kill_all));
+    plan.extend(all(Deed::Restart, &args.restart_all));
+    if let Some(late) = plan.iter().find(|planned| planned.after > args.duration) {
+        bail!("a fault after {:?} would come too late; lengthen --duration", late.after);
+    }
+    plan.sort_unstable();
+    Ok(plan)
+}
+
+fn check(deed: Deed, who: Who, replicas: u16) -> anyhow::Result<()> {
+    match (deed.undone_by(), who) {
+        (_, Who::Replica(replica)) if replica >= replicas => {
+            bail!("there is no replica {replica}; they are numbered from 0 to {}", replicas - 1)
+        }
+        (None, Who::Primary) => {
+            bail!("who is gone is nobody's primary; restart or resume `last`, or a replica by its number")
+        }
+        (Some(_), Who::Last) => bail!("`last` is for --restart and --resume; name a replica, or `primary`"),
+        (_, Who::Replica(_) | Who::Primary | Who::Last | Who::All) => Ok(()),
+    }
+}
+
+/// One fault in each period, in its first quarter at random, made up for half a period later: so whoever comes back has
+/// a quarter of the period to catch up before the next one goes.
+fn series(
+    deed: Deed,
+    who: Who,
+    period: Duration,
+    (duration, random): (Duration, &mut SplitMix),
+) -> anyhow::Result<Vec<Planned>> {
+    let Some(undo) = deed.undone_by() else {
+        bail!(
+            "`every:` is for --kill and --pause, which restart or resume their replicas half a period later"
+        );
+    };
+    let mut planned = Vec::new();
+    let mut begin = Duration::ZERO;
+    while begin + period <= duration {
+        let offset = period.mul_f64(random.fraction() / 4.0);
+        let after = begin + offset;
+        planned.push(Planned { after, deed, who });
+        let back = if who == Who::Primary { Who::Last } else { who };
+        planned.push(Planned { after: after + period / 2, deed: undo, who: back });
+        begin += period;
+    }
+    Ok(planned)
+}
+
+/// A small generator: the same seed, the same faults.
+struct SplitMix(u64);
+
+impl SplitMix {
+    /// From 0 up to, but not, 1.
+    fn fraction(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) as f64 / 2.0_f64.powi(64)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Alone {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn planned(words: &str) -> anyhow::Result<Vec<Planned>> {
+        let words = std::iter::once("testbed").chain(words.split_whitespace());
+        plan(&Alone::try_parse_from(words)?.args)
+    }
+
+    #[test]
+    fn faults_come_in_order_of_time() {
+        let plan = planned("--restart last@6s --kill primary@3s --kill-all 8s --restart-all 9s --pause 2@1s")
+            .unwrap();
+        let told: Vec<_> = plan.iter().map(|fault| (fault.after.as_secs(), fault.deed, fault.who)).collect();
+        let expected = [
+            (1, Deed::Pause, Who::Replica(2)),
+            (3, Deed::Kill, Who::Primary),
+            (6, Deed::Restart, Who::Last),
+            (8, Deed::Kill, Who::All),
+            (9, Deed::Restart, Who::All),
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_series_kills_once_in_each_period_and_restarts_half_a_period_later() {
+        let words = "--kill primary@every:5s --duration 250s --seed 7";
+        let plan = planned(words).unwrap();
+        let kills: Vec<Duration> =
+            plan.iter().filter(|fault| fault.deed == Deed::Kill).map(|fault| fault.after).collect();
+        assert_eq!((kills.len(), plan.len()), (50, 100));
+        for (index, after) in kills.iter().enumerate() {
+            let within = after.as_secs_f64() - 5.0 * index as f64;
+            assert!((0.0..1.25).contains(&within), "kill {index} after {after:?}");
+        }
+        for pair in plan.chunks(2) {
+            let [kill, restart] = pair else { panic!("faults come in pairs") };
+            assert_eq!((restart.deed, restart.who), (Deed::Restart, Who::Last));
+            assert_eq!(restart.after, kill.after + Duration::from_millis(2500));
+        }
+        assert_eq!(planned(words).unwrap(), plan, "the same seed, the same faults");
+        assert_ne!(planned("--kill primary@every:5s --duration 250s --seed 8").unwrap(), plan);
+    }
+
+    #[test]
+    fn a_fault_is_a_replica_and_a_time() {
+        let at = |text: &str| text.parse::<At>();
+        let once = |who, milliseconds| Ok(At { who, when: When::Once(Duration::from_millis(milliseconds)) });
+        assert_eq!(at("2@1500ms"), once(Who::Replica(2), 1500));
+        assert_eq!(at("primary@3s"), once(Who::Primary, 3000));
+        assert_eq!(at("last@3s"), once(Who::Last, 3000));
+        let every = When::Every(Duration::from_secs(5));
+        assert_eq!(at("primary@every:5s"), Ok(At { who: Who::Primary, when: every }));
+        for wrong in ["", "3s", "x@3s", "0@", "0@soon", "-1@3s", "0@every:", "backup@1s"] {
+            assert!(at(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn faults_that_make_no_sense_are_refused_with_what_would() {
+        for (words, fix) in [
+            ("--kill 4@1s", "numbered from 0 to 3"),
+            ("--kill 0@11s", "lengthen --duration"),
+            ("--restart primary@1s", "restart or resume `last`"),
+            ("--kill last@1s", "name a replica, or `primary`"),
+            ("--restart 0@every:2s", "`every:` is for --kill and --pause"),
+        ] {
+            let error = planned(words).unwrap_err().to_string();
+            assert!(error.contains(fix), "{words}: {error}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! `quorate why`: what every replica waits for, of whom, and since when.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use quorate_node::admin;
+use quorate_node::cluster_file::ClusterFile;
+use quorate_node::why::{Waiting, Why};
+
+const EXAMPLES: &str = "Examples:
+  quorate why                                    every replica of ./cluster.toml
+  quorate why --replica 2                        one of them
+  quorate why --json | jq '.[].waits[].what'     for programs
+
+Exit codes: 0 every replica that was asked answers, 1 not.";
+
+/// Arguments of `quorate why`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The cluster file
+    #[arg(long, default_value = "cluster.toml")]
+    cluster: PathBuf,
+    /// Ask this replica only, counted from 0 [default: all of them]
+    #[arg(long, value_name = "N")]
+    replica: Option<u16>,
+    /// Print one JSON array, with null for a replica that does not answer
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let cluster = ClusterFile::load(&args.cluster)?;
+    let replicas = cluster.replicas();
+    if let Some(id) = args.replica.filter(|id| usize::from(*id) >= replicas.len()) {
+        bail!("there is no replica {id}; they are numbered from 0 to {}", replicas.len() - 1);
+    }
+    let asked = replicas.iter().filter(|replica| args.replica.is_none_or(|id| id == replica.id.0));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let answers: Vec<_> = asked
+        .map(|replica| {
+            let address = replica.addresses.admin;
+            let answer = runtime.block_on(admin::fetch::<Why>(address, "/why")).map_err(anyhow::Error::from);
+            (replica.id.0, crate::status::of_cluster(answer, (&cluster, address), |why| &why.cluster))
+        })
+        .collect();
+    if args.json {
+        let found: Vec<_> = answers.iter().map(|(_, answer)| answer.as_ref().ok()).collect();
+        println!("{}", serde_json::to_string_pretty(&found)?);
+    } else {
+        for (id, answer) in &answers {
+            match answer {
+                Ok(why) => print!("{}", paragraph(why)),
+                Err(error) => println!("replica {id}: {error}"),
+            }
+        }
+    }
+    let all = answers.iter().all(|(_, answer)| answer.is_ok());
+    Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// One replica: where it is, and a line for each thing it waits for.
+fn paragraph(why: &Why) -> String {
+    let Why { replica, view, primary, status, .. } = why;
+    let role = if primary == replica { "its primary".to_owned() } else { format!("primary {primary}") };
+    let mut text = format!("replica {replica}, {status}, view {view}, {role}\n");
+    for wait in &why.waits {
+        text.push_str(&format!("  {}\n", sentence(wait)));
+    }
+    text
+}
+
+fn sentence(wait: &Waiting) -> String {
+    let mut sentence = format!("waits for {}", wait.what);
+    if let Some(ms) = wait.for_ms {
+        sentence.push_str(&format!("; for {}", seconds(ms)));
+    }
+    if let Some(ms) = wait.again_in_ms {
+        sentence.push_str(&format!(", asks again in {}", seconds(ms)));
+    }
+    if let Some(ms) = wait.gives_up_in_ms {
+        sentence.push_str(&format!(", leaves the view in {}", seconds(ms)));
+    }
+    sentence
+}
+
+/// Milliseconds as people read them: `0.21 s`, `6.1 s`, `2 min`.
+pub(crate) fn seconds(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{:.2} s", ms as f64 / 1000.0),
+        1_000..120_000 => format!("{:.1} s", ms as f64 / 1000.0),
+        120_000..7_200_000 => format!("{} min", ms / 60_000),
+        _ => format!("{} h", ms / 3_600_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_one_sentence_with_its_times() {
+        let wait = Waiting {
+            reason: "new-view".to_owned(),
+            what: "the NEW-VIEW of view 4 from replica 0, its primary".to_owned(),
+            for_ms: Some(2_130),
+            gives_up_in_ms: Some(1_870),
+            again_in_ms: Some(120),
+            ..Waiting::default()
+        };
+        let expected = "waits for the NEW-VIEW of view 4 from replica 0, its primary; for 2.1 s, asks again in 0.12 s, \
+                        leaves the view in 1.9 s";
+        assert_eq!(sentence(&wait), expected);
+    }
+
+    #[test]
+    fn times_are_as_long_as_people_read_them() {
+        let words = [0, 999, 1_000, 119_999, 120_000, 7_200_000].map(seconds);
+        assert_eq!(words, ["0.00 s", "1.00 s", "1.0 s", "120.0 s", "2 min", "2 h"]);
+    }
+}

@@ -1,0 +1,122 @@
+//! A journal without room for more bodies: votes wait, the replica does not stop, and the cluster comes through.
+
+use super::*;
+use crate::request::{Draft, Kind, Operations};
+use crate::types::{Number, Session};
+
+/// Replica `me` of four after views in whose every slot it voted for another body, none of which prepared: two thirds
+/// of its journal's room are taken. It is in view 9.
+fn crowded(me: u16) -> Bench {
+    let mut bench = Bench::new(4, me);
+    assert_eq!(bench.context.parameters.bodies_max(), 48);
+    for view in [0, 2, 3, 4, 6, 7, 8].into_iter().filter(|view| view % 4 != u64::from(me)).take(4) {
+        enter(&mut bench, view, Vec::new());
+        for seq in 1..=8 {
+            let body = bench.body(100 * view + seq);
+            bench.pre_prepare(vote(view, seq, body.digest), Some(&body));
+        }
+    }
+    assert_eq!(bench.bodies_kept.len(), 32);
+    assert!(!bench.replica.lacks_room());
+    enter(&mut bench, 9, Vec::new());
+    bench
+}
+
+fn enter(bench: &mut Bench, view: u64, prepared: Vec<Certificate<Prepare>>) {
+    if view == 0 {
+        return;
+    }
+    let others = (0..4).filter(|id| ReplicaId(*id) != bench.replica.id());
+    let view_changes: Vec<_> = others.map(|id| bench.view_change(id, view, prepared.clone())).collect();
+    for view_change in view_changes.clone() {
+        bench.step(Event::ViewChange(view_change));
+    }
+    if bench.context.committee.primary(View(view)) != bench.replica.id() {
+        let new_view = bench.new_view(view, &view_changes.iter().collect::<Vec<_>>());
+        bench.step(Event::NewView(new_view));
+    }
+    assert_eq!((bench.replica.view(), bench.replica.status()), (View(view), Status::Normal));
+}
+
+fn stable(bench: &mut Bench, seq: u64) {
+    let statement = Checkpoint { seq: Seq(seq), root: Digest([5; 32]), epoch_end: Seq::MAX };
+    let certificate = bench.certificate(statement, &[0, 1, 2]);
+    bench.step(Event::StableCertificate(Verified::vouch(certificate)));
+}
+
+#[test]
+fn who_has_no_room_for_another_body_votes_for_no_new_one_until_a_checkpoint_is_stable() {
+    let mut bench = crowded(3);
+    let before = bench.prepares().len();
+    let (late, body) = (vote(9, 6, bench.body(906).digest), bench.body(906));
+    bench.pre_prepare(late, Some(&body));
+    assert_eq!(bench.prepares().len(), before, "there is no room for its body");
+    assert!(bench.replica.lacks_room());
+    let null = vote(9, 2, bench.replica.null);
+    bench.pre_prepare(null, None);
+    assert_eq!(bench.prepares()[before..], [null], "the null batch needs none");
+    stable(&mut bench, 4);
+    assert_eq!(bench.prepares()[before + 1..], [late], "the vote that waited is cast");
+    assert!(!bench.replica.lacks_room() && bench.bodies_kept.contains(&late.digest));
+}
+
+#[test]
+fn what_prepared_elsewhere_finds_room_where_new_proposals_do_not() {
+    let mut bench = crowded(3);
+    let body = bench.body(901);
+    let prepared = bench.certificate(vote(9, 1, body.digest), &[0, 1, 2]);
+    enter(&mut bench, 10, vec![prepared]);
+    bench.step(Event::Body { seq: Seq(1), body: Verified::vouch(body.clone()) });
+    let decided = vote(10, 1, body.digest);
+    assert_eq!(bench.prepares().last(), Some(&decided));
+    for id in 0..3 {
+        bench.prepare(id, decided);
+    }
+    assert_eq!(bench.commits().last().map(|commit| commit.digest), Some(body.digest));
+}
+
+#[test]
+fn a_primary_without_room_fills_slots_up_to_the_checkpoint_that_frees_some() {
+    let mut bench = crowded(1);
+    let operations = Operations::new(std::iter::once(&b"x"[..]));
+    let (first, ack, kind) = (Number(1), Number(1), Kind::Operations);
+    let draft = Draft { session: Session(1), first, ack, kind, operations };
+    let request = Request::sign(&SecretKey::from_seed(&[77; 32]), bench.context.cluster, draft);
+    let requests = vec![Verified::vouch(Arc::new(request))];
+    bench.step(Event::Requests { requests, forwarded_by: None });
+    let proposals = |bench: &Bench| -> Vec<_> {
+        let all = bench.said.iter().filter_map(|say| match say {
+            Say::PrePrepare { prepare, body } => Some((prepare.seq.0, body.is_some())),
+            _ => None,
+        });
+        all.collect()
+    };
+    assert_eq!(proposals(&bench), [(1, false), (2, false), (3, false), (4, false)]);
+    for seq in 1..=4 {
+        let null = vote(9, seq, bench.replica.null);
+        for id in [0, 2, 3] {
+            bench.prepare(id, null);
+            bench.commit(id, null);
+        }
+    }
+    assert_eq!(bench.replica.committed(), Seq(4));
+    assert_eq!(proposals(&bench).len(), 4, "a checkpoint is due: more null batches bring it no nearer");
+    stable(&mut bench, 4);
+    assert_eq!(proposals(&bench)[4..], [(5, true)], "what waited is proposed, nothing is lost");
+}
+
+#[test]
+fn a_replica_that_comes_back_knows_how_much_room_its_journal_has() {
+    let bench = crowded(3);
+    let bodies = bench.bodies_kept.iter().zip((1..=8).cycle());
+    let all: Vec<_> = [0, 2, 4, 6].iter().flat_map(|view| (1..=8).map(move |seq| 100 * view + seq)).collect();
+    let named = |digest: &Digest| all.iter().map(|tag| bench.body(*tag)).find(|body| body.digest == *digest);
+    let records =
+        bodies.map(|(digest, seq)| (Record::Body { seq: Seq(seq), body: named(digest).unwrap() }, None));
+    let memory = Memory { records: records.collect(), promised: (View(9), Seq(8)), ..Memory::default() };
+    let (context, mut back) = (bench.context.clone(), Bench::new(4, 3));
+    back.replica = Replica::recover(context, ReplicaId(3), memory, back.now, &mut Vec::new()).unwrap();
+    let body = back.body(999);
+    back.pre_prepare(vote(0, 1, body.digest), Some(&body));
+    assert_eq!((back.prepares(), back.replica.lacks_room()), (vec![], true));
+}

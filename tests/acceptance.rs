@@ -1,0 +1,14 @@
+//! Acceptance tests of whole clusters, each under the name of its row; the rows that one replica or one function
+//! decides (A6, B3, B4, D7) are tested beside it. All of it happens in virtual time, and every test counts that the
+//! fault it is about was really there.
+#![allow(clippy::unwrap_used)]
+
+mod b_quorums;
+mod c_amnesia;
+mod c_commits;
+mod d_bodies;
+mod d_clients;
+mod d_links;
+mod d_primaries;
+mod lab;
+mod regressions;
