@@ -63,10 +63,11 @@ fn seeds_hold_every_invariant_and_come_to_rest() {
     assert!(failed.is_empty(), "{} of {seeds:?} failed\n{}", failed.len(), failed.join("\n"));
     if seeds.end - seeds.start >= 100 {
         assert!(slots > 1000 && views > 20, "the seeds do too little: {slots} slots, {views} views");
-        let Injected { outages, unsynced, restarts, clocks, repaired, refused, boxed, repeated, .. } = injected;
+        let Injected { outages, unsynced, restarts, repaired, refused, boxed, .. } = injected;
         assert!(outages > 100 && restarts > 100 && unsynced > 10, "processes hardly die: {injected:?}");
-        assert!(repaired > 5 && refused + boxed > 0 && clocks > 30, "disks and clocks hardly fail: {injected:?}");
-        assert!(repeated > 0, "nobody says its VIEW-CHANGE again after a restart: {injected:?}");
+        assert!(repaired > 5 && refused + boxed > 0, "disks hardly fail: {injected:?}");
+        assert!(injected.clocks > 30 && injected.pauses > 30, "clocks are right: {injected:?}");
+        assert!(injected.repeated > 0, "nobody says its VIEW-CHANGE again after a restart: {injected:?}");
         assert!(transfers > 0, "no replica was ever away for long");
     }
 }

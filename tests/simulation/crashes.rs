@@ -1,5 +1,5 @@
 //! Processes that die wherever they can die with a difference, and come back from their disks.
-//! `QUORATE_CRASHES=all` dies at every such moment instead of a sample of them.
+//! `QUORATE_CRASHES=500` dies at so many such moments of each run, `QUORATE_CRASHES=all` at every one.
 
 use quorate_protocol::types::{ReplicaId, Time};
 use quorate_sim::network::Profile;
@@ -11,6 +11,9 @@ use quorate_host::disk::Crash;
 
 /// Commands of the recorded run, one in a batch.
 const COMMANDS: u64 = 200;
+
+/// Moments of each run that are died at.
+const SAMPLE: u64 = 12;
 
 /// Two hundred batches, a checkpoint after every eighth, and a primary that sleeps long enough to be replaced.
 fn recorded() -> Scenario {
@@ -55,17 +58,19 @@ fn with_a_death(victim: ReplicaId, nth: u64, others: &[ReplicaId]) -> Outcome {
     outcome.unwrap_or_else(|violation| panic!("{victim} dies at moment {nth} with {others:?}: {violation}"))
 }
 
-/// So many moments of a run with so many, or all of them.
-fn sample(moments: u64, wanted: u64) -> Vec<u64> {
-    if std::env::var("QUORATE_CRASHES").is_ok_and(|which| which == "all") {
-        return (1..=moments).collect();
-    }
+/// Some moments of a run with so many, or all of them.
+fn sample(moments: u64) -> Vec<u64> {
+    let wanted = match std::env::var("QUORATE_CRASHES") {
+        Ok(all) if all == "all" => return (1..=moments).collect(),
+        Ok(wanted) => wanted.parse().unwrap_or_else(|_| panic!("QUORATE_CRASHES={wanted} is no number")),
+        Err(_) => SAMPLE,
+    };
     // A prime stride meets every kind of moment sooner or later.
     (0..wanted).map(|turn| 1 + (turn * 7_919 + turn * moments / wanted) % moments).collect()
 }
 
 /// Lets a victim die at a sample of its moments, and others with it each time.
-fn die(victim: u16, others: &[u16], wanted: u64) -> Injected {
+fn die(victim: u16, others: &[u16]) -> Injected {
     let scenario = recorded();
     let mut world = World::new(&scenario.setting);
     let calm = scenario.run_in(&mut world).unwrap_or_else(|violation| panic!("nobody dies: {violation}"));
@@ -74,7 +79,7 @@ fn die(victim: u16, others: &[u16], wanted: u64) -> Injected {
     assert!(moments > 10 * COMMANDS, "only {moments} moments to die at");
     let others: Vec<ReplicaId> = others.iter().map(|id| ReplicaId(*id)).collect();
     let (mut all, mut behind, mut runs) = (Injected::default(), 0, 0);
-    for nth in sample(moments, wanted) {
+    for nth in sample(moments) {
         let outcome = with_a_death(ReplicaId(victim), nth, &others);
         assert!(outcome.accepted == COMMANDS, "moment {nth}: {outcome:?}");
         assert_eq!(outcome.injected.outages, 1 + others.len() as u64, "moment {nth} was not reached");
@@ -93,7 +98,7 @@ fn c7_one_replica_dies_anywhere_and_breaks_no_promise() {
     // The primary that is replaced, the one that replaces it, and a backup.
     let mut all = Injected::default();
     for victim in [0, 1, 2] {
-        all += die(victim, &[], 12);
+        all += die(victim, &[]);
     }
     assert!(all.unsynced > 3, "hardly any write was hit: {all:?}");
     assert!(all.repeated > 0, "nobody said its VIEW-CHANGE again: {all:?}");
@@ -101,14 +106,14 @@ fn c7_one_replica_dies_anywhere_and_breaks_no_promise() {
 
 #[test]
 fn c7_more_than_f_replicas_die_at_once_and_break_no_promise() {
-    let mut all = die(1, &[3], 12);
-    all += die(2, &[0], 12);
+    let mut all = die(1, &[3]);
+    all += die(2, &[0]);
     assert!(all.unsynced > 3 && all.repeated > 0, "hardly anything was hit: {all:?}");
 }
 
 #[test]
 fn c7_all_replicas_die_at_once_and_break_no_promise() {
-    let mut all = die(0, &[1, 2, 3], 12);
-    all += die(1, &[0, 2, 3], 12);
+    let mut all = die(0, &[1, 2, 3]);
+    all += die(1, &[0, 2, 3]);
     assert!(all.unsynced > 3 && all.repeated > 0, "hardly anything was hit: {all:?}");
 }

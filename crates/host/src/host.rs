@@ -102,8 +102,8 @@ pub struct Host {
     transfers: Transfers,
     /// The state that the replica asked for in this step.
     wanted: Option<Certificate<Checkpoint>>,
-    /// A fetched state that execution went on from and that is not stored yet.
-    installing: Option<(Seq, Digest)>,
+    /// Roots of fetched states that execution went on from and that are not stored yet.
+    installing: BTreeMap<Seq, Digest>,
     /// Where the replica's log had got when this was last looked at, and its low watermark.
     caught_up_to: Seq,
     served_low: Seq,
@@ -136,7 +136,7 @@ impl Host {
             state_of,
             transfers: Transfers::new(replica.context(), replica.id()),
             wanted: None,
-            installing: None,
+            installing: BTreeMap::new(),
             caught_up_to: Seq(0),
             served_low: Seq(0),
             replica,

@@ -29,7 +29,8 @@
 //! | `crash 0`, `crash 0 forget` | a replica's process dies; its disk keeps or forgets what was not synced |
 //! | `restart 0` | it is started again from its disk |
 //! | `pause 0 600` | a replica's process sleeps for so many milliseconds |
-//! | `clock 0 5000`, `clock 0 -5000` | a clock jumps forwards by so many milliseconds, or, of a replica that is down, is off by so much when it comes back |
+//! | `clock 0 5000` | a clock jumps forwards by so many milliseconds |
+//! | `clock 0 -5000` | of a replica that is down: by so much it is off when the replica is back |
 //! | `lie 1 99` | a replica answers every request with that |
 //! | `status`, `log` | where the replicas stand, what they executed |
 //! | `quiet` | forgets what was said so far |

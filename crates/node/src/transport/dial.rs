@@ -31,7 +31,7 @@ impl Dialler {
             .connect_with(self.tls.clone(), self.address, tls::SERVER_NAME)
             .map_err(|error| Ended::Lost(error.to_string()))?;
         // Nobody at the other end shows only by silence, which has no limit of its own below the idle timeout.
-        let connection = tokio::time::timeout(self.limits.handshake_timeout, connecting)
+        let connection = tokio::time::timeout(self.limits.dial_timeout, connecting)
             .await
             .map_err(|_| Ended::Lost(format!("nobody answers at {}", self.address)))??;
         self.greeting.establish(connection, self.shape, Side::Dialler, &self.limits).await

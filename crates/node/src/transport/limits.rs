@@ -42,6 +42,9 @@ pub struct Limits {
     pub initial_rtt: Duration,
     /// Time from the first packet to both hellos.
     pub handshake_timeout: Duration,
+    /// Time in which a dialled replica must answer. Short: one that comes up while it is dialled hears of it only with
+    /// the next packet, and packets to somebody silent come at ever longer intervals.
+    pub dial_timeout: Duration,
     /// Pause before the first redial; doubles, with jitter.
     pub redial_min: Duration,
     /// Longest pause between redials.
@@ -81,8 +84,9 @@ impl Default for Limits {
             keep_alive: Duration::from_secs(2),
             initial_rtt: Duration::from_millis(50),
             handshake_timeout: Duration::from_secs(3),
+            dial_timeout: Duration::from_secs(1),
             redial_min: Duration::from_millis(50),
-            redial_max: Duration::from_secs(2),
+            redial_max: Duration::from_millis(250),
             handshakes_pending_max: 256,
             retry_above: 64,
             handshakes_per_address: 1024,

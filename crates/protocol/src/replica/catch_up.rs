@@ -174,7 +174,7 @@ impl Replica {
         Self::say(Say::Relay(PeerMessage::Status(standing)), Position(0), out);
     }
 
-    fn standing(&self) -> Standing {
+    pub(super) fn standing(&self) -> Standing {
         let view = self.view;
         let slots = || self.log.open_slots().map(|(_, slot)| slot);
         let holds = |id| self.view_changes.get(&id).is_some_and(|held| held.view == view);
@@ -200,6 +200,7 @@ impl Replica {
         if from == self.id || status.epoch != self.context.epoch {
             return;
         }
+        self.hear(from);
         self.note_plea(from, status, out.now);
         if self.fetches.answered.get(&from).is_some_and(|at| out.now.since(*at) < ANSWER_PAUSE_US) {
             return;

@@ -1,8 +1,10 @@
 //! What a replica waits for, and how long (OSDI '99, sections 4.4 and 4.5.2).
 
+use std::collections::BTreeSet;
+
 use super::{Out, Replica, Status};
 use crate::timer::timeout;
-use crate::types::{Seq, Time, View};
+use crate::types::{ReplicaId, Seq, Time, View};
 
 /// Between two sendings of the same VIEW-CHANGE, in microseconds; does not grow.
 const RETRANSMIT_US: u64 = 200_000;
@@ -19,6 +21,8 @@ pub(super) struct Timers {
     retransmit: Option<Time>,
     status: Option<Time>,
     pub(super) fetch: Option<Time>,
+    /// Who was heard since this replica came back, until these are a quorum.
+    heard: Option<BTreeSet<ReplicaId>>,
     /// When the primary is given up although it serves others.
     fairness: Option<Time>,
     /// When a proposal that came too early is looked at again.
@@ -57,6 +61,7 @@ impl Timers {
     /// The view that a replica comes back in is as good as the first: timeouts begin at their base again.
     pub(super) fn trust(&mut self, view: View) {
         self.good = view;
+        self.heard = Some(BTreeSet::new());
     }
 
     /// When this replica says its VIEW-CHANGE and its STATUS again.
@@ -102,18 +107,34 @@ impl Replica {
         self.committed < self.log.high() && (requests || proposals() || self.primary_is_bound())
     }
 
+    /// Whether this replica came back and has not heard from a quorum yet: its links may take longer than the primary
+    /// has, and nobody would follow it out of the view.
+    fn is_returning(&self) -> bool {
+        self.timers.heard.as_ref().is_some_and(|heard| heard.len() + 1 < self.quorum())
+    }
+
+    /// Another replica was heard for the first time since this one came back, or again.
+    pub(super) fn hear(&mut self, from: ReplicaId) {
+        if let Some(heard) = &mut self.timers.heard {
+            heard.insert(from);
+        }
+        if !self.is_returning() {
+            self.timers.heard = None;
+        }
+    }
+
     /// Arms and disarms timers; the last thing of every step.
     pub(super) fn watch(&mut self, now: Time) {
         let timeout = timeout(self.parameters(), self.view, self.timers.good);
         let owed = self.owed();
-        let normal = self.status == Status::Normal;
+        let blames = owed && self.status == Status::Normal && !self.is_returning();
         let changing = self.status == Status::ViewChanging;
         let recovering = self.status == Status::Recovering;
         let quorum_waits = (changing || recovering) && self.replicas_at_or_above(self.view) >= self.quorum();
         let arm = |timer: &mut Option<Time>, on: bool, after: u64| {
             *timer = if on { Some(timer.unwrap_or(now.plus(after))) } else { None };
         };
-        arm(&mut self.timers.progress, normal && owed, timeout);
+        arm(&mut self.timers.progress, blames, timeout);
         arm(&mut self.timers.new_view, quorum_waits, timeout);
         arm(&mut self.timers.retransmit, changing, RETRANSMIT_US);
         let pause =

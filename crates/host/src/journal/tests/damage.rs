@@ -386,13 +386,17 @@ fn what_is_torn_while_it_is_carried_forward_is_still_where_it_was() {
         }
         before = disk_of(opened);
     }
+    // One group takes the places that this frees at once.
+    let group = vec![vote(10); 20];
+    let mut opened = reopen(before.clone(), Durability::Sync);
+    write(&mut opened, &group, true).unwrap();
     assert_eq!(opened.writer.counters().carried, 4, "all four were carried");
     let (first, last) = (before.operations(), disk_of(opened).operations());
     for nth in first + 1..=last {
         for mask in 0..64 {
             let mut opened = reopen(before.clone(), Durability::Sync);
             opened.writer.disk().fail(nth, DiskFailure::Failed("power".to_owned()));
-            if write(&mut opened, &[vote(10)], true).is_ok() {
+            if write(&mut opened, &group, true).is_ok() {
                 continue;
             }
             let mut disk = disk_of(opened);

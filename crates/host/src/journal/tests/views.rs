@@ -189,8 +189,8 @@ fn a_window_of_certificates_is_carried_forward_and_costs_no_second_body() {
     assert!(
         found.contains(&body(1, 500)) && found.contains(&prepared(1)) && found.contains(&vote_in(399, 1))
     );
-    let mine = opened.records.iter().filter(|one| one.signed.is_some());
-    assert_eq!(mine.last().unwrap().record, Record::ViewChange(full_view_change(399, 8)));
+    let mut mine = opened.records.iter().filter(|one| one.signed.is_some());
+    assert_eq!(mine.next_back().unwrap().record, Record::ViewChange(full_view_change(399, 8)));
 }
 
 #[test]

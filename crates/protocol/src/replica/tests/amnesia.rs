@@ -198,6 +198,7 @@ fn c9_an_amnesiac_that_starts_again_is_where_its_new_journal_says() {
 #[test]
 fn c9_neither_timers_nor_others_make_an_amnesiac_leave_its_view_before_its_slots_are_stable() {
     let mut bench = amnesiac(1, 0);
+    [0, 2, 3].into_iter().for_each(|id| bench.replica.hear(ReplicaId(id)));
     let wanted = request(&bench);
     bench.step(wanted);
     bench.pass(5_000_000);

@@ -34,13 +34,13 @@ fn commit_slot(bench: &mut Bench, seq: u64, execute: bool) {
     }
 }
 
-/// Replica 1 knows that slot 8 is stable, and has nothing of it.
+/// Replica 1 knows that slot 12 is stable, and has nothing of it.
 fn behind() -> Bench {
     let mut bench = Bench::new(4, 1);
-    let certificate = stable(&bench, 8);
+    let certificate = stable(&bench, 12);
     bench.step(Event::StableCertificate(certificate));
     assert!(bench.replica.behind() && bench.replica.lost_its_place());
-    assert_eq!(bench.installs, [Seq(8)]);
+    assert_eq!(bench.installs, [Seq(12)]);
     bench
 }
 
@@ -48,18 +48,18 @@ fn behind() -> Bench {
 fn f1_an_installed_state_moves_execution_and_neither_view_nor_votes() {
     let mut bench = behind();
     // It votes meanwhile, between its new watermarks, and in a view that others took it to.
-    commit_slot(&mut bench, 9, false);
+    commit_slot(&mut bench, 13, false);
     assert_eq!(bench.prepares().len(), 1);
     let (view, commits, prepares) = (bench.replica.view(), bench.commits(), bench.prepares());
     assert!(bench.executed.is_empty());
     bench.said.clear();
-    bench.step(Event::Installed { seq: Seq(8), root: ROOT });
-    assert_eq!(bench.executed, [Seq(9)], "what had committed above it executes at once");
+    bench.step(Event::Installed { seq: Seq(12), root: ROOT });
+    assert_eq!(bench.executed, [Seq(13)], "what had committed above it executes at once");
     assert!(!bench.replica.behind());
     assert_eq!((bench.replica.view(), bench.replica.status()), (view, Status::Normal));
     assert!(bench.prepares().is_empty() && bench.commits().is_empty() && bench.view_changes().is_empty());
     assert!(prepares.len() == 1 && commits.len() <= 1);
-    let checkpoint = Checkpoint { seq: Seq(8), root: ROOT, epoch_end: Seq::MAX };
+    let checkpoint = Checkpoint { seq: Seq(12), root: ROOT, epoch_end: Seq::MAX };
     assert!(bench.said.contains(&Say::Checkpoint(checkpoint)), "it has that state now, and says so");
     bench.said.clear();
     bench.pass(1_000);
@@ -68,19 +68,19 @@ fn f1_an_installed_state_moves_execution_and_neither_view_nor_votes() {
         "asks for the rest"
     );
     // A state that comes too late changes nothing.
-    bench.step(Event::Executed { seq: Seq(9), root: None });
-    bench.step(Event::Installed { seq: Seq(8), root: ROOT });
-    assert_eq!((bench.replica.executed(), bench.executed.len()), (Seq(9), 1));
+    bench.step(Event::Executed { seq: Seq(13), root: None });
+    bench.step(Event::Installed { seq: Seq(12), root: ROOT });
+    assert_eq!((bench.replica.executed(), bench.executed.len()), (Seq(13), 1));
 }
 
 #[test]
 fn f1_a_state_that_is_still_too_old_leads_to_the_next_one() {
     let mut bench = behind();
-    let certificate = stable(&bench, 24);
+    let certificate = stable(&bench, 28);
     bench.step(Event::StableCertificate(certificate));
-    bench.step(Event::Installed { seq: Seq(8), root: ROOT });
-    assert_eq!(bench.installs, [Seq(8), Seq(24), Seq(24)]);
-    bench.step(Event::Installed { seq: Seq(24), root: ROOT });
+    bench.step(Event::Installed { seq: Seq(12), root: ROOT });
+    assert_eq!(bench.installs, [Seq(12), Seq(28), Seq(28)]);
+    bench.step(Event::Installed { seq: Seq(28), root: ROOT });
     assert!(!bench.replica.behind());
     assert_eq!(bench.installs.len(), 3);
 }
@@ -91,7 +91,7 @@ fn what_waited_since_before_a_state_was_installed_is_looked_up_and_times_nobody(
     let waiting = request(&bench, 1);
     bench.step(Event::Requests { requests: vec![waiting.clone()], forwarded_by: None });
     assert_eq!(bench.replica.waiting().progress, None, "who cannot execute cannot know whether it is owed");
-    bench.step(Event::Installed { seq: Seq(8), root: ROOT });
+    bench.step(Event::Installed { seq: Seq(12), root: ROOT });
     assert_eq!(bench.looked_up, 1);
     assert_eq!((bench.replica.pooled(), bench.replica.waiting().progress), (0, None));
     bench.pass(10_000_000);

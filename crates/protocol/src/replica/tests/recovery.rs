@@ -74,3 +74,27 @@ fn a_vote_whose_body_the_disk_lost_binds_and_is_said_again_when_the_body_is_back
     bench.step(Event::Body { seq: Seq(1), body: Verified::vouch(body.clone()) });
     assert_eq!(bench.prepares(), [vote(2, 1, body.digest)]);
 }
+
+#[test]
+fn who_comes_back_blames_no_primary_before_it_heard_from_a_quorum() {
+    let bench = Bench::new(4, 1);
+    let memory = through_two_views(&bench);
+    let mut replica =
+        Replica::recover(bench.context.clone(), ReplicaId(1), memory, bench.now, &mut Vec::new()).unwrap();
+    let mut now = bench.now;
+    let mut pass = |replica: &mut Replica, event: Option<Event>| {
+        for event in event.into_iter().chain((0..20).map(|_| Event::Timeout)) {
+            now = replica.deadline().map_or(now, |at| at.max(now)).min(now.plus(100_000));
+            replica.step(now, event, &mut Vec::new());
+        }
+    };
+    pass(&mut replica, None);
+    assert!(replica.owed(), "its vote of before the restart has not committed");
+    let standing = |replica: &Replica| replica.standing();
+    let first = standing(&replica);
+    pass(&mut replica, Some(Event::Status { from: ReplicaId(0), status: first }));
+    assert_eq!((replica.view(), replica.waiting().progress), (View(2), None), "two of four are no quorum");
+    let second = standing(&replica);
+    pass(&mut replica, Some(Event::Status { from: ReplicaId(3), status: second }));
+    assert_eq!(replica.view(), View(3), "now the primary has to answer for itself");
+}
