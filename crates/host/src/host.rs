@@ -491,7 +491,11 @@ impl Host {
             }
             Say::ViewChange(message) => {
                 let signed = self.sign(message).shared();
-                (Class::Bulk, encode(&PeerMessage::ViewChange(Arc::clone(&signed))), Event::ViewChange(signed))
+                (
+                    Class::Bulk,
+                    encode(&PeerMessage::ViewChange(Arc::clone(&signed))),
+                    Event::ViewChange(signed),
+                )
             }
             Say::NewView(message) => {
                 let signed = self.sign(message);

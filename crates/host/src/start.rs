@@ -117,7 +117,9 @@ fn states_of(
             Ok((pointer, bytes)) => found.push((pointer.root, bytes)),
             Err(SnapshotError::Disk(error)) => return Err(error),
             // Nobody is promised an old one.
-            Err(SnapshotError::Missing(_) | SnapshotError::Damaged(_) | SnapshotError::FutureVersion { .. }) => {}
+            Err(
+                SnapshotError::Missing(_) | SnapshotError::Damaged(_) | SnapshotError::FutureVersion { .. },
+            ) => {}
         }
     }
     let states = found.into_iter().filter_map(|(root, bytes)| {

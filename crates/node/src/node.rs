@@ -414,7 +414,7 @@ impl<D: Disk + Send + 'static> Node<D> {
         if self.told_behind != behind {
             self.told_behind = behind;
             let (stable, executed) = (replica.watermarks().0.0, replica.executed().0);
-            tracing::info!(executed, stable, "behind: votes, and executes what it can find of the others' logs");
+            tracing::info!(executed, stable, "behind: votes, and makes up for what it missed");
         }
     }
 

@@ -339,7 +339,7 @@ impl Start {
     ) -> Result<Vec<Option<Arc<Seat>>>, TransportError> {
         let committee = Arc::clone(&self.context.committee);
         let name = tls::protocol_name(self.context.cluster, Shape::Peer);
-        let (mut seats, mut handovers) = (Vec::new(), Vec::new());
+        let (mut seats, mut handovers, mut diallers) = (Vec::new(), Vec::new(), Vec::new());
         for (id, address) in committee.replicas().zip(addresses) {
             if id == self.id {
                 seats.push(None);
@@ -348,19 +348,21 @@ impl Start {
             let key = committee.key(id).expect("the committee has a key for each of its replicas").public();
             let seat = Arc::new(Seat::new(id, key, Some(*address), self.limits.peer_lane(self.peers())));
             let wiring = self.wiring(Remote::Replica(id));
+            let mut tls = self.identity.client(key, name.clone())?;
+            tls.transport_config(self.limits.transport(Shape::Peer, self.peers()));
+            let dialler = Dialler {
+                endpoint: endpoint.clone(),
+                tls,
+                address: *address,
+                shape: Shape::Peer,
+                limits: Arc::clone(&self.limits),
+                greeting: Arc::clone(&self.greeting),
+            };
             if id > self.id {
-                let mut tls = self.identity.client(key, name.clone())?;
-                tls.transport_config(self.limits.transport(Shape::Peer, self.peers()));
-                let dialler = Dialler {
-                    endpoint: endpoint.clone(),
-                    tls,
-                    address: *address,
-                    shape: Shape::Peer,
-                    limits: Arc::clone(&self.limits),
-                    greeting: Arc::clone(&self.greeting),
-                };
+                diallers.push(Arc::clone(&seat));
                 tasks.spawn(dialler.keep(Arc::clone(&seat), wiring));
             } else {
+                tasks.spawn(dialler.knock());
                 let handover = Arc::new(Handover::default());
                 handovers.push(Arc::clone(&handover));
                 tasks.spawn(keep_accepted(Arc::clone(&seat), wiring, handover));
@@ -375,9 +377,9 @@ impl Start {
             match handovers.get(usize::from(dialler.0)).filter(|_| dialler < ours) {
                 Some(handover) => handover.put(established),
                 None => {
-                    let refused = Refused::WrongDialler { dialler, ours };
-                    counters.count_refused(refused.kind());
-                    refused.close(&established.connection);
+                    counters.knocks.add(1);
+                    diallers.iter().filter(|seat| seat.id == dialler).for_each(|seat| seat.knock());
+                    Refused::WrongDialler { dialler, ours }.close(&established.connection);
                 }
             }
             None::<std::future::Ready<()>>

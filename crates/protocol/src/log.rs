@@ -205,7 +205,8 @@ impl Log {
             let slot = self.get(first);
             let digest = slot.and_then(|slot| slot.committed.as_ref()).map(|held| held.statement.digest);
             let body = slot.zip(digest).and_then(|(slot, digest)| slot.body(&digest));
-            bytes += body.map_or(0, |body| body.batch.requests.iter().map(|request| request.bytes() as u64).sum());
+            bytes +=
+                body.map_or(0, |body| body.batch.requests.iter().map(|request| request.bytes() as u64).sum());
             if bytes > TAIL_BYTES_MAX {
                 break;
             }

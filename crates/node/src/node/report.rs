@@ -155,6 +155,7 @@ impl<D: Disk + Send + 'static> Node<D> {
             ("quorate_links_up_total", transport.links_up.get()),
             ("quorate_links_down_total", transport.links_down.get()),
             ("quorate_handshakes_total", transport.handshakes.get()),
+            ("quorate_links_knocked_for_total", transport.knocks.get()),
             ("quorate_links_of_rivals_total", transport.rivals.get()),
             ("quorate_frames_dropped_total", transport.frames_dropped.iter().map(|count| count.get()).sum()),
         ]);

@@ -49,6 +49,8 @@ pub struct Counters {
     pub frames_unlinked: Counter,
     /// Links of a replica's key that came from two places by turns.
     pub rivals: Counter,
+    /// Replicas with a higher id that said they were there, to be dialled.
+    pub knocks: Counter,
     refused: [Counter; RefusalKind::ALL.len()],
     refused_by_others: [Counter; RefusalKind::ALL.len()],
 }

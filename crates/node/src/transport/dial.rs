@@ -14,6 +14,9 @@ use super::refused::{Ended, Refused};
 use super::seat::Seat;
 use super::tls;
 
+/// How often a replica that starts knocks at one that does not answer: who comes up later dials anyway.
+const KNOCKS_MAX: u32 = 3;
+
 /// Dials one replica.
 pub(crate) struct Dialler {
     pub(crate) endpoint: quinn::Endpoint,
@@ -42,10 +45,19 @@ impl Dialler {
         let mut backoff = Backoff::new(&self.limits);
         loop {
             wiring.counters.dials.add(1);
+            seat.dialling();
             let begun = Instant::now();
-            match self.dial().await {
+            let dialled = tokio::select! {
+                dialled = self.dial() => dialled,
+                () = seat.knocked() => Err(Ended::Lost("it came up while it was dialled".to_owned())),
+            };
+            match dialled {
                 Ok(established) => {
-                    if seat.hold(established, &wiring, std::future::pending::<Refused>()).await.is_err() {
+                    let stop = async {
+                        seat.knocked().await;
+                        Refused::Replaced
+                    };
+                    if seat.hold(established, &wiring, stop).await.is_err() {
                         return;
                     }
                 }
@@ -58,7 +70,23 @@ impl Dialler {
             if begun.elapsed() > self.limits.redial_max + self.limits.handshake_timeout {
                 backoff = Backoff::new(&self.limits);
             }
-            tokio::time::sleep(backoff.next()).await;
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next()) => {}
+                () = seat.knocked() => {}
+            }
+        }
+    }
+
+    /// Tells a replica that is to dial this one that it is there again. What it sends to who was here before, and
+    /// hears nothing back from, it sends ever more rarely; so it would notice late.
+    pub(crate) async fn knock(self) {
+        let mut backoff = Backoff::new(&self.limits);
+        for _ in 0..KNOCKS_MAX {
+            match self.dial().await {
+                Err(Ended::Lost(_)) => tokio::time::sleep(backoff.next()).await,
+                // It was heard; that it is refused as a link is what both expect.
+                Ok(_) | Err(Ended::Here(_) | Ended::There { .. }) => return,
+            }
         }
     }
 }

@@ -74,11 +74,17 @@ pub(crate) struct Seat {
     address: Option<SocketAddr>,
     lane: LaneLimits,
     held: RwLock<Held>,
+    knocked: Notify,
 }
+
+/// A dial or a link younger than this is to the process that knocks, and needs no knock.
+const FRESH: Duration = Duration::from_millis(300);
 
 #[derive(Default)]
 struct Held {
     link: Option<(Arc<Outbox>, quinn::Connection)>,
+    /// When the link came up, or when it was dialled last.
+    since: Option<Instant>,
     trouble: Option<String>,
     places: Rivals,
     rivals: Option<[SocketAddr; 2]>,
@@ -86,7 +92,7 @@ struct Held {
 
 impl Seat {
     pub(crate) fn new(id: ReplicaId, key: PublicKey, address: Option<SocketAddr>, lane: LaneLimits) -> Self {
-        Self { id, key, address, lane, held: RwLock::default() }
+        Self { id, key, address, lane, held: RwLock::default(), knocked: Notify::new() }
     }
 
     fn held(&self) -> std::sync::RwLockReadGuard<'_, Held> {
@@ -126,6 +132,25 @@ impl Seat {
         }
     }
 
+    /// The replica itself says that it is there, by a handshake with its key: a link to what it was before is dead,
+    /// whatever the packets still on their way to it say.
+    pub(crate) fn knock(&self) {
+        let fresh = self.held().since.is_some_and(|since| since.elapsed() < FRESH);
+        if !fresh {
+            self.knocked.notify_waiters();
+        }
+    }
+
+    /// The replica is being dialled.
+    pub(crate) fn dialling(&self) {
+        self.change().since = Some(Instant::now());
+    }
+
+    /// Waits for the next knock.
+    pub(crate) async fn knocked(&self) {
+        self.knocked.notified().await;
+    }
+
     /// Ends the link that is there, if any, in a way that the other side understands.
     pub(crate) fn close(&self, why: &Refused) {
         if let Some((_, connection)) = &self.held().link {
@@ -145,6 +170,7 @@ impl Seat {
         {
             let mut held = self.change();
             held.link = Some((Arc::clone(&outbox), established.connection.clone()));
+            held.since = Some(Instant::now());
             held.trouble = None;
             let found = held.places.note(established.connection.remote_address(), Instant::now());
             if let Some([one, other]) = found {

@@ -227,7 +227,10 @@ impl Replica {
         let Some(slot) = self.log.get(seq) else { return };
         let Some(certificate) = slot.prepared.as_ref().filter(|_| !slot.sent_commit) else { return };
         let Prepare { view, digest, .. } = certificate.statement;
-        if view != self.view || !self.may_vote(view, seq) || (digest != self.null && slot.body(&digest).is_none()) {
+        if view != self.view
+            || !self.may_vote(view, seq)
+            || (digest != self.null && slot.body(&digest).is_none())
+        {
             return;
         }
         let record = Record::Prepared((**certificate).clone());

@@ -60,7 +60,19 @@ impl Bench {
         let (said, executed, alarms, installs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let now = Time(1_000_000);
         let bodies_kept = Vec::new();
-        Self { context, signers, replica, now, said, executed, alarms, installs, looked_up: 0, forwarded: 0, bodies_kept }
+        Self {
+            context,
+            signers,
+            replica,
+            now,
+            said,
+            executed,
+            alarms,
+            installs,
+            looked_up: 0,
+            forwarded: 0,
+            bodies_kept,
+        }
     }
 
     /// Steps the replica; its own words come back to it as a host brings them back.

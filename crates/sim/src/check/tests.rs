@@ -63,6 +63,21 @@ fn slots_are_executed_in_order_and_once() {
 }
 
 #[test]
+fn a_fetched_state_must_be_ahead_and_one_that_somebody_executed_to() {
+    let mut checks = checks();
+    checks.executed(ReplicaId(0), Seq(1), None, D1).unwrap();
+    checks.executed(ReplicaId(0), Seq(2), None, D2).unwrap();
+    checks.installed(ReplicaId(1), Seq(2), D2).unwrap();
+    let order = Violation::Order { replica: ReplicaId(1), before: Seq(2), seq: Seq(2) };
+    assert_eq!(checks.installed(ReplicaId(1), Seq(2), D2), Err(order));
+    for (seq, history) in [(Seq(2), D1), (Seq(3), D1)] {
+        let disagreement = Violation::Agreement { replica: ReplicaId(2), seq };
+        checks.executed.remove(&ReplicaId(2));
+        assert_eq!(checks.installed(ReplicaId(2), seq, history), Err(disagreement));
+    }
+}
+
+#[test]
 fn two_quorums_of_prepares_are_found_before_anybody_executes() {
     let mut checks = liars();
     for id in 0..3 {

@@ -126,8 +126,9 @@ async fn many_clients_share_one_socket() {
     assert_eq!(addresses.len(), 1);
 }
 
-#[tokio::test]
-async fn a_killed_replica_is_noticed_at_once_when_it_comes_back() {
+/// Kills the dialled one of two linked replicas and starts it again; how long until the link is up, and why the old
+/// one went down.
+async fn revived(waits: std::time::Duration, says: &'static [u8]) -> (std::time::Duration, String) {
     let mut ports = Ports::new(2);
     let mut stayer = launch(ports.config(&context(2), 0)).await;
     // On a runtime of its own, which is dropped without a farewell.
@@ -146,6 +147,7 @@ async fn a_killed_replica_is_noticed_at_once_when_it_comes_back() {
         bury.send(()).unwrap();
     });
     assert_eq!(stayer.up("the first link").await, replica(1));
+    tokio::time::sleep(waits).await;
     kill.send(()).unwrap();
     within("its death", buried).await.unwrap();
 
@@ -153,14 +155,29 @@ async fn a_killed_replica_is_noticed_at_once_when_it_comes_back() {
     ports.sockets[1] = Some((again(ports.peers[1]), again(ports.clients[1])));
     let restarted = std::time::Instant::now();
     let mut second = launch(ports.config(&context(2), 1)).await;
-    stayer.transport.send(replica(1), Class::Votes, Bytes::from_static(b"are you there?"));
+    if !says.is_empty() {
+        stayer.transport.send(replica(1), Class::Votes, Bytes::from_static(says));
+    }
     let (remote, why) = stayer.down("the restart is noticed").await;
     assert_eq!(remote, replica(1));
-    assert!(why.contains("reset by peer"), "{why}");
     assert_eq!(stayer.up("the new link").await, replica(1));
     second.up("the new link").await;
-    let taken = restarted.elapsed();
+    (restarted.elapsed(), why)
+}
+
+#[tokio::test]
+async fn a_killed_replica_that_comes_back_disowns_its_old_links() {
+    let (taken, why) = revived(std::time::Duration::ZERO, b"are you there?").await;
+    assert!(why.contains("reset by peer"), "{why}");
     assert!(taken < Limits::default().idle_timeout / 2, "{taken:?}");
+}
+
+/// What is sent to a dead process is sent again ever more rarely, so the next packet may be seconds away.
+#[tokio::test]
+async fn a_killed_replica_that_comes_back_is_dialled_at_once_though_nobody_has_anything_to_tell_it() {
+    let (taken, why) = revived(std::time::Duration::from_millis(400), b"").await;
+    assert!(why.contains("newer connection"), "{why}");
+    assert!(taken < Limits::default().keep_alive / 2, "{taken:?}");
 }
 
 #[tokio::test]
