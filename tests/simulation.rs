@@ -3,6 +3,7 @@
 
 mod crashes;
 mod disks;
+#[allow(clippy::unwrap_used)]
 mod transfers;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -369,7 +369,7 @@ impl Start {
             }
             seats.push(Some(seat));
         }
-        let (ours, counters) = (self.id, Arc::clone(&self.counters));
+        let (ours, fresh, counters) = (self.id, self.limits.fresh, Arc::clone(&self.counters));
         let door = self.door(Shape::Peer, endpoint);
         tasks.spawn(door.keep(move |established| {
             // The handshake let replicas in only, so there is an id. Those below ours are the first in the list.
@@ -378,7 +378,7 @@ impl Start {
                 Some(handover) => handover.put(established),
                 None => {
                     counters.knocks.add(1);
-                    diallers.iter().filter(|seat| seat.id == dialler).for_each(|seat| seat.knock());
+                    diallers.iter().filter(|seat| seat.id == dialler).for_each(|seat| seat.knock(fresh));
                     Refused::WrongDialler { dialler, ours }.close(&established.connection);
                 }
             }

@@ -45,6 +45,8 @@ pub struct Limits {
     /// Time in which a dialled replica must answer. Short: one that comes up while it is dialled hears of it only with
     /// the next packet, and packets to somebody silent come at ever longer intervals.
     pub dial_timeout: Duration,
+    /// A dial or a link younger than this is to the process that knocks, and needs no knock.
+    pub fresh: Duration,
     /// Pause before the first redial; doubles, with jitter.
     pub redial_min: Duration,
     /// Longest pause between redials.
@@ -85,6 +87,7 @@ impl Default for Limits {
             initial_rtt: Duration::from_millis(50),
             handshake_timeout: Duration::from_secs(3),
             dial_timeout: Duration::from_secs(1),
+            fresh: Duration::from_millis(300),
             redial_min: Duration::from_millis(50),
             redial_max: Duration::from_millis(250),
             handshakes_pending_max: 256,

@@ -77,9 +77,6 @@ pub(crate) struct Seat {
     knocked: Notify,
 }
 
-/// A dial or a link younger than this is to the process that knocks, and needs no knock.
-const FRESH: Duration = Duration::from_millis(300);
-
 #[derive(Default)]
 struct Held {
     link: Option<(Arc<Outbox>, quinn::Connection)>,
@@ -134,8 +131,8 @@ impl Seat {
 
     /// The replica itself says that it is there, by a handshake with its key: a link to what it was before is dead,
     /// whatever the packets still on their way to it say.
-    pub(crate) fn knock(&self) {
-        let fresh = self.held().since.is_some_and(|since| since.elapsed() < FRESH);
+    pub(crate) fn knock(&self, fresh: Duration) {
+        let fresh = self.held().since.is_some_and(|since| since.elapsed() < fresh);
         if !fresh {
             self.knocked.notify_waiters();
         }
