@@ -105,6 +105,40 @@ fn a_paused_primary_is_replaced_and_follows_when_it_goes_on() {
     assert_eq!((&report["rejoined"][0]["rejoined"], &report["lost"]), (&true.into(), &0.into()), "{report}");
 }
 
+/// Every deed of a plan was done, everybody who was gone caught up, and clients were told nothing that was not so.
+#[track_caller]
+fn survived(report: &Value, deeds: usize, back: usize) {
+    assert_eq!(report["faults"].as_array().unwrap().len(), deeds, "{report}");
+    let rejoined = report["rejoined"].as_array().unwrap();
+    assert_eq!(rejoined.len(), back, "{report}");
+    assert!(rejoined.iter().all(|back| back["rejoined"] == true), "{report}");
+    assert_eq!(
+        (&report["failed"], &report["lost"], &report["duplicated"]),
+        (&0.into(), &0.into(), &0.into())
+    );
+}
+
+#[test]
+fn g1_replicas_killed_one_by_one_and_all_at_once_lose_and_repeat_nothing() {
+    let words = "--application counter --duration 8s --kill primary@800ms --restart last@2s --kill 2@2900ms \
+                 --restart 2@3900ms --kill-all 5s --restart-all 5600ms --kill primary@7s --restart last@7500ms";
+    let report = report(&words.split_whitespace().collect::<Vec<_>>());
+    survived(&report, 8, 7);
+    assert!(report["view_changes"].as_u64().is_some_and(|count| count >= 1), "{report}");
+}
+
+#[test]
+fn g2_f_plus_1_replicas_that_stop_for_a_while_stop_the_cluster_and_go_on_with_it() {
+    let words =
+        "--application counter --duration 6s --pause 0@1s --pause 2@1s --resume 0@3s --resume 2@3200ms";
+    let report = report(&words.split_whitespace().collect::<Vec<_>>());
+    survived(&report, 4, 2);
+    assert!(
+        report["recovery_ms"].as_u64().is_some_and(|took| took >= 1_900),
+        "two of four decide nothing: {report}"
+    );
+}
+
 #[test]
 fn faults_that_cannot_be_are_refused_before_anything_starts() {
     let output = quorate(&["testbed", "--kill", "last@1s"]);
