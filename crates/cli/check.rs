@@ -112,7 +112,9 @@ fn verdict(report: &FolderReport) -> String {
         };
     }
     if let Some((seq, error)) = lost_state(report, superblock) {
-        return format!("the state at slot {seq} that the replica starts from cannot be used: {error}");
+        return format!(
+            "the state at slot {seq} cannot be used: {error}; fix: start the replica, and it fetches one from the others"
+        );
     }
     if let Some(forgot) = superblock.amnesia {
         return format!(

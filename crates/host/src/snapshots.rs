@@ -17,10 +17,10 @@ const KEPT: usize = 2;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {
     /// There is none of this slot.
-    #[error("there is no snapshot of slot {0}; fetch one from another replica")]
+    #[error("there is no snapshot of slot {0}")]
     Missing(Seq),
     /// Its header or its bytes changed, or it is of another slot.
-    #[error("the snapshot of slot {0} is damaged; fetch one from another replica")]
+    #[error("the snapshot of slot {0} is damaged")]
     Damaged(Seq),
     /// A later program wrote it.
     #[error(

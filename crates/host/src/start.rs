@@ -38,6 +38,8 @@ pub struct Started<D: Disk> {
     pub writer: Writer<D>,
     /// States to serve; for [`Host::shelve`](crate::host::Host::shelve).
     pub states: Vec<State>,
+    /// The state that it should have started from and is damaged: it fetches one from the others.
+    pub lost_state: Option<Seq>,
     /// How the journal was found. If it had lost promises, the replica is bound by what they may have been.
     pub report: RecoveryReport,
 }
@@ -75,17 +77,14 @@ pub fn begin<D: Disk>(
     let Life { context, identity, durability } = life;
     let superblock = Superblock::open(&mut disk, &identity)?;
     let promised = (superblock.view_promised, superblock.high_promised);
-    let pointer = superblock.snapshot;
-    let mut states = Vec::new();
-    let executor = match &pointer {
+    let states = states_of(&mut disk, &context, superblock.snapshot)?;
+    let lost_state =
+        superblock.snapshot.filter(|pointer| states.first().map(|state| state.seq) != Some(pointer.seq));
+    let executor = match states.first() {
         None => Executor::new(context.clone(), machine),
-        Some(pointer) => {
-            let broken = |error: String| StartError::State(pointer.seq, error);
-            let (_, bytes) =
-                snapshots::load(&mut disk, pointer.seq).map_err(|error| broken(error.to_string()))?;
-            let restored = Executor::restore(context.clone(), machine, &bytes, pointer.root);
-            states = states_of(&mut disk, &context, pointer, bytes)?;
-            restored.map_err(|error| broken(error.to_string()))?
+        Some(State { seq, root, snapshot, .. }) => {
+            let restored = Executor::restore(context.clone(), machine, snapshot, *root);
+            restored.map_err(|error| StartError::State(*seq, error.to_string()))?
         }
     };
     let shape = Shape::of(&context.parameters, context.committee.size());
@@ -94,37 +93,49 @@ pub fn begin<D: Disk>(
         records: records.into_iter().map(|recovered| (recovered.record, recovered.signed)).collect(),
         position: journal.last(),
         promised,
-        state: pointer.map(|pointer| (pointer.seq, pointer.root)),
+        state: states.first().map(|state| (state.seq, state.root)),
         // Opening a damaged journal put it into the superblock, where every later start finds it until it has healed.
         amnesia: writer.superblock().amnesia,
     };
     let mut effects = Vec::new();
     let replica = Replica::recover(context, identity.replica, memory, now, &mut effects)?;
-    Ok(Started { replica, executor, effects, journal, writer, report, states })
+    Ok(Started {
+        replica,
+        executor,
+        effects,
+        journal,
+        writer,
+        report,
+        states,
+        lost_state: lost_state.map(|lost| lost.seq),
+    })
 }
 
-/// The states that this replica can serve: the one that it starts from, and older ones that are whole.
+/// The states that are whole, the newest first: the one to start from, and older ones to serve. If the newest is
+/// damaged the replica starts from an older one, or from none, and fetches what it lacks from others.
 fn states_of(
     disk: &mut impl Disk,
     context: &Context,
-    newest: &SnapshotPointer,
-    bytes: Vec<u8>,
-) -> Result<Vec<State>, DiskError> {
+    newest: Option<SnapshotPointer>,
+) -> Result<Vec<State>, StartError> {
+    let Some(newest) = newest else { return Ok(Vec::new()) };
     let config = context.config_digest();
-    let mut found = vec![(newest.root, bytes)];
-    for seq in snapshots::list(disk)?.into_iter().filter(|seq| *seq < newest.seq) {
-        match snapshots::load(disk, seq) {
-            Ok((pointer, bytes)) => found.push((pointer.root, bytes)),
-            Err(SnapshotError::Disk(error)) => return Err(error),
-            // Nobody is promised an old one.
-            Err(
-                SnapshotError::Missing(_) | SnapshotError::Damaged(_) | SnapshotError::FutureVersion { .. },
-            ) => {}
-        }
+    let mut states = Vec::new();
+    let mut seqs = snapshots::list(disk)?;
+    seqs.retain(|seq| *seq <= newest.seq);
+    seqs.sort_unstable_by(|one, other| other.cmp(one));
+    for seq in seqs {
+        let (pointer, bytes) = match snapshots::load(disk, seq) {
+            Ok(loaded) => loaded,
+            Err(SnapshotError::Disk(error)) => return Err(error.into()),
+            Err(error @ SnapshotError::FutureVersion { .. }) => {
+                return Err(StartError::State(seq, error.to_string()));
+            }
+            Err(SnapshotError::Missing(_) | SnapshotError::Damaged(_)) => continue,
+        };
+        let expected = if seq == newest.seq { newest.root } else { pointer.root };
+        let state = State::of(config, bytes.into()).ok();
+        states.extend(state.filter(|state| (state.seq, state.root) == (seq, expected)));
     }
-    let states = found.into_iter().filter_map(|(root, bytes)| {
-        let state = State::of(config, bytes.into()).ok()?;
-        (state.root == root).then_some(state)
-    });
-    Ok(states.collect())
+    Ok(states)
 }

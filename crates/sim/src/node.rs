@@ -148,6 +148,8 @@ pub struct Node {
     id: ReplicaId,
     /// Counts its process's lives, so that what a dead one began is not finished by the next.
     life: u32,
+    /// The state that this life began with, and its root.
+    began_with: Option<(Seq, Digest)>,
     moments: Moments,
     host: Host,
     verifier: Verifier,
@@ -190,11 +192,13 @@ impl Node {
         let key = Arc::new(SecretKey::from_seed(key));
         let mut host = Host::new(replica, Signer::new(key, context.cluster, context.epoch, *id), journal);
         let mut outbox = Outbox::default();
+        let began_with = states.first().map(|state| (state.seq, state.root));
         host.shelve(states);
         host.resume(now, effects, &mut outbox);
         Ok(Self {
             id: *id,
             life,
+            began_with,
             moments: Moments::default(),
             host,
             verifier: seat.verifier(),
@@ -210,13 +214,17 @@ impl Node {
         })
     }
 
-    /// What a replica would find on this disk: its journal's records, unless they are damaged, and its state.
+    /// The records that a replica would find on this disk; none if its journal is damaged.
     #[must_use]
-    pub fn find(seat: &Seat<'_>, disk: &mut MemoryDisk) -> (Vec<Recovered>, Option<(Seq, Digest)>) {
-        let Ok((superblock, _)) = Superblock::read(disk) else { return (Vec::new(), None) };
-        let found = journal::inspect(disk, &superblock, seat.shape());
-        let state = superblock.snapshot.map(|pointer| (pointer.seq, pointer.root));
-        (found.map_or_else(|_| Vec::new(), |(records, _)| records), state)
+    pub fn find(seat: &Seat<'_>, disk: &mut MemoryDisk) -> Vec<Recovered> {
+        let Ok((superblock, _)) = Superblock::read(disk) else { return Vec::new() };
+        journal::inspect(disk, &superblock, seat.shape()).map_or_else(|_| Vec::new(), |(records, _)| records)
+    }
+
+    /// The state that this life began with, and its root.
+    #[must_use]
+    pub fn began_with(&self) -> Option<(Seq, Digest)> {
+        self.began_with
     }
 
     /// Takes the disk from a process that is dead.

@@ -77,7 +77,7 @@ impl Node<FileDisk> {
             .await
             .map_err(|error| NodeError::Admin { address: entry.addresses.admin, error })?;
         let (back, returns) = mpsc::unbounded_channel();
-        let Started { replica, executor, effects, journal, writer, report, states } = started;
+        let Started { replica, executor, effects, journal, writer, report, states, lost_state } = started;
         let forgot = report.amnesia;
         if let Some(words) = super::amnesia::words(&replica, forgot) {
             tracing::warn!("{words}");
@@ -85,6 +85,13 @@ impl Node<FileDisk> {
         let told_amnesia = replica.amnesia().is_none();
         let mut warnings: Vec<String> = transport.warnings().iter().map(ToString::to_string).collect();
         warnings.extend(slow_signatures());
+        if let Some(seq) = lost_state {
+            let words = format!(
+                "the state at slot {seq} in the data folder is damaged, and was fetched from the other replicas or will be"
+            );
+            tracing::warn!("{words}; if this happens again, replace the disk");
+            warnings.push(words);
+        }
         let mut host = Host::new(replica, Signer::new(key, context.cluster, context.epoch, id), journal);
         host.shelve(states);
         let mut links = Links { transport, keys: BTreeMap::new(), clients: BTreeMap::new() };

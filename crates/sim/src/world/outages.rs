@@ -169,7 +169,7 @@ impl World {
         let key = secret(1, replica.0.into());
         let (context, memo) = (&self.context, self.memo.as_ref());
         let seat = Seat { context, id: replica, key, service: self.service, memo };
-        let (found, state) = Node::find(&seat, &mut disk);
+        let found = Node::find(&seat, &mut disk);
         let node = match Node::start(&seat, disk, now, life) {
             Ok(node) => node,
             Err(error) => return self.refused(replica, &error, sound),
@@ -177,6 +177,7 @@ impl World {
         self.injected.restarts += 1;
         self.injected.repaired += u64::from(outage.damage.is_some());
         self.injected.boxed += u64::from(node.is_boxed());
+        let state = node.began_with();
         self.nodes[usize::from(replica.0)] = node;
         self.crashed.remove(&replica);
         self.checks.restarted(replica, found.iter().map(|found| &found.record), state, sound)?;
