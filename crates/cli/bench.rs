@@ -50,6 +50,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn run_limits(args: LimitsArgs) -> anyhow::Result<ExitCode> {
     let mut options = Options { effort: Effort::Full, progress: show_progress, ..Options::default() };
     if !args.dir.is_empty() {
+        limits::check_folders(&args.dir)?;
         options.dirs = args.dir;
     }
     options.echo = std::env::current_exe()

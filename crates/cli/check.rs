@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use quorate_host::disk::DiskFailure;
 use quorate_host::folder::{FolderReport, check_folder};
 use quorate_host::journal::{JournalError, RecoveryReport, Shape};
+use quorate_host::snapshots::SnapshotError;
 use quorate_host::superblock::{Superblock, SuperblockError};
 use quorate_node::cluster_file::ClusterFile;
 use quorate_node::file_disk::FileDisk;
@@ -102,30 +103,26 @@ fn verdict(report: &FolderReport) -> String {
         Some(Err(error)) => return error.to_string(),
         None => return SuperblockError::NotFormatted.to_string(),
     };
-    if let Some(found) = &journal.amnesia {
-        return match superblock.view_promised.0 > 0 || superblock.high_promised.0 > 0 {
-            true => format!(
-                "the replica may have forgotten votes: {found}; fix: start it, and it stays out of every vote that it \
-                 may have cast before; do not put an older copy in its place"
-            ),
-            false => format!("{found}, but the replica has never voted; fix: start it"),
-        };
+    // No start gets over that one.
+    let mut errors = report.snapshots.iter().filter_map(|(_, state)| state.as_ref().err());
+    if let Some(error) = errors.find(|error| matches!(error, SnapshotError::FutureVersion { .. })) {
+        return error.to_string();
     }
-    if let Some((seq, error)) = lost_state(report, superblock) {
-        return format!(
-            "the state at slot {seq} cannot be used: {error}; fix: start the replica, and it fetches one from the others"
-        );
+    let troubles = troubles(report, superblock, journal);
+    if !troubles.is_empty() {
+        let found: Vec<&str> = troubles.iter().map(|trouble| &*trouble.found).collect();
+        let then: Vec<&str> = troubles.iter().map(|trouble| trouble.then).collect();
+        let mut verdict = format!("{}; fix: start it, and {}", found.join("; "), then.join(", and "));
+        if journal.amnesia.is_some() {
+            verdict += "; do not put an older copy in its place";
+        }
+        return verdict;
     }
-    if let Some(forgot) = superblock.amnesia {
-        return format!(
-            "the replica has lost a journal before: it casts no vote up to view {} and slot {}; fix: start it, and it \
-             heals once the others have come so far",
-            forgot.view.0, forgot.high.0
-        );
-    }
+    // An older copy of a folder is as whole as the folder was then.
+    let mut verdict =
+        "sound: the replica can start, and remembers everything as far as this folder shows".to_owned();
     let (copies, repaired) = (report.superblock.as_ref().map_or(0, |(_, good)| *good), journal.repaired);
-    let mut verdict = "sound: the replica can start, and remembers everything".to_owned();
-    if copies < 4 || repaired > 0 {
+    if copies < Superblock::COPIES || repaired > 0 {
         verdict += "; what is damaged has a good copy and is mended at its start; look after the disk";
     }
     if !journal.missing_bodies.is_empty() {
@@ -134,13 +131,45 @@ fn verdict(report: &FolderReport) -> String {
     verdict
 }
 
-fn lost_state(report: &FolderReport, superblock: &Superblock) -> Option<(u64, String)> {
-    let seq = superblock.snapshot?.seq;
-    match report.snapshots.iter().find(|(found, _)| *found == seq) {
-        Some((_, Ok(_))) => None,
-        Some((_, Err(error))) => Some((seq.0, error.to_string())),
-        None => Some((seq.0, "its file is gone".to_owned())),
+/// Something that a start gets over, but not with a full memory.
+struct Trouble {
+    found: String,
+    then: &'static str,
+}
+
+fn troubles(report: &FolderReport, superblock: &Superblock, journal: &RecoveryReport) -> Vec<Trouble> {
+    let mut troubles = Vec::new();
+    match (&journal.amnesia, &superblock.amnesia) {
+        (Some(found), _) if has_voted(superblock) => troubles.push(Trouble {
+            found: format!("the replica may have forgotten votes: {found}"),
+            then: "it stays out of every vote that it may have cast before",
+        }),
+        (Some(found), _) => troubles.push(Trouble {
+            found: format!("{found}, but the replica has never voted"),
+            then: "it makes a new one",
+        }),
+        (None, Some(forgot)) => troubles.push(Trouble {
+            found: format!(
+                "the replica has lost a journal before: it casts no vote up to view {} and sequence {}",
+                forgot.view.0, forgot.high.0
+            ),
+            then: "it heals once the others have come so far",
+        }),
+        (None, None) => {}
     }
+    let named = superblock.snapshot.map(|pointer| pointer.seq);
+    let lost = named.and_then(|seq| match report.snapshots.iter().find(|(found, _)| *found == seq) {
+        Some((_, Ok(_))) => None,
+        Some((_, Err(_))) => Some(format!("the state at sequence {seq} cannot be used")),
+        None => Some(format!("the state at sequence {seq} is gone")),
+    });
+    let then = "it fetches a state from the others";
+    troubles.extend(lost.map(|found| Trouble { found, then }));
+    troubles
+}
+
+fn has_voted(superblock: &Superblock) -> bool {
+    superblock.view_promised.0 > 0 || superblock.high_promised.0 > 0
 }
 
 fn page(finding: &Finding) -> String {
@@ -156,24 +185,25 @@ fn write_page(page: &mut String, Finding { report, verdict, .. }: &Finding) -> s
             let Superblock { identity, view_promised, high_promised, .. } = superblock;
             writeln!(page, "superblock  {good} of 4 copies are good, generation {}", superblock.generation)?;
             writeln!(page, "            replica {} of cluster {}", identity.replica.0, identity.cluster.0)?;
-            writeln!(
-                page,
-                "            may have voted up to view {} and slot {}",
-                view_promised.0, high_promised.0
-            )?;
+            if has_voted(superblock) {
+                let (view, high) = (view_promised.0, high_promised.0);
+                writeln!(page, "            may have voted up to view {view} and sequence {high}")?;
+            } else {
+                writeln!(page, "            has never voted")?;
+            }
             if let Some(forgot) = superblock.amnesia {
                 writeln!(
                     page,
-                    "            forgot what it voted up to view {} and slot {}",
+                    "            forgot what it voted up to view {} and sequence {}",
                     forgot.view.0, forgot.high.0
                 )?;
             }
         }
-        Err(error) => writeln!(page, "superblock  {error}")?,
+        Err(error) => writeln!(page, "superblock  {}", in_short(error))?,
     }
     match &report.journal {
         Some(Ok(journal)) => write_journal(page, journal)?,
-        Some(Err(error)) => writeln!(page, "journal     {error}")?,
+        Some(Err(_)) => writeln!(page, "journal     cannot be used")?,
         None => writeln!(page, "journal     not looked at: nothing says whose it should be")?,
     }
     if report.snapshots.is_empty() {
@@ -182,8 +212,8 @@ fn write_page(page: &mut String, Finding { report, verdict, .. }: &Finding) -> s
     for (index, (seq, state)) in report.snapshots.iter().enumerate() {
         let name = if index == 0 { "snapshots " } else { "          " };
         match state {
-            Ok(bytes) => writeln!(page, "{name}  slot {}: {bytes} bytes", seq.0)?,
-            Err(error) => writeln!(page, "{name}  slot {}: {error}", seq.0)?,
+            Ok(bytes) => writeln!(page, "{name}  sequence {seq}: {bytes} bytes")?,
+            Err(error) => writeln!(page, "{name}  sequence {seq}: {error}")?,
         }
     }
     if !report.foreign.is_empty() {
@@ -193,23 +223,40 @@ fn write_page(page: &mut String, Finding { report, verdict, .. }: &Finding) -> s
 }
 
 fn write_journal(page: &mut String, journal: &RecoveryReport) -> std::fmt::Result {
-    if let Some(found) = &journal.amnesia {
-        return writeln!(page, "journal     promises are lost: {found}");
+    let RecoveryReport { amnesia, records, cut, repaired, missing_bodies, usage } = journal;
+    let first = match (amnesia, *records) {
+        (Some(_), _) => "promises are lost".to_owned(),
+        (None, 0) => "empty".to_owned(),
+        (None, records) => format!("{records} records stand"),
+    };
+    writeln!(page, "journal     {first}")?;
+    if *cut > 0 {
+        writeln!(page, "            {cut} at the end were promised to nobody and are cut")?;
     }
-    let RecoveryReport { records, cut, repaired, missing_bodies, usage, .. } = journal;
-    writeln!(
-        page,
-        "journal     {records} records stand; {cut} at the end were promised to nobody and are cut"
-    )?;
-    writeln!(page, "            {repaired} pieces are damaged in one of two copies")?;
+    if *repaired > 0 {
+        writeln!(page, "            damaged in one of two copies: {repaired} of its pieces")?;
+    }
     for (seq, digest) in missing_bodies {
-        writeln!(page, "            the batch {digest} of slot {} is missing", seq.0)?;
+        writeln!(page, "            the batch {digest} of sequence {seq} is missing")?;
     }
     let (records, certificates, bodies) = (usage.records, usage.certificates, usage.bodies);
+    if records.max(certificates).max(bodies) == 0 {
+        return Ok(());
+    }
     writeln!(
         page,
         "            {records}% of its records, {certificates}% of its certificates, {bodies}% of its bodies are used"
     )
+}
+
+/// What the verdict says at length.
+fn in_short(error: &SuperblockError) -> String {
+    match error {
+        SuperblockError::NotFormatted => "none".to_owned(),
+        SuperblockError::Damaged { valid } => format!("damaged: {valid} of 4 copies are valid"),
+        SuperblockError::FutureVersion { .. } => "of a later program".to_owned(),
+        _ => "cannot be used".to_owned(),
+    }
 }
 
 fn object(Finding { report, sound, verdict }: &Finding) -> Value {
@@ -227,8 +274,8 @@ fn object(Finding { report, sound, verdict }: &Finding) -> Value {
         Err(error) => json!({ "error": error.to_string() }),
     };
     let snapshots = report.snapshots.iter().map(|(seq, state)| match state {
-        Ok(bytes) => json!({"slot": seq.0, "bytes": bytes}),
-        Err(error) => json!({"slot": seq.0, "error": error.to_string()}),
+        Ok(bytes) => json!({"sequence": seq.0, "bytes": bytes}),
+        Err(error) => json!({"sequence": seq.0, "error": error.to_string()}),
     });
     json!({
         "sound": sound,
@@ -251,7 +298,7 @@ fn journal_object(journal: &Result<RecoveryReport, JournalError>) -> Value {
         "records": journal.records,
         "cut": journal.cut,
         "repaired": journal.repaired,
-        "missing_bodies": missing.map(|(seq, digest)| json!({"slot": seq.0, "digest": digest.to_string()})).collect::<Vec<_>>(),
+        "missing_bodies": missing.map(|(seq, digest)| json!({"sequence": seq.0, "digest": digest.to_string()})).collect::<Vec<_>>(),
         "used_percent": {
             "records": journal.usage.records,
             "certificates": journal.usage.certificates,

@@ -23,30 +23,32 @@ const EXAMPLES: &str = "Examples:
   quorate client kv put a 1
   quorate client kv get a
   quorate client kv cas a 1 2
-  quorate client --cluster prod/cluster.toml --key me.pem counter add 5
+  quorate client counter add 5 --cluster prod/cluster.toml --key me.pem
   quorate client raw 68656c6c6f         bytes in hex, for an application of your own
 
 Exit codes: 0 answered, 1 not answered in time or refused, 3 answered, and some replica said otherwise, 4 answered: \
-there is no such key.";
+there is no such key to get or delete, or cas found another value.";
 
-/// The exit code that tells a key that is not there from every value it could have.
-const NO_SUCH_KEY: u8 = 4;
+/// The exit code that tells a key that is not there from every value it could have, and a change that was not made
+/// from one that was.
+const NOT_FOUND: u8 = 4;
 
 /// Arguments of `quorate client`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The cluster file
-    #[arg(long, default_value = "cluster.toml")]
+    #[arg(long, global = true, default_value = "cluster.toml")]
     cluster: PathBuf,
     /// The client's key file [default: keys/client-0.pem beside the cluster file]
-    #[arg(long)]
+    // Keys of the store have the other name.
+    #[arg(id = "key_file", long = "key", value_name = "KEY", global = true)]
     key: Option<PathBuf>,
     /// How long to wait for an answer, in seconds, at most 3600
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, global = true, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
     /// Print one JSON object
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
     application: Application,
@@ -81,12 +83,12 @@ enum Kv {
         /// Its new value, of at most 64 KiB
         value: String,
     },
-    /// Remove a key
+    /// Remove a key; exits with 4 if there is no such key
     Delete {
         /// The key, of at most 1024 bytes
         key: String,
     },
-    /// Set a key's value if it is the expected one
+    /// Set a key's value if it is the expected one; exits with 4 if it is not
     Cas {
         /// The key, of at most 1024 bytes
         key: String,
@@ -111,7 +113,7 @@ enum Counter {
     /// Add a number, which may be negative
     Add {
         /// The number, from -2^63 to 2^63 - 1
-        #[arg(allow_hyphen_values = true)]
+        #[arg(allow_negative_numbers = true)]
         amount: i64,
     },
     /// Read the value
@@ -167,7 +169,7 @@ async fn likely_cause(caller: &Caller, quorum: usize, cluster: &Path) -> String 
     let mut cause = String::new();
     if up < quorum {
         let all = report.links.len();
-        cause += &format!("\n  {up} of {all} replicas can be reached, {quorum} are needed{}", example(&down));
+        cause += &format!("\n  {up} of {all} replicas can be reached, {quorum} are needed{}", missing(&down));
         cause += &format!("\n  try: {} status --cluster {}", crate::program(), cluster.display());
     } else if report.session.is_none() && report.counters.registrations > 0 {
         cause +=
@@ -178,12 +180,20 @@ async fn likely_cause(caller: &Caller, quorum: usize, cluster: &Path) -> String 
     cause
 }
 
-/// Why one of these cannot be reached: the reason that most of them share, for one of them.
-fn example(down: &[(u16, Option<&str>)]) -> String {
+/// Who cannot be reached, and the reason that most of them share, as one of them has it.
+fn missing(down: &[(u16, Option<&str>)]) -> String {
     let told = |trouble: &Option<&str>| trouble.map_or("nobody has answered yet".to_owned(), str::to_owned);
     let shared = |trouble: &Option<&str>| down.iter().filter(|(_, other)| other == trouble).count();
     let most = down.iter().rev().max_by_key(|(_, trouble)| (trouble.is_some(), shared(trouble)));
-    most.map_or(String::new(), |(replica, trouble)| format!("; replica {replica}: {}", told(trouble)))
+    let names: Vec<String> = down.iter().map(|(replica, _)| replica.to_string()).collect();
+    let names = names.join(", ");
+    match (most, down.len()) {
+        (None, _) => String::new(),
+        (Some((replica, trouble)), 1) => format!("; replica {replica}: {}", told(trouble)),
+        (Some((replica, trouble)), _) => {
+            format!("; not reached: {names}; replica {replica}: {}", told(trouble))
+        }
+    }
 }
 
 fn check_application(asked: &Application, running: &str) -> anyhow::Result<()> {
@@ -235,7 +245,7 @@ fn print(args: &Args, answer: &Answer) -> anyhow::Result<ExitCode> {
     let ids = |set: &quorate_protocol::client::ReplicaSet| {
         set.iter().map(|replica| replica.0).collect::<Vec<u16>>()
     };
-    let reply = match &answer.outcome {
+    let (reply, done) = match &answer.outcome {
         Outcome::Done(bytes) => describe(&args.application, bytes)?,
         Outcome::Rejected => {
             bail!("the cluster does not understand this operation; does it run this application?")
@@ -243,10 +253,10 @@ fn print(args: &Args, answer: &Answer) -> anyhow::Result<ExitCode> {
         refused => bail!("the cluster agreed not to execute this: {refused:?}"),
     };
     let (vouched_by, dissented) = (ids(&answer.voters), ids(&answer.dissenters));
-    let code = match (&reply, dissented.is_empty()) {
+    let code = match (done, dissented.is_empty()) {
         (_, false) => ExitCode::from(3),
-        (None, true) => ExitCode::from(NO_SUCH_KEY),
-        (Some(_), true) => ExitCode::SUCCESS,
+        (false, true) => ExitCode::from(NOT_FOUND),
+        (true, true) => ExitCode::SUCCESS,
     };
     let printed = Printed { reply, sequence: answer.seq.0, view: answer.view.0, vouched_by, dissented };
     if args.json {
@@ -273,15 +283,19 @@ fn print(args: &Args, answer: &Answer) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-/// What the application answered; nothing if it has no value for a key.
-fn describe(application: &Application, reply: &[u8]) -> anyhow::Result<Option<String>> {
+/// What the application answered, nothing if it has no value for a key; and whether it found what was asked for.
+fn describe(application: &Application, reply: &[u8]) -> anyhow::Result<(Option<String>, bool)> {
     Ok(match application {
-        Application::Raw { .. } => Some(reply.iter().map(|byte| format!("{byte:02x}")).collect()),
-        Application::Counter(_) => Some(codec::decode_serde::<i64>(reply)?.to_string()),
+        Application::Raw { .. } => (Some(reply.iter().map(|byte| format!("{byte:02x}")).collect()), true),
+        Application::Counter(_) => (Some(codec::decode_serde::<i64>(reply)?.to_string()), true),
         Application::Kv(_) => match codec::decode_serde::<kv::Reply>(reply)? {
             kv::Reply::Refused(refusal) => bail!("refused: {}", refusal_of(refusal)),
-            kv::Reply::Value(value) => value.as_ref().map(text_of),
-            reply => Some(describe_kv(&reply)),
+            kv::Reply::Value(value) => (value.as_ref().map(text_of), value.is_some()),
+            reply => {
+                let lacks =
+                    matches!(reply, kv::Reply::Deleted { existed: false } | kv::Reply::Differs { .. });
+                (Some(describe_kv(&reply)), !lacks)
+            }
         },
     })
 }

@@ -62,6 +62,7 @@ fn admission(text: &str) -> Result<Admission, String> {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    crate::survive_file_size_limits()?;
     print!("{}", report(&make(args)?, &crate::program()));
     Ok(ExitCode::SUCCESS)
 }
@@ -103,22 +104,33 @@ fn report(written: &Written, program: &str) -> String {
         count => format!(" and {count} client keys (client-0 to client-{})\n", count - 1),
     };
     text += "\nOne public file describes the cluster; each key belongs on its own machine only.\n";
-    text += "Next, one command per replica, each in a terminal of its own:\n";
-    for entry in cluster.replicas() {
-        text += &format!("  {program} replica {} --cluster {}\n", entry.id, file.display());
+    text + &next(written, program)
+}
+
+/// What to type next.
+fn next(written: &Written, program: &str) -> String {
+    let Written { cluster, layout, client_keys } = written;
+    let application = cluster.application();
+    if !quorate_apps::NAMES.contains(&application) {
+        let known = quorate_apps::NAMES.join(", ");
+        return format!(
+            "Next, your own program: `{application}` is none of the ready applications ({known}), so `{program} replica` \
+             cannot run it. It loads the cluster file, and for replica N the key in keys/replica-N.pem and the data folder \
+             data/replica-N.\n"
+        );
     }
-    let example = match cluster.application() {
+    let file = crate::quoted(&layout.cluster_file().to_string_lossy());
+    let mut text = "Next, one command per replica, each in a terminal of its own:\n".to_owned();
+    for entry in cluster.replicas() {
+        text += &format!("  {program} replica {} --cluster {file}\n", entry.id);
+    }
+    let example = match application {
         "kv" => Some("kv put hello world"),
         "counter" => Some("counter add 1"),
         _ => None,
     };
     if let (Some(example), [_, ..]) = (example, client_keys.as_slice()) {
-        text += &format!("then:\n  {program} client --cluster {} {example}\n", file.display());
-    }
-    if !quorate_apps::NAMES.contains(&cluster.application()) {
-        let (name, known) = (cluster.application(), quorate_apps::NAMES.join(", "));
-        text +=
-            &format!("with your own program, since `{name}` is none of the ready applications ({known})\n");
+        text += &format!("then:\n  {program} client --cluster {file} {example}\n");
     }
     text
 }
@@ -173,6 +185,16 @@ mod tests {
             text.contains("`auction` is none of the ready applications (") && text.contains("kv"),
             "{text}"
         );
+        assert!(!text.contains("replica 0 --cluster"), "a command that cannot work: {text}");
+    }
+
+    #[test]
+    fn a_path_with_a_space_is_quoted_in_the_commands() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("my cluster");
+        let written = make(Alone::try_parse_from(["init", path.to_str().unwrap()]).unwrap().args).unwrap();
+        let text = report(&written, "quorate");
+        assert!(text.contains(&format!("replica 3 --cluster '{}/cluster.toml'\n", path.display())), "{text}");
     }
 
     #[test]

@@ -72,7 +72,45 @@ fn main() -> ExitCode {
     })
 }
 
+/// A write beyond the limit on file sizes shall be an error that is told, not a signal that kills us without a word. A
+/// handler makes it one, and lasts as long as the process.
+pub(crate) fn survive_file_size_limits() -> std::io::Result<()> {
+    /// Its number on every system that we run on.
+    const SIGXFSZ: i32 = 25;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let _inside = runtime.enter();
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(SIGXFSZ)).map(drop)
+}
+
 /// The program as it was called, so that the commands we print can be typed as they stand.
 pub(crate) fn program() -> String {
-    std::env::args().next().unwrap_or_else(|| "quorate".to_owned())
+    quoted(&std::env::args().next().unwrap_or_else(|| "quorate".to_owned()))
+}
+
+/// A word of a command, in quotes where a shell would otherwise take it for something else.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+=:,@%".contains(letter);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn words_that_a_shell_would_change_are_quoted() {
+        for (word, expected) in [
+            ("/tmp/a-b_c.d", "/tmp/a-b_c.d"),
+            ("my cluster", "'my cluster'"),
+            ("it's", "'it'\\''s'"),
+            ("$HOME", "'$HOME'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(word), expected);
+        }
+    }
 }

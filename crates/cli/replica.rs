@@ -43,6 +43,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    crate::survive_file_size_limits()?;
     let cluster = ClusterFile::load(&args.cluster)?;
     let id = ReplicaId(args.id);
     let folder = args.cluster.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -50,14 +51,20 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let key = key_file::load_for(&args.key.unwrap_or_else(|| layout.replica_key(id)), &cluster, id)?;
     let data = args.data.unwrap_or_else(|| layout.data(id));
     let machine = quorate_apps::by_name(cluster.application(), args.reply_bytes).with_context(|| {
-        let known = quorate_apps::NAMES.join(", ");
-        format!("no application is called `{}`; set `application` to one of {known}", cluster.application())
+        let (file, known) = (args.cluster.display(), quorate_apps::NAMES.join(", "));
+        let application = cluster.application();
+        format!(
+            "{file}: its application is `{application}`, and this program has only {known}; fix: run the program that \
+             has `{application}`, or make another cluster with `quorate init --application kv`: the application is part of \
+             a cluster's id, so it cannot be changed in the file"
+        )
     })?;
     let mut tuning = cluster.node();
     tuning.durability = args.durability.unwrap_or(tuning.durability);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let addresses = cluster.replica(id).map(|entry| entry.addresses);
+        let folder = data.clone();
         let config = NodeConfig { cluster, id, key, data, machine, tuning };
         let node = Node::start(config).await?;
         for warning in node.warnings() {
@@ -66,7 +73,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         if let Some(Addresses { peer, client, admin }) = addresses {
             tracing::info!(replica = id.0, %peer, %client, %admin, durability = %tuning.durability, "serving");
         }
-        node.run(stop(args.exit_with_stdin)).await?;
+        node.run(stop(args.exit_with_stdin)).await.with_context(|| folder.display().to_string())?;
         tracing::info!(replica = id.0, "stopped");
         Ok(ExitCode::SUCCESS)
     })

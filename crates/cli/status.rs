@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::bail;
 use quorate_node::admin;
 use quorate_node::cluster_file::ClusterFile;
 use quorate_node::status::Status;
+use quorate_protocol::committee::Committee;
 
 use crate::why::seconds;
 
@@ -16,11 +18,17 @@ const SILENT_MS: u64 = 2_000;
 
 /// Arguments of `quorate status`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 a quorum answers and executes, 1 not.")]
+#[command(
+    after_help = "Exit codes: 0 a quorum answers and executes, and no more than f replicas have forgotten votes, \
+                        1 not."
+)]
 pub(crate) struct Args {
     /// The cluster file
     #[arg(long, default_value = "cluster.toml")]
     cluster: PathBuf,
+    /// How long to wait for the replicas, which are asked at the same time, in seconds, at most 60
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
+    timeout: u64,
     /// Print one JSON array instead of a table
     #[arg(long)]
     json: bool,
@@ -28,49 +36,93 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let cluster = ClusterFile::load(&args.cluster)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut answers = Vec::new();
-    for replica in cluster.replicas() {
-        let address = replica.addresses.admin;
-        let answer =
-            runtime.block_on(admin::fetch::<Status>(address, "/status")).map_err(anyhow::Error::from);
-        answers.push((replica.id.0, of_cluster(answer, (&cluster, address), |status| &status.cluster)));
-    }
+    let places: Vec<_> =
+        cluster.replicas().iter().map(|replica| (replica.id.0, replica.addresses.admin)).collect();
+    let answers = ask_all::<Status>(&places, "/status", args.timeout)?;
+    let answers: Vec<_> = places
+        .iter()
+        .zip(answers)
+        .map(|((id, address), answer)| {
+            (*id, of_cluster(answer, (&cluster, *address), |status| &status.cluster))
+        })
+        .collect();
     if args.json {
         let found: Vec<_> = answers.iter().map(|(_, answer)| answer.as_ref().ok()).collect();
         println!("{}", serde_json::to_string_pretty(&found)?);
     } else {
-        println!("{HEADER}");
-        for (id, answer) in &answers {
-            match answer {
-                Ok(status) => println!("{}", line(status)),
-                Err(error) => println!("{id:>7}  {error}"),
-            }
+        print_table(&answers);
+    }
+    let found: Vec<&Status> = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok()).collect();
+    let committee = &cluster.context().committee;
+    let troubles = [no_quorum(&found, committee), forgetful(&found, committee)];
+    if !args.json {
+        troubles.iter().flatten().for_each(|words| println!("{words}"));
+    }
+    let well = troubles.iter().all(Option::is_none);
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Asks all of them at once, so that those who do not answer keep nobody waiting in turn.
+pub(crate) fn ask_all<T: serde::de::DeserializeOwned + Send + 'static>(
+    places: &[(u16, SocketAddr)],
+    path: &'static str,
+    timeout_seconds: u64,
+) -> anyhow::Result<Vec<anyhow::Result<T>>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let patience = Duration::from_secs(timeout_seconds);
+    runtime.block_on(async {
+        let ask = |address| tokio::spawn(admin::fetch_within::<T>(address, path, patience));
+        let asked: Vec<_> = places.iter().map(|(_, address)| ask(*address)).collect();
+        let mut answers = Vec::with_capacity(asked.len());
+        for answer in asked {
+            answers.push(answer.await?.map_err(anyhow::Error::from));
         }
-        for (id, status) in answers.iter().filter_map(|(id, answer)| Some((id, answer.as_ref().ok()?))) {
-            for down in &status.links_down {
-                println!("replica {id} has no link to replica {}: {}", down.replica, down.why);
-            }
-            for heard in status.heard.iter().filter(|heard| heard.ms_ago > SILENT_MS) {
-                let ago = seconds(heard.ms_ago);
-                println!("replica {id} last heard replica {} {ago} ago; is it running?", heard.replica);
-            }
-            for words in status.warnings.iter().chain(&status.alarms) {
-                println!("replica {id}: {words}");
-            }
+        Ok(answers)
+    })
+}
+
+fn print_table(answers: &[(u16, anyhow::Result<Status>)]) {
+    println!("{HEADER}");
+    for (id, answer) in answers {
+        match answer {
+            Ok(status) => println!("{}", line(status)),
+            Err(error) => println!("{id:>7}  {error}"),
         }
     }
-    let working = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok());
-    let working = working.filter(|status| status.status != "halted" && status.status != "behind").count();
-    let quorum = cluster.context().committee.quorum();
-    let enough = working >= quorum;
-    if !enough && !args.json {
-        println!(
-            "no quorum: {working} of {} replicas execute, {quorum} are needed",
-            cluster.replicas().len()
-        );
+    for (id, status) in answers.iter().filter_map(|(id, answer)| Some((id, answer.as_ref().ok()?))) {
+        for down in &status.links_down {
+            println!("replica {id} has no link to replica {}: {}", down.replica, down.why);
+        }
+        for heard in status.heard.iter().filter(|heard| heard.ms_ago > SILENT_MS) {
+            let ago = seconds(heard.ms_ago);
+            println!("replica {id} last heard replica {} {ago} ago; is it running?", heard.replica);
+        }
+        for words in status.warnings.iter().chain(&status.alarms) {
+            println!("replica {id}: {words}");
+        }
     }
-    Ok(if enough { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Only who is in an open view, and is not behind it, executes.
+fn no_quorum(found: &[&Status], committee: &Committee) -> Option<String> {
+    let (quorum, all) = (committee.quorum(), committee.size());
+    let working = found.iter().filter(|status| status.status == "normal").count();
+    (working < quorum).then(|| format!("no quorum: {working} of {all} replicas execute, {quorum} are needed"))
+}
+
+/// With more than f that have forgotten votes of sequences that are not stable anywhere, no view opens any more.
+fn forgetful(found: &[&Status], committee: &Committee) -> Option<String> {
+    let stable = found.iter().map(|status| status.low).max()?;
+    let bound = |status: &&&Status| {
+        status.status == "recovering" && status.forgot.is_some_and(|forgot| forgot.high > stable)
+    };
+    let (forgetful, faults) = (found.iter().filter(bound).count(), committee.faults());
+    (forgetful > faults).then(|| {
+        format!(
+            "{forgetful} replicas have forgotten votes, more than f = {faults}: unless the others recover their journals \
+             the cluster does not serve again; fix: keep the data folders, and make a new cluster with `quorate init`"
+        )
+    })
 }
 
 /// An answer, unless it is about another cluster than the one that was asked about.
@@ -105,5 +157,63 @@ pub(crate) fn line(status: &Status) -> String {
         status.links_up.len(),
         status.replicas.saturating_sub(1),
         status.status,
-    ) + &if status.transfer.is_empty() { String::new() } else { format!(", {}", status.transfer) }
+    ) + &remark(status)
+}
+
+fn remark(status: &Status) -> String {
+    if !status.transfer.is_empty() {
+        return format!(", {}", status.transfer);
+    }
+    // Nothing to worry about: a start in this view would find it bound again, and well at once.
+    let settled = status.forgot.filter(|_| status.status == "normal");
+    settled.map_or(String::new(), |forgot| format!(", lost a journal in view {}", forgot.view))
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_node::status::Forgot;
+    use quorate_protocol::crypto::SecretKey;
+
+    use super::*;
+
+    fn status(word: &str, high: Option<u64>) -> Status {
+        let forgot = high.map(|high| Forgot { view: 0, high });
+        Status { status: word.to_owned(), forgot, low: 8, ..Status::default() }
+    }
+
+    fn committee() -> Committee {
+        let keys = [0, 1, 2, 3].map(|seed| SecretKey::from_seed(&[seed; 32]).public());
+        Committee::new(&keys, false).expect("four replicas are a committee")
+    }
+
+    #[test]
+    fn who_changes_views_does_not_execute_and_is_no_part_of_a_quorum() {
+        let (normal, changing) = (status("normal", None), status("view-changing", None));
+        assert_eq!(no_quorum(&[&normal, &normal, &normal], &committee()), None);
+        let words = no_quorum(&[&normal, &changing, &changing], &committee());
+        assert_eq!(words.as_deref(), Some("no quorum: 1 of 4 replicas execute, 3 are needed"));
+    }
+
+    #[test]
+    fn many_who_are_there_and_do_not_answer_take_no_longer_than_one() {
+        let silent: Vec<_> = (0..4)
+            .map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port"))
+            .collect();
+        let address = |listener: &std::net::TcpListener| listener.local_addr().expect("it is bound");
+        let places: Vec<_> = (0..).zip(silent.iter().map(address)).collect();
+        let begun = std::time::Instant::now();
+        let answers = ask_all::<Status>(&places, "/status", 1).expect("a runtime starts");
+        assert!(answers.len() == 4 && answers.iter().all(Result::is_err));
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn more_than_f_that_have_forgotten_votes_are_told() {
+        let (well, settled) = (status("normal", None), status("normal", Some(8)));
+        let (bound, healing) = (status("recovering", Some(16)), status("recovering", Some(8)));
+        assert_eq!(forgetful(&[], &committee()), None);
+        assert_eq!(forgetful(&[&well, &settled, &healing, &bound], &committee()), None);
+        let words = forgetful(&[&well, &well, &bound, &bound], &committee()).unwrap_or_default();
+        assert!(words.starts_with("2 replicas have forgotten votes, more than f = 1: "), "{words}");
+    }
 }

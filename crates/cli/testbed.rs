@@ -1,5 +1,6 @@
 //! `quorate testbed`: a whole cluster on this machine for a while, with load, a live table and a verdict.
 
+mod absent;
 mod cluster;
 mod faults;
 mod plan;
@@ -7,15 +8,15 @@ mod rejoin;
 mod report;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use quorate_bench::load::{Live, Load, LoadConfig, LoadReport, Workload};
-use quorate_node::cluster_file::Durability;
+use quorate_bench::load::{GIVE_UP, Live, Load, LoadConfig, LoadReport, Workload};
+use quorate_node::cluster_file::{Durability, Preset};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::cluster::Cluster;
@@ -38,6 +39,8 @@ const EXAMPLES: &str = "Examples:
 After the load the state is read back and compared with every accepted answer. With --application counter both `lost`
 and `duplicated` are exact; with kv a put that is missing is lost, and `duplicated` is known while some replica ran
 throughout.
+
+At most f replicas may be gone at the end; those that are left must agree then.
 
 Exit codes: 0 progress was made, all replicas agree, and nothing was lost or executed twice; 1 not; 130 interrupted.";
 
@@ -137,17 +140,20 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    crate::survive_file_size_limits()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // From here on a signal no longer ends this process at once, but waits to be looked at.
         let (mut interrupt, mut terminate) =
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let mut faults = Faults::new(plan(&args)?);
+        let preset = args.preset.as_deref().map(Preset::load).transpose()?.unwrap_or_default();
+        check_writable(args.json.as_deref())?;
         eprintln!(
             "starting {} replica processes on this machine, then load for {:?}",
             args.replicas, args.duration
         );
-        let mut cluster = Cluster::start(&args).await?;
+        let mut cluster = Cluster::start(&args, preset).await?;
         let done = tokio::select! {
             done = measure(&args, &mut cluster, &mut faults) => done.map(Some),
             _ = interrupt.recv() => Ok(None),
@@ -189,14 +195,16 @@ async fn measure(args: &Args, cluster: &mut Cluster, faults: &mut Faults) -> any
     let before = cluster.statuses().await;
     let outcome = watched(args, (cluster, faults), load, &live).await?;
     let highest = live.highest.load(Ordering::Relaxed);
-    let (statuses, verdict) = cluster.verdict(highest, REST).await;
-    let verdict = match outcome.failed {
-        count if count > 0 && verdict == Verdict::Agreement => Verdict::Unanswered(count),
-        _ => verdict,
+    // A cluster without a quorum catches up with nothing any more.
+    let rest = if cluster.has_quorum() { REST } else { DOUBT };
+    let (statuses, verdict) = cluster.verdict(highest, rest).await;
+    let verdict = match (outcome.failed, verdict) {
+        (count, Verdict::Agreement(_) | Verdict::TooFew(_)) if count > 0 => Verdict::Unanswered(count),
+        (_, verdict) => verdict,
     };
     let rejoined = faults.rejoined(&statuses);
     // A cluster that cannot be asked what it holds has said so in its verdict.
-    let patience = if verdict == Verdict::Agreement { PATIENCE } else { DOUBT };
+    let patience = if verdict.is_good() { PATIENCE } else { DOUBT };
     let observed = Load::observe(&config, patience).await.ok().flatten();
     let audit = observed.and_then(|observed| live.ledger().audit(&observed));
     let faults = faults.report(&live);
@@ -220,6 +228,8 @@ async fn watched(
     let mut tick = tokio::time::interval(Duration::from_millis(500));
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut over = std::pin::pin!(tokio::time::sleep_until(began + WARM_UP + args.duration + DOUBT));
+    let mut told = false;
     loop {
         let next = faults.next();
         tokio::select! {
@@ -229,6 +239,10 @@ async fn watched(
             }
             () = tokio::time::sleep_until(began + next.unwrap_or_default()), if next.is_some() => {
                 faults.strike(cluster, live).await?;
+            }
+            () = &mut over, if !told => {
+                told = true;
+                say_what_is_waited_for(cluster, live);
             }
             _ = look.tick(), if faults.is_watching() => faults.look(&cluster.statuses().await),
             _ = tick.tick() => {
@@ -241,6 +255,33 @@ async fn watched(
     }
 }
 
+/// The load is over, and some operations still have no answer.
+fn say_what_is_waited_for(cluster: &Cluster, live: &Live) {
+    if cluster.has_quorum() {
+        eprintln!("the load is over; waiting for the last answers, {} s at most", GIVE_UP.as_secs());
+    } else {
+        let (gone, all) = (cluster.absent().len(), cluster.size());
+        eprintln!("the load is over, and {gone} of {all} replicas are gone; there will be no more answers");
+        live.give_up();
+    }
+}
+
+/// Sees that the report can be written, before anybody waits for it; leaves no file behind.
+fn check_writable(path: Option<&Path>) -> anyhow::Result<()> {
+    let Some(path) = path.filter(|path| *path != Path::new("-")) else { return Ok(()) };
+    let there = path.metadata().ok();
+    // A pipe or a device is written once: whoever reads it would take the end of a trial for the end.
+    if there.as_ref().is_some_and(|there| !there.is_file() && !there.is_dir()) {
+        return Ok(());
+    }
+    let opened = std::fs::File::options().create(true).append(true).open(path);
+    drop(opened.with_context(|| format!("--json {}: cannot be written; name another file", path.display()))?);
+    if there.is_none() {
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
 /// For people, and out of the way of a program that reads standard output.
 fn print_end(args: &Args, report: &Report) {
     let hint = if args.replicas == 4 {
@@ -249,10 +290,10 @@ fn print_end(args: &Args, report: &Report) {
         "init trial   (a cluster of your own that stays)"
     };
     let mut text = report.summary();
-    if report.verdict == Verdict::Agreement {
+    if report.verdict.is_good() {
         text.push_str(&format!("\n\ntry next     {} {hint}", crate::program()));
     }
-    if args.json.as_deref() == Some(std::path::Path::new("-")) {
+    if args.json.as_deref() == Some(Path::new("-")) {
         eprintln!("{text}");
     } else {
         println!("{text}");

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use quorate_node::admin;
 use quorate_node::cluster_file::ClusterFile;
 use quorate_node::why::{Waiting, Why};
+
+use crate::status::{ask_all, of_cluster};
 
 const EXAMPLES: &str = "Examples:
   quorate why                                    every replica of ./cluster.toml
@@ -25,6 +26,9 @@ pub(crate) struct Args {
     /// Ask this replica only, counted from 0 [default: all of them]
     #[arg(long, value_name = "N")]
     replica: Option<u16>,
+    /// How long to wait for the replicas, which are asked at the same time, in seconds, at most 60
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
+    timeout: u64,
     /// Print one JSON array, with null for a replica that does not answer
     #[arg(long)]
     json: bool,
@@ -37,13 +41,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         bail!("there is no replica {id}; they are numbered from 0 to {}", replicas.len() - 1);
     }
     let asked = replicas.iter().filter(|replica| args.replica.is_none_or(|id| id == replica.id.0));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let answers: Vec<_> = asked
-        .map(|replica| {
-            let address = replica.addresses.admin;
-            let answer = runtime.block_on(admin::fetch::<Why>(address, "/why")).map_err(anyhow::Error::from);
-            (replica.id.0, crate::status::of_cluster(answer, (&cluster, address), |why| &why.cluster))
-        })
+    let places: Vec<_> = asked.map(|replica| (replica.id.0, replica.addresses.admin)).collect();
+    let answers = ask_all::<Why>(&places, "/why", args.timeout)?;
+    let answers: Vec<_> = places
+        .iter()
+        .zip(answers)
+        .map(|((id, address), answer)| (*id, of_cluster(answer, (&cluster, *address), |why| &why.cluster)))
         .collect();
     if args.json {
         let found: Vec<_> = answers.iter().map(|(_, answer)| answer.as_ref().ok()).collect();
@@ -72,12 +75,20 @@ fn paragraph(why: &Why) -> String {
 }
 
 fn sentence(wait: &Waiting) -> String {
+    if let ("silence", [silent], Some(ms)) = (&*wait.reason, &wait.missing[..], wait.for_ms) {
+        return format!("replica {silent} has been silent for {} (stopped or killed?)", seconds(ms));
+    }
     let mut sentence = format!("waits for {}", wait.what);
     if let Some(ms) = wait.for_ms {
         sentence.push_str(&format!("; for {}", seconds(ms)));
     }
     if let Some(ms) = wait.again_in_ms {
-        sentence.push_str(&format!(", asks again in {}", seconds(ms)));
+        // The batch that is missing is asked for here and there, all else everywhere.
+        let whom = match (&*wait.reason, &wait.missing[..]) {
+            ("body", [next]) => format!("replica {next}"),
+            _ => "all".to_owned(),
+        };
+        sentence.push_str(&format!(", asks {whom} again in {}", seconds(ms)));
     }
     if let Some(ms) = wait.gives_up_in_ms {
         sentence.push_str(&format!(", leaves the view in {}", seconds(ms)));
@@ -109,9 +120,22 @@ mod tests {
             again_in_ms: Some(120),
             ..Waiting::default()
         };
-        let expected = "waits for the NEW-VIEW of view 4 from replica 0, its primary; for 2.1 s, asks again in 0.12 s, \
-                        leaves the view in 1.9 s";
+        let expected = "waits for the NEW-VIEW of view 4 from replica 0, its primary; for 2.1 s, asks all again \
+                        in 0.12 s, leaves the view in 1.9 s";
         assert_eq!(sentence(&wait), expected);
+        let body = Waiting { reason: "body".to_owned(), missing: vec![2], again_in_ms: Some(50), ..wait };
+        assert!(sentence(&body).contains(", asks replica 2 again in 0.05 s"), "{}", sentence(&body));
+    }
+
+    #[test]
+    fn a_silent_replica_is_named_and_for_how_long_it_has_been_silent() {
+        let wait = Waiting {
+            reason: "silence".to_owned(),
+            missing: vec![1],
+            for_ms: Some(2_040),
+            ..Waiting::default()
+        };
+        assert_eq!(sentence(&wait), "replica 1 has been silent for 2.0 s (stopped or killed?)");
     }
 
     #[test]

@@ -67,13 +67,23 @@ fn c9_a_backup_whose_journal_is_gone_or_rotten_comes_back_bound_and_gets_well() 
             said.contains("may have forgotten votes") && said.contains("fix: leave it running"),
             "{said}"
         );
-        // Nobody wants anything, and yet its slots become stable.
+        // Nobody wants anything, and yet its slots become stable. Then nothing binds it any more.
         let high = bound.forgot.unwrap().high;
-        until_status(&cluster, victim, "its slots to be stable", |status| status.low >= high);
+        assert!(said.contains(&format!("until a checkpoint at sequence {high} is stable")), "{said}");
+        let settled = until_status(&cluster, victim, "its slots to be stable", |status| {
+            status.low >= high && status.status == "normal"
+        });
+        assert!(
+            settled.forgot.is_some_and(|forgot| forgot.high == high),
+            "its view is not over: {settled:?}"
+        );
+        assert!(!settled.warnings.iter().any(|words| words.contains("forgotten votes")), "{settled:?}");
         // Now it may leave its view with the others, and then all is forgotten and forgiven.
         cluster.kill(primary);
         cluster.answers(&["kv", "put", &format!("after {victim}"), "x"], "stored\n");
-        until_status(&cluster, victim, "its box to go", |status| status.status == "normal");
+        until_status(&cluster, victim, "its box to go", |status| {
+            status.status == "normal" && status.forgot.is_none()
+        });
         cluster.start(primary);
         block(cluster.until_linked());
         block(cluster.until_agreed());
@@ -95,8 +105,10 @@ fn c9_an_idle_cluster_replaces_and_heals_a_primary_whose_journal_is_gone() {
     cluster.start(0);
     let bound = until_status(&cluster, 0, "an answer", |_| true);
     assert_eq!((bound.status.as_str(), bound.view), ("recovering", 0));
-    let well = until_status(&cluster, 0, "its box to go", |status| status.status == "normal");
-    assert!(well.view >= 1 && well.forgot.is_none(), "{well:?}");
+    let well = until_status(&cluster, 0, "its box to go", |status| {
+        status.status == "normal" && status.forgot.is_none()
+    });
+    assert!(well.view >= 1, "{well:?}");
     cluster.answers(&["kv", "get", "a"], "1\n");
 }
 
@@ -179,7 +191,7 @@ fn c9_a_cluster_that_did_not_sync_and_is_killed_as_a_whole_says_that_it_does_not
     block(cluster.until_linked());
     for id in 0..4 {
         let bound = until_status(&cluster, id, "it to count the others", |status| {
-            status.warnings.iter().any(|words| words.contains("4 of 4 replicas are like that"))
+            status.warnings.iter().any(|words| words.contains("4 of 4 replicas may have forgotten votes"))
         });
         assert_eq!(
             (bound.status.as_str(), bound.forgot),
@@ -188,4 +200,28 @@ fn c9_a_cluster_that_did_not_sync_and_is_killed_as_a_whole_says_that_it_does_not
         let said = bound.warnings.join("\n");
         assert!(said.contains("does not serve again") && said.contains("not `sync`"), "{said}");
     }
+}
+
+#[test]
+fn c9_more_lost_journals_than_may_fail_are_counted_and_told_by_everybody() {
+    let mut cluster = serving("");
+    cluster.answers(&["kv", "put", "a", "1"], "stored\n");
+    block(cluster.until_agreed());
+    cluster.kill_some(&[2, 3]);
+    for victim in [2, 3] {
+        fs::remove_file(data(&cluster, victim).join("journal")).unwrap();
+        cluster.start(usize::from(victim));
+    }
+    block(cluster.until_linked());
+    for id in 0..4 {
+        let told = until_status(&cluster, id, "it to count the others", |status| {
+            status.warnings.iter().any(|words| words.contains("2 of 4 replicas may have forgotten votes"))
+        });
+        assert!(!told.warnings.iter().any(|words| words.contains("leave it running")), "{told:?}");
+    }
+    let file = cluster.layout.cluster_file();
+    let output = quorate(&["status", "--cluster", file.to_str().unwrap()]);
+    let table = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{table}");
+    assert!(table.contains("\n2 replicas have forgotten votes, more than f = 1: "), "{table}");
 }

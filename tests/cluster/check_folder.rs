@@ -9,7 +9,7 @@ use std::process::Output;
 use quorate_protocol::types::ReplicaId;
 use serde_json::Value;
 
-use super::processes::{Cluster, quorate, text};
+use super::processes::{Cluster, block, quorate, text, until};
 
 /// Where the records of a journal begin: behind its header and two seals.
 const RECORDS_AT: u64 = 3 * 4096;
@@ -68,12 +68,33 @@ fn a_folder_is_looked_at_when_its_replica_has_stopped() {
         text(&page.stdout)
     );
 
-    flip(&folder.join("journal"), RECORDS_AT + 100);
-    flip(&folder.join("superblock"), 100);
+    let damage = || {
+        flip(&folder.join("journal"), RECORDS_AT + 100);
+        flip(&folder.join("journal"), 2);
+        flip(&folder.join("superblock"), 100);
+    };
+    damage();
     let (code, found) = object(&folder);
-    assert_eq!((code, &found["journal"]["repaired"]), (Some(0), &1.into()), "{found}");
+    assert_eq!((code, &found["journal"]["repaired"]), (Some(0), &2.into()), "{found}");
     assert_eq!(found["superblock"]["copies_good"], 3);
     assert!(found["verdict"].as_str().unwrap().contains("is mended at its start"), "{found}");
+    let page = text(&check(&folder, &[]).stdout);
+    assert!(page.contains("as far as this folder shows"), "{page}");
+    assert!(page.contains("damaged in one of two copies: 2 of its pieces"), "{page}");
+    assert!(!page.contains("   0 ") && !page.contains("slot"), "{page}");
+
+    cluster.start(2);
+    let status = block(until("an answer", async || cluster.status(2).await));
+    for words in [
+        "only 3 of 4 copies of the superblock were good; the others are mended",
+        "damaged in one of two copies of the journal, and mended: 2 of its pieces",
+    ] {
+        assert!(status.warnings.iter().any(|warning| warning == words), "{:?}", status.warnings);
+        assert!(cluster.log(2).contains(words), "{}", cluster.log(2));
+    }
+    cluster.kill(2);
+    let (_, found) = object(&folder);
+    assert_eq!((&found["journal"]["repaired"], &found["superblock"]["copies_good"]), (&0.into(), &4.into()));
 
     fs::rename(folder.join("journal"), folder.join("elsewhere")).unwrap();
     let (code, found) = object(&folder);
@@ -81,6 +102,31 @@ fn a_folder_is_looked_at_when_its_replica_has_stopped() {
     assert_eq!(found["journal"]["amnesia"], "its journal is gone");
     assert!(found["verdict"].as_str().unwrap().contains("may have forgotten votes"), "{found}");
     assert_eq!(found["foreign"], Value::from(vec!["elsewhere"]));
+}
+
+#[test]
+fn a_folder_that_lost_its_journal_and_its_state_is_told_both() {
+    let preset = tempfile::NamedTempFile::new().unwrap();
+    fs::write(preset.path(), "[parameters]\ncheckpoint_interval = 8\nwindow = 16\n").unwrap();
+    let mut cluster = Cluster::serving(&["--preset", preset.path().to_str().unwrap()]);
+    for value in 0..8 {
+        cluster.client(&["kv", "put", "a", &value.to_string()]);
+    }
+    let status = block(until("a checkpoint", async || cluster.status(2).await.filter(|it| it.low >= 8)));
+    let folder = folder_of(&cluster, 2);
+    cluster.stop(2);
+    fs::remove_file(folder.join("journal")).unwrap();
+    let states: Vec<_> = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
+    let states = states.iter().filter(|path| path.to_str().unwrap().contains("snapshot"));
+    assert!(states.map(|path| flip(path, 100)).count() > 0, "{status:?}");
+    let (code, found) = object(&folder);
+    let verdict = found["verdict"].as_str().unwrap();
+    assert_eq!(code, Some(1), "{found}");
+    assert!(verdict.contains("its journal is gone; the state at sequence "), "{verdict}");
+    assert!(
+        verdict.contains("it stays out of every vote") && verdict.contains("it fetches a state"),
+        "{verdict}"
+    );
 }
 
 #[test]
@@ -102,6 +148,7 @@ fn a_folder_of_another_cluster_and_none_at_all_are_told_apart() {
         "{}",
         text(&output.stdout)
     );
+    assert_eq!(text(&output.stdout).matches("was not formatted").count(), 1, "once is enough");
     let nowhere = empty.path().join("nowhere");
     let output = quorate(&["check", nowhere.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));

@@ -39,7 +39,7 @@ fn status_succeeds_while_a_quorum_answers_and_names_who_does_not() {
     let said = text(&client.stderr);
     for part in [
         "no answer of enough replicas within 1s",
-        "\n  2 of 4 replicas can be reached, 3 are needed; replica ",
+        "\n  2 of 4 replicas can be reached, 3 are needed; not reached: 2, 3; replica ",
         "status --cluster ",
     ] {
         assert!(said.contains(part), "`{part}` is missing from: {said}");
@@ -48,23 +48,49 @@ fn status_succeeds_while_a_quorum_answers_and_names_who_does_not() {
     assert_eq!(error.clone().count(), 3, "what, why and what to do, each on its line: {said}");
     assert!(error.clone().all(|line| line.len() < 160), "{said}");
     assert_eq!(said.matches("error: ").count(), 1, "{said}");
+    assert!(!said.contains("lost:"), "what never was there cannot be lost: {said}");
+}
+
+/// What the admin endpoint of replica 1 answers: the head, and the body.
+fn page(cluster: &Cluster, path: &str) -> (String, String) {
+    let address = cluster.file.replicas()[1].addresses.admin;
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
+}
+
+#[test]
+fn the_admin_endpoint_says_what_can_be_asked_of_it() {
+    let mut cluster = Cluster::init(&[]);
+    cluster.start(1);
+    block(until("replica 1", async || cluster.status(1).await));
+    for (path, code, part) in [
+        ("/", "200", "Ask for /status, /why, /metrics, or /history?seq=1"),
+        ("/nowhere", "404", "There is nothing here. Ask for /status"),
+        ("/history", "400", "Say which slot"),
+        ("/history?seq=first", "400", "/history?seq=1"),
+    ] {
+        let (head, body) = page(&cluster, path);
+        assert!(head.starts_with(&format!("HTTP/1.0 {code}")), "{path}: {head}");
+        assert!(body.contains(part) && body.lines().count() == 1, "{path}: {body}");
+    }
 }
 
 #[test]
 fn metrics_are_text_that_prometheus_reads() {
     let cluster = Cluster::serving(&[]);
     cluster.answers(&["kv", "put", "a", "1"], "stored\n");
-    let address = cluster.file.replicas()[1].addresses.admin;
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET /metrics HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let (head, body) = page(&cluster, "/metrics");
     assert!(head.starts_with("HTTP/1.0 200") && head.contains("text/plain"), "{head}");
     let mut lines = body.lines();
-    while let (Some(kind), Some(value)) = (lines.next(), lines.next()) {
+    while let (Some(help), Some(kind), Some(value)) = (lines.next(), lines.next(), lines.next()) {
         let mut words = kind.strip_prefix("# TYPE ").unwrap().split(' ');
         let (name, kind) = (words.next().unwrap(), words.next().unwrap());
+        assert!(help.len() > format!("# HELP {name} ").len() + 10, "{help}");
+        assert!(help.starts_with(&format!("# HELP {name} ")), "{help}");
         assert!(kind == "gauge" || (kind == "counter" && name.ends_with("_total")), "{name} {kind}");
         let value = value.strip_prefix(&format!("{name}{{replica=\"1\"}} ")).unwrap();
         value.parse::<u64>().unwrap();
@@ -137,7 +163,9 @@ fn a_backup_names_the_primary_that_it_waits_for_and_says_until_when() {
                 // The client asks one replica first and then all.
                 let (one, two) = (why(&cluster, 1).await?, why(&cluster, 2).await?);
                 found(&two, "requests")?;
-                found(&one, "requests").filter(|wait| wait.for_ms > Some(0)).cloned()
+                // And who has just started blames nobody before it has heard a quorum.
+                let blames = |wait: &&Waiting| wait.for_ms > Some(0) && wait.gives_up_in_ms.is_some();
+                found(&one, "requests").filter(blames).cloned()
             }) => waited,
         }
     });
@@ -178,7 +206,7 @@ fn who_waits_for_a_quorum_names_who_is_missing_and_which_links_are_down() {
             seen = seen => assert_eq!(seen, (vec![2, 3], vec![0, 1], Some(3))),
         }
     });
-    let (_, said) = asked_why(&cluster, &["--replica", "3"]);
+    let (_, said) = asked_why(&cluster, &["--replica", "2"]);
     assert!(said.contains("VIEW-CHANGE for view") && said.contains("not of 0 and 1; for "), "{said}");
     assert!(said.contains("waits for a link to replica 0: ") && said.contains("to replica 1: "), "{said}");
 }
@@ -196,6 +224,9 @@ fn a_replica_that_was_killed_is_missed_before_its_links_are_known_to_be_down() {
     assert!(status.links_up.contains(&3), "the link is not known to be down yet: {status:?}");
     let heard = status.heard.iter().find(|heard| heard.replica == 3).unwrap();
     assert!(heard.ms_ago > 2_000, "{heard:?}");
+    let (_, said) = asked_why(&cluster, &["--replica", "0"]);
+    assert!(said.contains("\n  replica 3 has been silent for "), "{said}");
+    assert!(!said.contains("waits for nothing"), "it waits for replica 3: {said}");
     let (_, table) = self::status(&cluster);
     assert!(table.contains("replica 0 last heard replica 3 "), "{table}");
 }
@@ -210,9 +241,26 @@ fn a_key_that_is_not_there_is_no_value_whatever_the_value_could_be() {
         serde_json::from_slice(&cluster.client(&[&["--json"], words].concat()).stdout).unwrap()
     };
     assert!(json(&["kv", "get", "a"])["reply"].is_null());
+    let deleted = cluster.client(&["kv", "delete", "a"]);
+    assert_eq!((deleted.status.code(), &*text(&deleted.stdout)), (Some(4), "was not there\n"));
+    let swapped = cluster.client(&["kv", "cas", "a", "1", "2"]);
+    assert_eq!(swapped.status.code(), Some(4), "{}", text(&swapped.stdout));
     for value in ["(none)", "", "null"] {
         assert_eq!(cluster.client(&["kv", "put", "a", value]).status.code(), Some(0));
         cluster.answers(&["kv", "get", "a"], &format!("{value}\n"));
         assert_eq!(json(&["kv", "get", "a"])["reply"], value);
     }
+    cluster.answers(&["kv", "cas", "a", "null", "2"], "swapped\n");
+    cluster.answers(&["kv", "delete", "a"], "deleted\n");
+}
+
+#[test]
+fn options_of_the_client_may_stand_behind_what_it_is_to_do() {
+    let cluster = Cluster::serving(&[]);
+    let file = cluster.layout.cluster_file();
+    let words =
+        ["client", "kv", "put", "a", "1", "--cluster", file.to_str().unwrap(), "--timeout", "30", "--json"];
+    let output = quorate(&words);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("\"reply\": \"stored\""), "{}", text(&output.stdout));
 }

@@ -3,6 +3,7 @@
 use std::fs::{self, Permissions};
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use quorate_protocol::types::ReplicaId;
 
@@ -38,7 +39,7 @@ fn a_key_file_that_is_missing_or_not_this_replicas_or_readable_by_others_is_refu
     let (own, other) = (path(0), path(1));
     names(
         &cluster.refused(0, &["--key", &other]),
-        &[&other, "replica 0 has", "fix: pass the key file of replica 0"],
+        &[&other, "this is replica 1's key, not replica 0's; fix: pass the key file of replica 0"],
     );
     let nowhere = format!("{own}.away");
     names(&cluster.refused(0, &["--key", &nowhere]), &[&nowhere, "there is no key file; fix:", "`--key`"]);
@@ -118,5 +119,73 @@ fn a_second_process_on_one_folder_is_refused_and_the_first_goes_on() {
         &cluster.refused(0, &[]),
         &["another process uses this folder; stop it first", folder.to_str().unwrap()],
     );
+    assert!(!cluster.refused(0, &[]).contains("locking"), "who has it matters, and not how that is known");
     assert!(block(cluster.status(0)).is_some());
+}
+
+#[test]
+fn an_application_that_the_program_has_not_is_refused_with_what_can_be_done() {
+    let cluster = Cluster::init(&["--application", "zork"]);
+    let file = cluster.layout.cluster_file();
+    let said = cluster.refused(0, &[]);
+    names(&said, &[file.to_str().unwrap(), "its application is `zork`", "cannot be changed in the file"]);
+    // As the error says: the id covers it.
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("\"zork\"", "\"kv\"")).unwrap();
+    names(&cluster.refused(0, &[]), &["does not match the configuration"]);
+}
+
+#[test]
+fn a_limit_on_file_sizes_is_an_error_and_a_cluster_that_was_not_made_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let new = folder.path().join("new");
+    let words = ["--fsize=65536", env!("CARGO_BIN_EXE_quorate"), "init", new.to_str().unwrap()];
+    let Ok(output) = Command::new("prlimit").args(words).output() else {
+        eprintln!("UNVERIFIED: no `prlimit` here");
+        return;
+    };
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "no signal: {:?} {said}", output.status);
+    names(&said, &["no space is left on the disk", "limit on file sizes", "run `quorate init` again"]);
+    assert_eq!(said.matches("no space is left").count(), 1, "{said}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "what was made is removed");
+    let made = quorate(&["init", new.to_str().unwrap()]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    // A replica says it too, with its folder, and once.
+    let data = new.join("data/replica-0");
+    let cluster = new.join("cluster.toml");
+    let limited = [
+        "--fsize=4096",
+        env!("CARGO_BIN_EXE_quorate"),
+        "replica",
+        "0",
+        "--cluster",
+        cluster.to_str().unwrap(),
+    ];
+    let output = Command::new("prlimit").args(limited).output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "no signal: {:?} {said}", output.status);
+    let error = said.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+    names(error, &[data.to_str().unwrap(), "no space is left on the disk"]);
+    assert_eq!(error.matches("no space is left").count(), 1, "{said}");
+}
+
+#[test]
+fn a_preset_or_a_report_that_cannot_be_used_is_named_before_anything_starts() {
+    let missing = quorate(&["testbed", "--preset", "no-such-preset.toml"]);
+    let said = text(&missing.stderr);
+    names(&said, &["no-such-preset.toml", "fix: pass the path of a preset"]);
+    assert!(missing.status.code() == Some(1) && !said.contains("starting"), "{said}");
+    let nowhere = quorate(&["testbed", "--json", "/nowhere/report.json"]);
+    let said = text(&nowhere.stderr);
+    names(&said, &["--json /nowhere/report.json: cannot be written"]);
+    assert!(nowhere.status.code() == Some(1) && !said.contains("starting"), "{said}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_measured_is_refused_before_anything_is() {
+    let output = quorate(&["bench", "limits", "--dir", "/nowhere"]);
+    let said = text(&output.stderr);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), String::new()), "{said}");
+    names(&said, &["nothing can be written in /nowhere"]);
 }

@@ -1,7 +1,18 @@
 //! Disks that lose writes, tear them, rot and put them elsewhere.
 
-use quorate_host::disk::Crash;
-use quorate_protocol::types::{ReplicaId, Time};
+use quorate_apps::counter;
+use quorate_host::disk::{Crash, MemoryDisk};
+use quorate_host::folder::format_folder;
+use quorate_host::journal::{Durability, Reserve, Shape};
+use quorate_host::start::{Life, Started, begin};
+use quorate_host::superblock::{Identity, SnapshotPointer};
+use quorate_protocol::application::machine;
+use quorate_protocol::certificate::Certificate;
+use quorate_protocol::codec::List;
+use quorate_protocol::message::Checkpoint;
+use quorate_protocol::parameters::Context;
+use quorate_protocol::process::{Effect, Record};
+use quorate_protocol::types::{Digest, ReplicaId, Seq, Time};
 use quorate_sim::damage::{Damage, Part, Rot};
 use quorate_sim::network::Profile;
 use quorate_sim::rng::Rng;
@@ -98,4 +109,42 @@ fn c8_rot_anywhere_is_repaired_or_keeps_the_replica_from_voting() {
         states += spoil(Part::Snapshot, rot, 6);
     }
     assert!(states.restarts > 0 && states.refused == 0, "a state is somebody else's too: {states:?}");
+}
+
+/// What a folder holds of a replica that executed slot 1 otherwise than a quorum did, and noticed.
+fn diverged(context: &Context) -> (MemoryDisk, Life) {
+    let identity = Identity {
+        cluster: context.cluster,
+        replica: ReplicaId(0),
+        key: World::secret_of(ReplicaId(0)).public(),
+    };
+    let life = Life { context: context.clone(), identity, durability: Durability::Sync };
+    let mut disk = MemoryDisk::new();
+    let shape = Shape::of(&context.parameters, context.committee.size());
+    format_folder(&mut disk, identity, shape, Reserve::Records).expect("the folder is empty");
+    let started = begin(disk, life.clone(), machine(counter::Counter::default()), Time(1));
+    let Started { mut executor, mut journal, mut writer, .. } = started.expect("it was only formatted");
+    executor.execute(Seq(1), None);
+    let state = executor.checkpoint().expect("a counter is small");
+    let pointer = SnapshotPointer { seq: state.seq, root: state.root };
+    writer.store_snapshot(pointer, &state.snapshot).expect("the disk works");
+    let statement = Checkpoint { seq: Seq(1), root: Digest([9; 32]), epoch_end: Seq::MAX };
+    journal.append(&Record::Stable(Certificate { statement, signatures: List(Vec::new()) }), None);
+    writer.write(&journal.take_group().expect("a record waits"), true).expect("the disk works");
+    (writer.close().expect("the disk works"), life)
+}
+
+#[test]
+fn c10_a_state_that_contradicts_its_certificate_is_not_started_from_but_fetched_anew() {
+    let world = World::new(&Setting::calm(4));
+    let (disk, life) = diverged(world.context());
+    let started = begin(disk, life, machine(counter::Counter::default()), Time(2));
+    let Started { executor, effects, lost_state, replica, .. } =
+        started.expect("a state is not its own alone");
+    assert_eq!((lost_state, executor.executed()), (Some(Seq(1)), Seq(0)));
+    assert!(replica.behind());
+    assert!(
+        effects.iter().any(|effect| matches!(effect, Effect::Install(_))),
+        "it asks for the certified state"
+    );
 }

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use self::codec::{Encoding, Hashing};
-pub use self::disk::{Disk, FileSystem, SyncLatency, file_system_of};
+pub use self::disk::{Disk, FileSystem, SyncLatency, UnusableFolder, check_folders, file_system_of};
 pub use self::machine::{Build, Machine, UdpBuffers};
 pub use self::quic::{EchoError, EchoProgram, Quic, RoundTrip, echo};
 pub use self::signatures::Signatures;

@@ -18,13 +18,14 @@ use quorate_protocol::crypto::SecretKey;
 use quorate_protocol::message::Outcome;
 use quorate_protocol::parameters::Context;
 use quorate_protocol::types::{Seq, View};
+use tokio::sync::watch;
 
 use crate::audit::{Ledger, Observed};
 
 /// Keys that each client writes in turn, in the key-value workload.
 const KEYS_PER_CLIENT: u64 = 64;
 /// How long after the end of the load an answer is waited for.
-const GIVE_UP: Duration = Duration::from_secs(20);
+pub const GIVE_UP: Duration = Duration::from_secs(20);
 /// Longest latency that is recorded, in microseconds.
 const LATENCY_US_MAX: u64 = 120_000_000;
 
@@ -135,6 +136,7 @@ pub struct Live {
     pub highest: AtomicU64,
     /// Set to end the load.
     pub stop: AtomicBool,
+    hopeless: watch::Sender<bool>,
     newest_view: AtomicU64,
     /// Latency in microseconds of what matched since it was last taken.
     recent: Mutex<Histogram<u64>>,
@@ -154,6 +156,7 @@ impl Live {
             submitted: AtomicU64::new(0),
             highest: AtomicU64::new(0),
             stop: AtomicBool::new(false),
+            hopeless: watch::Sender::new(false),
             newest_view: AtomicU64::new(0),
             recent: Mutex::new(new_histogram()),
             views: Mutex::new(BTreeMap::new()),
@@ -161,6 +164,11 @@ impl Live {
             probing: AtomicBool::new(false),
             ledger: Mutex::new(Ledger::new(workload)),
         }
+    }
+
+    /// Waits for no answer any more: the load ends at once, and what is in flight counts as failed.
+    pub fn give_up(&self) {
+        self.hopeless.send_replace(true);
     }
 
     /// What clients were told so far.
@@ -440,6 +448,7 @@ async fn keep_in_flight(
     (begin, end): (Instant, Instant),
 ) -> Histogram<u64> {
     let mut latency = new_histogram();
+    let mut hopeless = live.hopeless.subscribe();
     let mut calls = caller.stream(config.in_flight);
     // The tag of a call is its place among those in flight; its start and its index are kept there.
     let mut started = vec![(Instant::now(), 0); config.in_flight];
@@ -466,7 +475,11 @@ async fn keep_in_flight(
             return latency;
         }
         let patience = tokio::time::timeout_at((end + GIVE_UP).into(), calls.next());
-        let Ok(Some(answers)) = patience.await else {
+        let answers = tokio::select! {
+            answers = patience => answers.ok().flatten(),
+            _ = hopeless.wait_for(|given_up| *given_up) => None,
+        };
+        let Some(answers) = answers else {
             live.failed.fetch_add(calls.in_flight() as u64, Ordering::Relaxed);
             return latency;
         };

@@ -11,11 +11,12 @@ use quorate_node::admin::{self, HistoryHead};
 use quorate_node::cluster_file::{ClusterFile, Draft, Preset};
 use quorate_node::init::{Admission, Layout, free_addresses, init};
 use quorate_node::status::Status;
-use quorate_protocol::parameters::Parameters;
+use quorate_protocol::committee::faults;
 use quorate_protocol::types::ReplicaId;
 use tokio::process::{Child, Command};
 
 use super::Args;
+use super::plan::Deed;
 use super::report::Verdict;
 
 /// A replica's process may take this long to end by itself.
@@ -50,7 +51,7 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// Makes keys, configuration and data folders, and starts every replica.
-    pub(crate) async fn start(args: &Args) -> anyhow::Result<Self> {
+    pub(crate) async fn start(args: &Args, preset: Preset) -> anyhow::Result<Self> {
         let (folder, temporary) = match &args.folder {
             Some(folder) => (folder.clone(), None),
             None => {
@@ -64,14 +65,10 @@ impl Cluster {
             testing: true,
             allow_f0: false,
             clients: quorate_node::cluster_file::Clients::Open,
-            parameters: Parameters::default(),
-            node: quorate_node::cluster_file::NodeDefaults::default(),
+            parameters: preset.parameters,
+            node: preset.node,
             addresses: free_addresses(args.replicas).context("no free ports on the loopback interface")?,
         };
-        if let Some(path) = &args.preset {
-            let preset = Preset::load(path)?;
-            (draft.parameters, draft.node) = (preset.parameters, preset.node);
-        }
         draft.node.durability = args.durability;
         let written = init(&folder, draft, Admission::Open, Reserve::Records)?;
         let (file, reply_bytes) = (written.cluster, args.reply_bytes);
@@ -113,10 +110,8 @@ impl Cluster {
     pub(crate) async fn kill(&mut self, replicas: &[u16]) -> anyhow::Result<()> {
         for replica in replicas {
             let Some(member) = self.members.get_mut(usize::from(*replica)) else { continue };
-            if member.state != State::Dead {
-                member.child.start_kill().with_context(|| format!("cannot kill replica {replica}"))?;
-                member.state = State::Dead;
-            }
+            member.child.start_kill().with_context(|| format!("cannot kill replica {replica}"))?;
+            member.state = State::Dead;
         }
         for replica in replicas {
             let Some(member) = self.members.get_mut(usize::from(*replica)) else { continue };
@@ -125,36 +120,29 @@ impl Cluster {
         Ok(())
     }
 
-    /// Starts replicas that were killed; those that run go on.
+    /// Starts replicas that were killed.
     pub(crate) fn restart(&mut self, replicas: &[u16]) -> anyhow::Result<()> {
         for replica in replicas {
-            if self.is(*replica, State::Dead) {
-                self.members[usize::from(*replica)] = self.spawn(ReplicaId(*replica))?;
-            }
+            self.members[usize::from(*replica)] = self.spawn(ReplicaId(*replica))?;
         }
         Ok(())
     }
 
     /// Stops replicas (SIGSTOP): they keep everything, and do nothing.
     pub(crate) async fn pause(&mut self, replicas: &[u16]) -> anyhow::Result<()> {
-        self.signal("STOP", replicas, (State::Running, State::Paused)).await
+        self.signal("STOP", replicas, State::Paused).await
     }
 
     /// Lets them go on (SIGCONT).
     pub(crate) async fn resume(&mut self, replicas: &[u16]) -> anyhow::Result<()> {
-        self.signal("CONT", replicas, (State::Paused, State::Running)).await
+        self.signal("CONT", replicas, State::Running).await
     }
 
-    async fn signal(
-        &mut self,
-        signal: &str,
-        replicas: &[u16],
-        (from, to): (State, State),
-    ) -> anyhow::Result<()> {
+    async fn signal(&mut self, signal: &str, replicas: &[u16], to: State) -> anyhow::Result<()> {
         for replica in replicas {
             let Some(member) = self.members.get_mut(usize::from(*replica)) else { continue };
             // A child that nobody has waited for keeps its id, so the signal reaches no other process.
-            let Some(id) = member.child.id().filter(|_| member.state == from) else { continue };
+            let Some(id) = member.child.id() else { continue };
             let sent = Command::new("kill").args(["-s", signal, &id.to_string()]).status().await;
             let sent = sent.context("pausing a replica takes the program `kill`; install it")?;
             if !sent.success() {
@@ -174,9 +162,38 @@ impl Cluster {
         self.members.get(usize::from(replica)).is_some_and(|member| member.state == state)
     }
 
+    /// Whether a deed can be done to a replica now.
+    pub(crate) fn allows(&self, deed: Deed, replica: u16) -> bool {
+        match deed {
+            Deed::Kill => self.is(replica, State::Running) || self.is(replica, State::Paused),
+            Deed::Pause => self.is(replica, State::Running),
+            Deed::Restart => self.is(replica, State::Dead),
+            Deed::Resume => self.is(replica, State::Paused),
+        }
+    }
+
+    /// What a replica does, in a word.
+    pub(crate) fn standing(&self, replica: u16) -> &'static str {
+        match self.members.get(usize::from(replica)).map(|member| member.state) {
+            Some(State::Running) => "running",
+            Some(State::Dead) | None => "killed",
+            Some(State::Paused) => "paused",
+        }
+    }
+
     /// Whether a replica should be running.
     pub(crate) fn lives(&self, replica: u16) -> bool {
         self.is(replica, State::Running)
+    }
+
+    /// The replicas that were killed or paused and are still gone.
+    pub(crate) fn absent(&self) -> Vec<u16> {
+        (0..self.size()).filter(|replica| !self.lives(*replica)).collect()
+    }
+
+    /// Whether so many replicas run that operations can be answered.
+    pub(crate) fn has_quorum(&self) -> bool {
+        self.absent().len() <= faults(self.members.len())
     }
 
     pub(crate) fn file(&self) -> &ClusterFile {
@@ -232,6 +249,10 @@ impl Cluster {
     pub(crate) async fn verdict(&self, highest: u64, patience: Duration) -> (Vec<Option<Status>>, Verdict) {
         let until = Instant::now() + patience;
         let mut statuses = self.statuses().await;
+        let absent = self.absent();
+        if absent.len() == self.members.len() {
+            return (statuses, Verdict::TooFew(absent));
+        }
         loop {
             let silent = (0..).zip(&statuses).filter(|(id, status)| status.is_none() && self.lives(*id));
             let silent: Vec<u16> = silent.map(|(id, _)| id).collect();
@@ -268,7 +289,11 @@ impl Cluster {
         }
         let first = heads.first().map(|(_, head)| head.clone()).unwrap_or_default();
         let others: Vec<u16> = heads.iter().filter(|(_, head)| *head != first).map(|(id, _)| *id).collect();
-        if others.is_empty() { Verdict::Agreement } else { Verdict::Diverged(others) }
+        match others.is_empty() {
+            true if self.has_quorum() => Verdict::Agreement(self.absent()),
+            true => Verdict::TooFew(self.absent()),
+            false => Verdict::Diverged(others),
+        }
     }
 
     /// Ends every replica, gently first.

@@ -18,7 +18,7 @@ const NO_PRIMARY: Duration = Duration::from_secs(2);
 enum Sign {
     /// An answer of a later view than this one.
     ViewBeyond(u64),
-    /// The first answer after everybody was started again.
+    /// The first answer after enough replicas came back.
     Probe(usize),
     /// The fault is not one that stops answers.
     None,
@@ -30,6 +30,8 @@ struct Fault {
     at: Instant,
     deed: Deed,
     replicas: Vec<u16>,
+    /// Why it could not be done, if it was done to nobody.
+    could_not: Option<String>,
     sign: Sign,
 }
 
@@ -40,6 +42,8 @@ pub(crate) struct FaultReport {
     pub(crate) at_ms: u64,
     pub(crate) deed: Deed,
     pub(crate) replicas: Vec<u16>,
+    /// Why it could not be done; null if it was done.
+    pub(crate) could_not: Option<String>,
     /// The view whose primary it struck at; null if it was no primary's.
     pub(crate) primary_of_view: Option<u64>,
     /// From the fault to the first new answer; null if it stops none, or none came.
@@ -89,7 +93,11 @@ impl Faults {
             (Deed::Kill | Deed::Pause, Who::Replica(_) | Who::Primary) => primary(cluster, who).await,
             (Deed::Kill | Deed::Pause, Who::All | Who::Last) | (Deed::Restart | Deed::Resume, _) => None,
         };
-        let replicas = self.targets(who, reign, cluster);
+        let targets = self.targets(deed, who, (reign, cluster));
+        let replicas: Vec<u16> =
+            targets.iter().copied().filter(|replica| cluster.allows(deed, *replica)).collect();
+        let could_not = replicas.is_empty().then(|| could_not(who, targets.first().copied(), cluster));
+        let stood = !cluster.has_quorum();
         let struck = reign.filter(|(primary, _)| replicas.contains(primary)).map(|(_, view)| view);
         let before = match deed {
             Deed::Kill if who == Who::All => cluster.statuses().await,
@@ -108,16 +116,17 @@ impl Faults {
             Deed::Kill | Deed::Pause => self.returns.gone(&replicas),
             Deed::Restart | Deed::Resume => {
                 self.returns.back(&replicas, self.began, at);
-                if who == Who::All {
+                if stood && cluster.has_quorum() {
                     sign = Sign::Probe(live.probe());
                 }
             }
         }
-        self.came.push(Fault { at, deed, replicas, sign });
+        self.came.push(Fault { at, deed, replicas, could_not, sign });
         Ok(())
     }
 
-    fn targets(&self, who: Who, reign: Option<(u16, u64)>, cluster: &Cluster) -> Vec<u16> {
+    /// Whom a fault is meant for; it may not be possible with each of them.
+    fn targets(&self, deed: Deed, who: Who, (reign, cluster): (Option<(u16, u64)>, &Cluster)) -> Vec<u16> {
         match who {
             Who::Replica(replica) => vec![replica],
             Who::Primary => reign.map(|(primary, _)| primary).into_iter().collect(),
@@ -125,8 +134,8 @@ impl Faults {
             Who::Last => {
                 let gone =
                     self.came.iter().rev().filter(|fault| matches!(fault.deed, Deed::Kill | Deed::Pause));
-                let last = gone.flat_map(|fault| &fault.replicas).find(|replica| !cluster.lives(**replica));
-                last.copied().into_iter().collect()
+                let mut gone = gone.flat_map(|fault| &fault.replicas);
+                gone.find(|replica| cluster.allows(deed, **replica)).copied().into_iter().collect()
             }
         }
     }
@@ -143,6 +152,7 @@ impl Faults {
                 at_ms: milliseconds(fault.at.duration_since(self.began)),
                 deed: fault.deed,
                 replicas: fault.replicas.clone(),
+                could_not: fault.could_not.clone(),
                 primary_of_view: match fault.sign {
                     Sign::ViewBeyond(view) => Some(view),
                     Sign::Probe(_) | Sign::None => None,
@@ -156,6 +166,16 @@ impl Faults {
     /// Which of those that came back caught up, and how soon.
     pub(crate) fn rejoined(&mut self, statuses: &[Option<Status>]) -> Vec<Rejoined> {
         self.returns.finish(statuses, Instant::now())
+    }
+}
+
+/// Why nothing was done to those whom a fault was meant for.
+fn could_not(who: Who, target: Option<u16>, cluster: &Cluster) -> String {
+    match (who, target) {
+        (Who::Primary, _) => "primary: there was none".to_owned(),
+        (Who::Replica(_), Some(replica)) => format!("{replica}: it was {}", cluster.standing(replica)),
+        (Who::All, _) => "anybody: no replica was in that state".to_owned(),
+        (Who::Last | Who::Replica(_), _) => "anybody: nobody was gone".to_owned(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::bail;
 use serde::Serialize;
 
-use super::Args;
+use super::{Args, absent};
 
 /// Whom a fault strikes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,6 +71,16 @@ impl Deed {
             Self::Restart | Self::Resume => None,
         }
     }
+
+    /// As in its flag.
+    pub(crate) fn verb(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Restart => "restart",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+        }
+    }
 }
 
 /// One fault to come.
@@ -79,6 +89,8 @@ pub(crate) struct Planned {
     pub(crate) after: Duration,
     pub(crate) deed: Deed,
     pub(crate) who: Who,
+    /// One of many that `every:` stands for.
+    pub(crate) of_series: bool,
 }
 
 /// Everything that was asked for, in order of time.
@@ -95,7 +107,7 @@ pub(crate) fn plan(args: &Args) -> anyhow::Result<Vec<Planned>> {
         for At { who, when } in faults {
             check(deed, *who, args.replicas)?;
             match when {
-                When::Once(after) => plan.push(Planned { after: *after, deed, who: *who }),
+                When::Once(after) => plan.push(Planned { after: *after, deed, who: *who, of_series: false }),
                 When::Every(period) => {
                     plan.extend(series(deed, *who, *period, (args.duration, &mut random))?)
                 }
@@ -103,7 +115,8 @@ pub(crate) fn plan(args: &Args) -> anyhow::Result<Vec<Planned>> {
         }
     }
     let all = |deed, times: &[Duration]| {
-        times.iter().map(|after| Planned { after: *after, deed, who: Who::All }).collect::<Vec<_>>()
+        let planned = |after: &Duration| Planned { after: *after, deed, who: Who::All, of_series: false };
+        times.iter().map(planned).collect::<Vec<_>>()
     };
     plan.extend(all(Deed::Kill, &args.kill_all));
     plan.extend(all(Deed::Restart, &args.restart_all));
@@ -111,6 +124,7 @@ pub(crate) fn plan(args: &Args) -> anyhow::Result<Vec<Planned>> {
         bail!("a fault after {:?} would come too late; lengthen --duration", late.after);
     }
     plan.sort_unstable();
+    absent::check(&plan, args.replicas)?;
     Ok(plan)
 }
 
@@ -145,9 +159,9 @@ fn series(
     while begin + period <= duration {
         let offset = period.mul_f64(random.fraction() / 4.0);
         let after = begin + offset;
-        planned.push(Planned { after, deed, who });
+        planned.push(Planned { after, deed, who, of_series: true });
         let back = if who == Who::Primary { Who::Last } else { who };
-        planned.push(Planned { after: after + period / 2, deed: undo, who: back });
+        planned.push(Planned { after: after + period / 2, deed: undo, who: back, of_series: true });
         begin += period;
     }
     Ok(planned)
@@ -187,11 +201,14 @@ mod tests {
 
     #[test]
     fn faults_come_in_order_of_time() {
-        let plan = planned("--restart last@6s --kill primary@3s --kill-all 8s --restart-all 9s --pause 2@1s")
-            .unwrap();
+        let plan = planned(
+            "--restart last@6s --kill primary@3s --kill-all 8s --restart-all 9s --pause 2@1s --resume 2@2s",
+        )
+        .unwrap();
         let told: Vec<_> = plan.iter().map(|fault| (fault.after.as_secs(), fault.deed, fault.who)).collect();
         let expected = [
             (1, Deed::Pause, Who::Replica(2)),
+            (2, Deed::Resume, Who::Replica(2)),
             (3, Deed::Kill, Who::Primary),
             (6, Deed::Restart, Who::Last),
             (8, Deed::Kill, Who::All),
@@ -242,9 +259,38 @@ mod tests {
             ("--restart primary@1s", "restart or resume `last`"),
             ("--kill last@1s", "name a replica, or `primary`"),
             ("--restart 0@every:2s", "`every:` is for --kill and --pause"),
+            ("--kill-all 1s", "4 of 4 replicas would be gone at the end, and 1 may be"),
+            ("--kill 0@1s --pause 1@2s", "2 of 4 replicas would be gone"),
+            ("--kill primary@1s --kill primary@2s", "bring some back with --restart-all"),
+            ("--kill 0@1s --kill 0@2s", "--kill 0 after 2 s cannot be done: replica 0 is gone by then"),
+            ("--restart 0@1s", "--restart 0 after 1 s cannot be done: replica 0 runs by then"),
+            ("--resume 0@1500ms", "--resume 0 after 1.5 s cannot be done: replica 0 runs by then"),
+            ("--pause 0@1s --restart 0@2s", "is paused, not killed; use --resume"),
+            ("--kill 0@1s --resume 0@2s", "is killed, not paused; use --restart"),
+            ("--restart last@1s", "nobody was killed"),
+            ("--pause 0@1s --restart last@2s", "nobody was killed"),
+            ("--restart-all 1s", "--restart-all after 1 s cannot be done: nobody was killed"),
+            ("--kill-all 1s --kill-all 2s --restart-all 3s", "all replicas are gone by then"),
         ] {
             let error = planned(words).unwrap_err().to_string();
             assert!(error.contains(fix), "{words}: {error}");
+        }
+    }
+
+    #[test]
+    fn faults_that_may_make_sense_are_planned() {
+        for words in [
+            "--kill 0@1s",
+            "--replicas 7 --kill 0@1s --pause 1@1s",
+            "--pause 0@1s --kill 0@2s --restart 0@3s",
+            "--kill 0@1s --kill 1@1s --restart-all 2s",
+            // Whether replica 3 was the primary, and is gone, shows only when the plan runs.
+            "--kill primary@1s --restart 3@2s --kill 2@3s",
+            "--kill 0@1s --kill-all 2s --restart-all 3s",
+            "--kill 0@every:2s --kill-all 3s --restart-all 4s",
+        ] {
+            let error = planned(words).err();
+            assert!(error.is_none(), "{words}: {error:?}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::Context as _;
 use quorate_bench::audit::Audit;
 use quorate_bench::limits::file_system_of;
 use quorate_bench::load::LoadReport;
@@ -12,14 +13,13 @@ use serde::Serialize;
 use super::Args;
 use super::cluster::Cluster;
 use super::faults::FaultReport;
-use super::plan::Deed;
 use super::rejoin::Rejoined;
 
 /// Whether the replicas agree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Their histories are equal up to every accepted answer and beyond.
-    Agreement,
+    /// Their histories are equal up to every accepted answer and beyond; these few were gone on purpose.
+    Agreement(Vec<u16>),
     /// These replicas' histories differ from the first one's.
     Diverged(Vec<u16>),
     /// These replicas did not come as far as accepted answers do, or as the others.
@@ -32,12 +32,28 @@ pub(crate) enum Verdict {
     NoProgress,
     /// These replicas did not answer.
     Unreachable(Vec<u16>),
+    /// These replicas were gone on purpose, more than the cluster tolerates.
+    TooFew(Vec<u16>),
 }
 
 impl Verdict {
-    fn sentence(&self) -> String {
+    pub(crate) fn is_good(&self) -> bool {
+        matches!(self, Self::Agreement(_))
+    }
+
+    fn sentence(&self, replicas: u16) -> String {
         match self {
-            Self::Agreement => "all replicas executed the same history".to_owned(),
+            Self::Agreement(absent) => match absent.as_slice() {
+                [] => "all replicas executed the same history".to_owned(),
+                [_, more @ ..] => {
+                    let there = usize::from(replicas).saturating_sub(absent.len());
+                    let were = if more.is_empty() { "was" } else { "were" };
+                    let gone = named(absent);
+                    format!(
+                        "{there} of {replicas} replicas executed the same history, {gone} {were} not there at the end"
+                    )
+                }
+            },
             Self::Diverged(who) => {
                 format!("DIVERGED: the histories of replicas {who:?} differ from replica 0's")
             }
@@ -52,6 +68,22 @@ impl Verdict {
             }
             Self::NoProgress => "NO PROGRESS: no answer was accepted".to_owned(),
             Self::Unreachable(who) => format!("UNKNOWN: replicas {who:?} do not answer"),
+            Self::TooFew(who) => format!(
+                "UNKNOWN: {} of {replicas} replicas were not there at the end, more than the cluster tolerates",
+                who.len()
+            ),
+        }
+    }
+}
+
+/// `replica 0`, or `replicas 0 and 3`.
+fn named(replicas: &[u16]) -> String {
+    match replicas {
+        [] => "nobody".to_owned(),
+        [one] => format!("replica {one}"),
+        [first @ .., last] => {
+            let first: Vec<String> = first.iter().map(ToString::to_string).collect();
+            format!("replicas {} and {last}", first.join(", "))
         }
     }
 }
@@ -103,6 +135,8 @@ pub(crate) struct Report {
     lost: Option<u64>,
     /// Operations that executed more than once; null where nothing can tell (see the help of `quorate testbed`).
     duplicated: Option<u64>,
+    /// Replicas that were killed or paused and did not come back.
+    absent: Vec<u16>,
     pub(crate) agreement: bool,
     #[serde(rename = "verdict")]
     sentence: String,
@@ -165,7 +199,7 @@ impl Report {
         let (lost, duplicated) = run.lost_and_duplicated();
         let verdict = match (lost.unwrap_or(0), duplicated.unwrap_or(0)) {
             (0, 0) => verdict,
-            (lost, duplicated) if verdict == Verdict::Agreement => Verdict::Unfaithful { lost, duplicated },
+            (lost, duplicated) if verdict.is_good() => Verdict::Unfaithful { lost, duplicated },
             _ => verdict,
         };
         let recoveries: Vec<u64> = run.faults.iter().filter_map(|fault| fault.recovery_ms).collect();
@@ -215,8 +249,9 @@ impl Report {
             rejoined: run.rejoined,
             lost,
             duplicated,
-            agreement: verdict == Verdict::Agreement,
-            sentence: verdict.sentence(),
+            absent: cluster.absent(),
+            agreement: verdict.is_good(),
+            sentence: verdict.sentence(args.replicas),
             verdict,
             build: quorate_node::BUILD.to_owned(),
         }
@@ -231,7 +266,7 @@ impl Report {
              durability {} on {}, mean batch {:.1} operations, mean bundle {:.1}, {:.2} signatures checked per \
              operation\n\n\
              matched      {} operations in {:.1} s: {:.0} per second\n\
-             latency      p50 {:.2} ms, p99 {:.2} ms\n\
+             latency      p50 {:.2} ms, p99 {:.2} ms, at most {:.2} ms\n\
              {}trouble      {} view changes, {} dropped frames, {} busy, {} retries, {} dissents\n\
              verdict      {}",
             self.durability,
@@ -244,6 +279,7 @@ impl Report {
             self.throughput_rps,
             self.p50_us as f64 / 1000.0,
             self.p99_us as f64 / 1000.0,
+            self.max_us as f64 / 1000.0,
             self.of_faults(),
             self.view_changes,
             self.frames_dropped,
@@ -296,7 +332,7 @@ impl Report {
         if path == Path::new("-") {
             println!("{text}");
         } else {
-            std::fs::write(path, text + "\n")?;
+            std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
         }
         Ok(())
     }
@@ -304,21 +340,20 @@ impl Report {
 
 /// `after 3.2 s: kill 0, primary of view 4; next answer after 612 ms`.
 fn told(fault: &FaultReport) -> String {
+    let (at, deed) = (fault.at_ms as f64 / 1000.0, fault.deed.verb());
+    if let Some(why) = &fault.could_not {
+        return format!("after {at:.1} s: could not {deed} {why}");
+    }
     let who: Vec<String> = fault.replicas.iter().map(ToString::to_string).collect();
-    let who = if who.is_empty() { "nobody, there was no primary".to_owned() } else { who.join(", ") };
-    let deed = match fault.deed {
-        Deed::Kill => "kill",
-        Deed::Restart => "restart",
-        Deed::Pause => "pause",
-        Deed::Resume => "resume",
-    };
+    let who = who.join(", ");
     let reign = fault.primary_of_view.map_or(String::new(), |view| format!(", primary of view {view}"));
     let next = fault.recovery_ms.map_or(String::new(), |ms| format!("; next answer after {ms} ms"));
-    format!("after {:.1} s: {deed} {who}{reign}{next}", fault.at_ms as f64 / 1000.0)
+    format!("after {at:.1} s: {deed} {who}{reign}{next}")
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::plan::Deed;
     use super::*;
 
     #[test]
@@ -334,9 +369,34 @@ mod tests {
             at_ms: 3_212,
             deed: Deed::Kill,
             replicas: vec![0],
+            could_not: None,
             primary_of_view: Some(4),
             recovery_ms: Some(612),
         };
         assert_eq!(told(&fault), "after 3.2 s: kill 0, primary of view 4; next answer after 612 ms");
+        let (replicas, could_not) = (Vec::new(), Some("3: it was running".to_owned()));
+        let vain = FaultReport {
+            deed: Deed::Restart,
+            replicas,
+            could_not,
+            primary_of_view: None,
+            recovery_ms: None,
+            ..fault
+        };
+        assert_eq!(told(&vain), "after 3.2 s: could not restart 3: it was running");
+    }
+
+    #[test]
+    fn who_was_not_there_at_the_end_is_named() {
+        for (absent, said) in [
+            (vec![], "all replicas executed the same history"),
+            (vec![0], "6 of 7 replicas executed the same history, replica 0 was not there at the end"),
+            (
+                vec![0, 3],
+                "5 of 7 replicas executed the same history, replicas 0 and 3 were not there at the end",
+            ),
+        ] {
+            assert_eq!(Verdict::Agreement(absent).sentence(7), said);
+        }
     }
 }

@@ -1,14 +1,18 @@
 //! How a replica starts from its folder: what it promised, where its state stood. Node and simulator start it so.
 
 use quorate_protocol::application::StateMachine;
+use quorate_protocol::certificate::Certificate;
 use quorate_protocol::executor::{Executor, State};
+use quorate_protocol::message::Checkpoint;
 use quorate_protocol::parameters::Context;
-use quorate_protocol::process::Effect;
+use quorate_protocol::process::{Effect, Record};
 use quorate_protocol::replica::{Memory, Replica, Unrecoverable};
 use quorate_protocol::types::{Seq, Time};
 
 use crate::disk::{Disk, DiskError};
-use crate::journal::{self, Durability, Journal, JournalError, Opened, RecoveryReport, Shape, Writer};
+use crate::journal::{
+    self, Durability, Journal, JournalError, Opened, Recovered, RecoveryReport, Shape, Writer,
+};
 use crate::snapshots::{self, SnapshotError};
 use crate::superblock::{Identity, SnapshotPointer, Superblock, SuperblockError};
 
@@ -42,6 +46,8 @@ pub struct Started<D: Disk> {
     pub lost_state: Option<Seq>,
     /// How the journal was found. If it had lost promises, the replica is bound by what they may have been.
     pub report: RecoveryReport,
+    /// How many of the superblock's four copies were good; the others are mended.
+    pub superblock_copies: usize,
 }
 
 /// Why a replica does not start from its folder.
@@ -75,11 +81,14 @@ pub fn begin<D: Disk>(
     now: Time,
 ) -> Result<Started<D>, StartError> {
     let Life { context, identity, durability } = life;
-    let superblock = Superblock::open(&mut disk, &identity)?;
+    let (superblock, superblock_copies) = Superblock::open_and_count(&mut disk, &identity)?;
     let promised = (superblock.view_promised, superblock.high_promised);
-    let states = states_of(&mut disk, &context, superblock.snapshot)?;
-    let lost_state =
-        superblock.snapshot.filter(|pointer| states.first().map(|state| state.seq) != Some(pointer.seq));
+    let newest = superblock.snapshot;
+    let mut states = states_of(&mut disk, &context, newest)?;
+    let shape = Shape::of(&context.parameters, context.committee.size());
+    let Opened { journal, writer, records, report } = journal::open(disk, superblock, shape, durability)?;
+    drop_contradicted(&mut states, &records);
+    let lost_state = newest.filter(|pointer| states.first().map(|state| state.seq) != Some(pointer.seq));
     let executor = match states.first() {
         None => Executor::new(context.clone(), machine),
         Some(State { seq, root, snapshot, .. }) => {
@@ -87,8 +96,6 @@ pub fn begin<D: Disk>(
             restored.map_err(|error| StartError::State(*seq, error.to_string()))?
         }
     };
-    let shape = Shape::of(&context.parameters, context.committee.size());
-    let Opened { journal, writer, records, report } = journal::open(disk, superblock, shape, durability)?;
     let memory = Memory {
         records: records.into_iter().map(|recovered| (recovered.record, recovered.signed)).collect(),
         position: journal.last(),
@@ -106,9 +113,24 @@ pub fn begin<D: Disk>(
         journal,
         writer,
         report,
+        superblock_copies,
         states,
         lost_state: lost_state.map(|lost| lost.seq),
     })
+}
+
+/// A state with another root than its slot's stable certificate is wrong, and so is what followed from it: the replica
+/// had diverged, and halted. It fetches a certified state instead.
+fn drop_contradicted(states: &mut Vec<State>, records: &[Recovered]) {
+    for record in records {
+        let Record::Stable(Certificate { statement: Checkpoint { seq, root, .. }, .. }) = &record.record
+        else {
+            continue;
+        };
+        if states.iter().any(|state| state.seq == *seq && state.root != *root) {
+            states.retain(|state| state.seq < *seq);
+        }
+    }
 }
 
 /// The states that are whole, the newest first: the one to start from, and older ones to serve. If the newest is

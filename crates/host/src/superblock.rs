@@ -144,6 +144,9 @@ enum CopyState {
 }
 
 impl Superblock {
+    /// How many copies of it there are.
+    pub const COPIES: usize = COPIES;
+
     /// What a folder starts with.
     pub(crate) fn new(identity: Identity) -> Self {
         Self {
@@ -179,12 +182,23 @@ impl Superblock {
     /// # Errors
     /// [`SuperblockError`] says why this folder must not be used.
     pub fn open(disk: &mut impl Disk, expected: &Identity) -> Result<Self, SuperblockError> {
+        Self::open_and_count(disk, expected).map(|(superblock, _)| superblock)
+    }
+
+    /// As [`Superblock::open`], and says how many of the four copies were good.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn open_and_count(
+        disk: &mut impl Disk,
+        expected: &Identity,
+    ) -> Result<(Self, usize), SuperblockError> {
         let (mut superblock, good) = Self::read(disk)?;
         superblock.check(expected)?;
         if good < COPIES {
             superblock.store(disk)?;
         }
-        Ok(superblock)
+        Ok((superblock, good))
     }
 
     /// Reads the superblock, whoever it belongs to, and how many copies of it are good. Changes nothing.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -18,6 +19,10 @@ use crate::node::Question;
 
 /// How long the replica may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What there is to ask.
+const PLACES: &str =
+    "Ask for /status, /why, /metrics, or /history?seq=1 (the head of the history after slot 1).\n";
 
 /// Most bytes of an answer.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
@@ -42,10 +47,12 @@ pub(crate) async fn serve(
 ) -> Result<tokio::task::JoinHandle<()>, std::io::Error> {
     let listener = tokio::net::TcpListener::bind(address).await?;
     let routes = Router::new()
+        .route("/", get(async || format!("A replica of Quorate. {PLACES}")))
         .route("/status", get(status))
         .route("/why", get(why))
         .route("/history", get(history))
         .route("/metrics", get(metrics))
+        .fallback(async || (StatusCode::NOT_FOUND, format!("There is nothing here. {PLACES}")))
         .with_state(questions);
     Ok(tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes).await {
@@ -75,6 +82,18 @@ pub enum AdminError {
 /// # Errors
 /// [`AdminError`] if there is no answer, or none that can be read.
 pub async fn fetch<T: serde::de::DeserializeOwned>(address: SocketAddr, path: &str) -> Result<T, AdminError> {
+    fetch_within(address, path, PATIENCE).await
+}
+
+/// As [`fetch`], for somebody who is in more of a hurry.
+///
+/// # Errors
+/// The same.
+pub async fn fetch_within<T: serde::de::DeserializeOwned>(
+    address: SocketAddr,
+    path: &str,
+    patience: Duration,
+) -> Result<T, AdminError> {
     let exchange = async {
         let mut stream = tokio::net::TcpStream::connect(address).await?;
         let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
@@ -84,7 +103,7 @@ pub async fn fetch<T: serde::de::DeserializeOwned>(address: SocketAddr, path: &s
         Ok(answer)
     };
     let answer =
-        tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()));
+        tokio::time::timeout(patience, exchange).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()));
     let answer = answer.map_err(|error| AdminError::Unreachable { address, error })?;
     let text = std::str::from_utf8(&answer).ok();
     let body =
@@ -123,7 +142,15 @@ async fn metrics(State(questions): State<mpsc::Sender<Question>>) -> Response {
     }
 }
 
-async fn history(State(questions): State<mpsc::Sender<Question>>, Query(at): Query<At>) -> Response {
+async fn history(
+    State(questions): State<mpsc::Sender<Question>>,
+    at: Result<Query<At>, QueryRejection>,
+) -> Response {
+    let Ok(Query(at)) = at else {
+        let fix =
+            "Say which slot, as a number: /history?seq=1 asks for the head of the history after slot 1.\n";
+        return (StatusCode::BAD_REQUEST, fix).into_response();
+    };
     match ask(&questions, |answer| Question::History(Seq(at.seq), answer)).await {
         Ok(head) => {
             axum::Json(HistoryHead { seq: at.seq, head: head.map(|head| head.to_string()) }).into_response()

@@ -11,6 +11,8 @@ use quorate_host::disk::{Disk, DiskError, DiskFailure, FileName, Operation};
 
 /// Holds the lock that keeps a second process out; no [`FileName`].
 const LOCK: &str = "lock";
+/// What is in a folder that was formatted and nothing else.
+pub(crate) const FORMATTED: [&str; 3] = [LOCK, "journal", "superblock"];
 /// Files kept open; more than a replica uses at once.
 const OPEN_MAX: usize = 8;
 const ZEROS: usize = 1 << 20;

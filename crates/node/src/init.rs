@@ -1,24 +1,27 @@
 //! Makes a new cluster in a folder: `cluster.toml`, a key file for every replica and client, a formatted data folder
 //! for every replica.
 //!
-//! Nothing that exists is overwritten. The cluster file is written last, so a folder that has one is complete.
+//! Nothing that exists is overwritten. The cluster file is written last, so a folder that has one is complete. A run
+//! that fails removes what it made.
 
-use std::fs::{DirBuilder, OpenOptions};
+mod trail;
+
+use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use quorate_host::disk::DiskError;
+use quorate_host::disk::{DiskError, DiskFailure};
 use quorate_host::folder::{FormatError, format_folder};
 use quorate_host::journal::{Reserve, Shape};
-use quorate_host::superblock::Identity;
+use quorate_host::superblock::{Identity, SuperblockError};
 use quorate_protocol::committee::REPLICAS_MAX;
 use quorate_protocol::crypto::SecretKey;
 use quorate_protocol::types::ReplicaId;
 
+use self::trail::Trail;
 use crate::cluster_file::{Addresses, Clients, ClusterFile, Draft, GenerateError, ReplicaEntry, random};
-use crate::file_disk::FileDisk;
+use crate::file_disk::{self, FileDisk};
 use crate::key_file::{self, KeyFileError, sync_folder_of};
 
 /// Most client keys that are made at once.
@@ -129,7 +132,7 @@ pub enum InitError {
         replicas: u16,
     },
     /// A data folder cannot be used.
-    #[error("{}: {why}; fix: see that the folder is yours and its disk has space", .path.display())]
+    #[error("{}: {}", .path.display(), of_disk(.why))]
     Disk {
         /// The data folder.
         path: PathBuf,
@@ -137,7 +140,7 @@ pub enum InitError {
         why: DiskError,
     },
     /// A data folder was not formatted.
-    #[error("{}: {why}; fix: see that the disk has space, or do not reserve it in advance", .path.display())]
+    #[error("{}: {}", .path.display(), of_format(.why))]
     Format {
         /// The data folder.
         path: PathBuf,
@@ -154,6 +157,26 @@ pub enum InitError {
         /// What the system said.
         why: std::io::Error,
     },
+}
+
+/// A disk error says what a replica is to do about it; here there is no replica yet.
+fn of_disk(why: &DiskError) -> String {
+    let DiskError { file, operation, kind } = why;
+    match kind {
+        DiskFailure::Full => format!(
+            "{operation} `{file}`: no space is left on the disk, or a quota or a limit on file sizes is reached; fix: \
+             make room there, or choose another folder, and run `quorate init` again"
+        ),
+        DiskFailure::Locked => kind.to_string(),
+        DiskFailure::Failed(_) => format!("{why}; fix: see that the folder is yours, or choose another one"),
+    }
+}
+
+fn of_format(why: &FormatError) -> String {
+    match why {
+        FormatError::Disk(why) | FormatError::Superblock(SuperblockError::Disk(why)) => of_disk(why),
+        why => format!("{why}; fix: choose another folder"),
+    }
 }
 
 /// Where each replica listens: on one host with three consecutive ports each, or on a host each with the same three.
@@ -206,7 +229,7 @@ pub fn free_addresses(replicas: u16) -> Result<Vec<Addresses>, std::io::Error> {
 /// how much of the journals' space to take at once.
 ///
 /// # Errors
-/// [`InitError`] names what is in the way. What was written before stays, and is never written over.
+/// [`InitError`] names what is in the way. What this run has written by then is removed again.
 pub fn init(
     folder: &Path,
     mut draft: Draft,
@@ -231,19 +254,33 @@ pub fn init(
     let (cluster, replica_keys) = ClusterFile::generate(draft)?;
     let layout = Layout::new(folder);
     refuse_what_exists(&layout, replica_keys.len(), count)?;
-    create_folder(&layout.keys())?;
+    let mut trail = Trail::default();
+    create_folder(&layout.keys(), &mut trail)?;
     for (entry, key) in cluster.replicas().iter().zip(&replica_keys) {
-        key_file::write(&layout.replica_key(entry.id), key)?;
+        write_key(layout.replica_key(entry.id), key, &mut trail)?;
     }
     let paths: Vec<PathBuf> = (0..count).map(|client| layout.client_key(client)).collect();
     for (path, key) in paths.iter().zip(&client_keys) {
-        key_file::write(path, key)?;
+        write_key(path.clone(), key, &mut trail)?;
     }
     for entry in cluster.replicas() {
-        format(&cluster, entry, layout.data(entry.id), reserve)?;
+        let data = layout.data(entry.id);
+        create_folder(&data, &mut trail)?;
+        trail.files_of(&data, &file_disk::FORMATTED);
+        format(&cluster, entry, data, reserve)?;
     }
-    write_cluster_file(&layout.cluster_file(), &cluster.to_toml())?;
+    write_cluster_file(&layout.cluster_file(), &cluster.to_toml(), &mut trail)?;
+    trail.keep();
     Ok(Written { cluster, layout, client_keys: paths })
+}
+
+fn write_key(path: PathBuf, key: &SecretKey, trail: &mut Trail) -> Result<(), InitError> {
+    let written = key_file::write(&path, key);
+    // What somebody else has put there is not ours to remove.
+    if !matches!(written, Err(KeyFileError::Exists { .. })) {
+        trail.file(path);
+    }
+    Ok(written?)
 }
 
 /// Everything is looked at before anything is written; who creates a file between the two is told when it is written.
@@ -263,9 +300,9 @@ fn refuse_what_exists(layout: &Layout, replicas: usize, clients: u16) -> Result<
 }
 
 /// Creates a folder, and those above it, for its owner only.
-fn create_folder(path: &Path) -> Result<(), InitError> {
+fn create_folder(path: &Path, trail: &mut Trail) -> Result<(), InitError> {
     let failed = |why| InitError::Io { path: path.to_owned(), deed: "create the folder", why };
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)
+    trail.create_folder(path).map_err(failed)
 }
 
 /// Makes a folder that only this replica, with this key, can run on.
@@ -287,7 +324,7 @@ fn format(
     }
 }
 
-fn write_cluster_file(path: &Path, text: &str) -> Result<(), InitError> {
+fn write_cluster_file(path: &Path, text: &str, trail: &mut Trail) -> Result<(), InitError> {
     let failed = |deed, why| InitError::Io { path: path.to_owned(), deed, why };
     let mut file = match OpenOptions::new().write(true).create_new(true).open(path) {
         Ok(file) => file,
@@ -296,6 +333,7 @@ fn write_cluster_file(path: &Path, text: &str) -> Result<(), InitError> {
         }
         Err(why) => return Err(failed("create", why)),
     };
+    trail.file(path.to_owned());
     file.write_all(text.as_bytes()).map_err(|why| failed("write", why))?;
     file.sync_all().map_err(|why| failed("sync", why))?;
     sync_folder_of(path).map_err(|why| failed("sync the folder of", why))
@@ -313,7 +351,7 @@ mod tests {
     use super::*;
     use crate::cluster_file::NodeDefaults;
     use quorate_host::folder::check_folder;
-    use quorate_host::superblock::{Superblock, SuperblockError};
+    use quorate_host::superblock::Superblock;
 
     const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -413,6 +451,36 @@ mod tests {
             init(&no_folder, draft(4), Admission::Open, Reserve::Records),
             Err(InitError::Io { .. })
         ));
+    }
+
+    #[test]
+    fn a_run_that_fails_leaves_what_it_found_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let new = folder.path().join("new/cluster");
+        let trail_of = |path: &Path| {
+            let mut trail = Trail::default();
+            create_folder(&Layout::new(path).keys(), &mut trail).unwrap();
+            write_key(Layout::new(path).client_key(0), &SecretKey::from_seed(&[1; 32]), &mut trail).unwrap();
+            let data = Layout::new(path).data(ReplicaId(0));
+            create_folder(&data, &mut trail).unwrap();
+            trail.files_of(&data, &file_disk::FORMATTED);
+            drop(FileDisk::create(&data).unwrap());
+            trail
+        };
+        drop(trail_of(&new));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "the folders above are ours too");
+        let trail = trail_of(&new);
+        fs::write(new.join("precious"), "").unwrap();
+        drop(trail);
+        let left: Vec<_> = fs::read_dir(&new).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["precious"], "what somebody else put there stays, with its folder");
+        // Where a data folder is in the way, what was made before it goes, and the folder stays.
+        fs::create_dir_all(Layout::new(&new).data(ReplicaId(0))).unwrap();
+        fs::write(Layout::new(&new).data(ReplicaId(0)).join("journal"), "precious").unwrap();
+        drop(trail_of(&new));
+        assert!(Layout::new(&new).data(ReplicaId(0)).join("journal").exists());
+        trail_of(&folder.path().join("kept")).keep();
+        assert!(folder.path().join("kept/keys/client-0.pem").exists());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use quorate_protocol::crypto::{KeyError, SecretKey};
-use quorate_protocol::types::{PublicKey, ReplicaId};
+use quorate_protocol::types::ReplicaId;
 use zeroize::Zeroizing;
 
 use crate::cluster_file::ClusterFile;
@@ -18,7 +18,10 @@ pub const KEY_FILE_BYTES_MAX: u64 = 16 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// There is no such file.
-    #[error("{}: there is no key file; fix: make one with `quorate init`, or pass `--key`", .path.display())]
+    #[error(
+        "{}: there is no key file; fix: pass its path with `--key`; `quorate init` made it together with the cluster, \
+         and a key that is made now is another one", .path.display()
+    )]
     Missing {
         /// The file.
         path: PathBuf,
@@ -34,7 +37,10 @@ pub enum KeyFileError {
         mode: u32,
     },
     /// It holds no Ed25519 key.
-    #[error("{}: {why}; fix: make one with `quorate init`, or `openssl genpkey -algorithm ed25519`", .path.display())]
+    #[error(
+        "{}: {why}; fix: pass a key file that `quorate init` made together with the cluster; a client of an open \
+         cluster may use any key of `openssl genpkey -algorithm ed25519`", .path.display()
+    )]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -49,18 +55,17 @@ pub enum KeyFileError {
     },
     /// A good key, of somebody else.
     #[error(
-        "{}: holds the secret of {found}, but replica {replica} has {expected}; fix: pass the key file of replica \
-         {replica}", .path.display()
+        "{}: this is {}, not replica {replica}'s; fix: pass the key file of replica {replica}",
+        .path.display(),
+        whose(*.owner)
     )]
     WrongKey {
         /// The file.
         path: PathBuf,
         /// The replica whose key was wanted.
         replica: ReplicaId,
-        /// The key that the cluster file gives it.
-        expected: PublicKey,
-        /// The key that is in the file.
-        found: PublicKey,
+        /// The replica of this cluster whose key is in the file; none if it is nobody's.
+        owner: Option<ReplicaId>,
     },
     /// The cluster has no such replica.
     #[error("replica {replica}: the cluster has 0 to {last}; fix: pass one of these")]
@@ -86,6 +91,13 @@ pub enum KeyFileError {
         /// What the system said.
         why: std::io::Error,
     },
+}
+
+fn whose(owner: Option<ReplicaId>) -> String {
+    owner.map_or_else(
+        || "the key of no replica of this cluster".to_owned(),
+        |owner| format!("replica {owner}'s key"),
+    )
 }
 
 /// Writes a new key file with mode 0600, durably. What exists is never touched.
@@ -159,8 +171,8 @@ pub fn load_for(path: &Path, cluster: &ClusterFile, replica: ReplicaId) -> Resul
     };
     let key = load(path)?;
     if key.public() != entry.key {
-        let (expected, found) = (entry.key, key.public());
-        return Err(KeyFileError::WrongKey { path: path.to_owned(), replica, expected, found });
+        let owner = cluster.replicas().iter().find(|entry| entry.key == key.public()).map(|entry| entry.id);
+        return Err(KeyFileError::WrongKey { path: path.to_owned(), replica, owner });
     }
     Ok(key)
 }
@@ -200,13 +212,11 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_key_file_is_named_with_the_command_that_makes_one() {
+    fn a_missing_key_file_is_named_with_the_fix() {
         let error = load(Path::new("no/such.pem")).expect_err("there is none");
         assert!(matches!(error, KeyFileError::Missing { .. }));
         assert!(
-            error
-                .to_string()
-                .contains("no/such.pem: there is no key file; fix: make one with `quorate init`")
+            error.to_string().contains("no/such.pem: there is no key file; fix: pass its path with `--key`")
         );
     }
 
@@ -271,7 +281,12 @@ mod tests {
         assert_eq!(load_for(&path, &cluster, ReplicaId(1)).unwrap().public(), keys[1].public());
         let error = load_for(&path, &cluster, ReplicaId(2)).expect_err("it is replica 1's");
         assert!(matches!(error, KeyFileError::WrongKey { replica: ReplicaId(2), .. }), "{error}");
-        assert!(error.to_string().ends_with("fix: pass the key file of replica 2"), "{error}");
+        let words = "this is replica 1's key, not replica 2's; fix: pass the key file of replica 2";
+        assert!(error.to_string().ends_with(words), "{error}");
+        let stranger = folder.path().join("stranger.pem");
+        write(&stranger, &key()).unwrap();
+        let error = load_for(&stranger, &cluster, ReplicaId(2)).expect_err("it is nobody's");
+        assert!(error.to_string().contains("this is the key of no replica of this cluster, not"), "{error}");
         let error = load_for(&path, &cluster, ReplicaId(4)).expect_err("there are four");
         assert!(matches!(error, KeyFileError::NoSuchReplica { last: 3, .. }), "{error}");
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use quorate_host::disk::Disk;
+use quorate_host::disk::{Disk, DiskError, DiskFailure};
 use quorate_host::host::{Host, Link};
 use quorate_host::journal::{Amnesia, Counters as JournalCounters, Durability, JournalError};
 use quorate_host::lane::Class;
@@ -72,7 +72,7 @@ pub enum NodeError {
         path: PathBuf,
     },
     /// What is in the data folder, or its disk, keeps the replica from starting.
-    #[error("{}: {why}", .path.display())]
+    #[error("{}: {}", .path.display(), of_folder(.why))]
     Folder {
         /// The folder.
         path: PathBuf,
@@ -81,7 +81,7 @@ pub enum NodeError {
     },
     /// The journal cannot be written any more.
     #[error("the replica stops rather than promise what it cannot keep: {0}")]
-    Journal(#[from] JournalError),
+    Journal(JournalError),
     /// The network cannot be used.
     #[error(transparent)]
     Transport(#[from] TransportError),
@@ -95,7 +95,7 @@ pub enum NodeError {
     },
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
-    Thread(#[from] std::io::Error),
+    Thread(std::io::Error),
     /// A thread ended by a panic.
     #[error("the {0} thread panicked; the replica stops rather than go on without it")]
     RoleDied(&'static str),
@@ -105,6 +105,27 @@ pub enum NodeError {
     /// The application's state cannot be written down.
     #[error("{0}")]
     Application(String),
+}
+
+// Not as their sources: an error that says what its source says would say it twice in one line.
+impl From<JournalError> for NodeError {
+    fn from(error: JournalError) -> Self {
+        Self::Journal(error)
+    }
+}
+
+impl From<std::io::Error> for NodeError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Thread(error)
+    }
+}
+
+/// Who holds the folder matters, not that its lock is in a file.
+fn of_folder(why: &StartError) -> String {
+    match why {
+        StartError::Disk(DiskError { kind: kind @ DiskFailure::Locked, .. }) => kind.to_string(),
+        why => why.to_string(),
+    }
 }
 
 /// Questions to a running node.
@@ -406,7 +427,7 @@ impl<D: Disk + Send + 'static> Node<D> {
                 tracing::info!(view, "left for view");
             }
         }
-        if !self.told_amnesia && replica.amnesia().is_none() {
+        if !self.told_amnesia && !replica.is_bound() {
             self.told_amnesia = true;
             tracing::info!("healed: what this replica may have forgotten binds it no more");
         }

@@ -1,5 +1,7 @@
 //! What a replica says of itself to its operator.
 
+mod help;
+
 use serde::{Deserialize, Serialize};
 
 /// A replica's state at one moment. Counters count since its start.
@@ -20,7 +22,8 @@ pub struct Status {
     /// `normal`, `view-changing`, `behind` (it misses more than the others' logs hold, and cannot execute), `recovering`
     /// (it may have forgotten votes; see `forgot`) or `halted`.
     pub status: String,
-    /// While it may have forgotten votes: how far they may have reached.
+    /// Until the view is over in which it may have forgotten votes: how far they may have reached. It binds nothing any
+    /// more once `status` is not `recovering`.
     pub forgot: Option<Forgot>,
     /// How far it has come in fetching a state, if it fetches one.
     #[serde(default)]
@@ -112,13 +115,17 @@ impl Status {
             ("quorate_peer_links_up", self.links_up.len() as u64),
             ("quorate_client_links_up", self.clients),
         ];
-        let replica = self.replica;
         for (name, value) in gauges {
-            text.push_str(&format!("# TYPE {name} gauge\n{name}{{replica=\"{replica}\"}} {value}\n"));
+            text.push_str(&self.metric("gauge", name, value));
         }
         for (name, value) in &self.counters {
-            text.push_str(&format!("# TYPE {name} counter\n{name}{{replica=\"{replica}\"}} {value}\n"));
+            text.push_str(&self.metric("counter", name, *value));
         }
         text
+    }
+
+    fn metric(&self, kind: &str, name: &str, value: u64) -> String {
+        let help = help::help(name).map_or(String::new(), |help| format!("# HELP {name} {help}.\n"));
+        format!("{help}# TYPE {name} {kind}\n{name}{{replica=\"{}\"}} {value}\n", self.replica)
     }
 }

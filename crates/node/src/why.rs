@@ -115,6 +115,7 @@ fn told(reason: &Reason) -> Waiting {
         Reason::Proposal { seq, primary } => proposal(*seq, *primary),
         Reason::Body { seq, next } => body(*seq, *next),
         Reason::Clock { seq } => clock(*seq),
+        Reason::Returned { first, last } => returned(*first, *last),
         Reason::Prepares { seq, votes } => {
             votes_for("PREPARE", &format!("for sequence {seq}"), votes).at(*seq)
         }
@@ -244,6 +245,13 @@ fn state(executed: Seq, stable: Seq) -> Waiting {
     Waiting::new("state", what).at(stable)
 }
 
+fn returned(first: Seq, last: Seq) -> Waiting {
+    let which =
+        if first == last { format!("sequence {last}") } else { format!("sequences {first} to {last}") };
+    let what = format!("the others to say what became of {which}: it has just come back");
+    Waiting::new("returned", what).at(last)
+}
+
 fn recovering(view: View, primary: ReplicaId) -> Waiting {
     let what = format!(
         "somebody to show it how view {view} of replica {primary} opened, or a later one: its journal lost votes of \
@@ -254,8 +262,8 @@ fn recovering(view: View, primary: ReplicaId) -> Waiting {
 
 fn forgotten(forgot: AmnesiaBox, stable: Seq) -> Waiting {
     let what = format!(
-        "a stable checkpoint at sequence {} or beyond, and a view above {}: its journal lost promises, and up to \
-         there it casts no new vote; the newest stable checkpoint is {stable}",
+        "a stable checkpoint at sequence {} or beyond: its journal lost promises, and up to there it casts no vote in \
+         view {}; the newest stable checkpoint is {stable}",
         forgot.high, forgot.view
     );
     Waiting::new("forgotten", what).at(forgot.high)

@@ -391,11 +391,18 @@ impl Replica {
         }
     }
 
-    /// Whether the batch that comes with a proposal may be of use: of an open slot, not of a view left, not here yet.
+    /// Whether the batch that comes with a proposal is of use: one that would be voted for now, or as soon as the view
+    /// opens that is on its way, or that prepared or committed; and is not here yet. Any other would be verified, at the price of all its requests, to be dropped.
     #[must_use]
     pub fn needs_batch(&self, prepare: &Prepare) -> bool {
-        let slot = self.log.get(prepare.seq).filter(|_| prepare.seq > self.handed);
-        prepare.view >= self.view && slot.is_some_and(|slot| slot.body(&prepare.digest).is_none())
+        let slot = self.log.get(prepare.seq).filter(|_| self.may_need_body(prepare.seq));
+        slot.is_some_and(|slot| {
+            let opening = |candidate: &view_change::Candidate| candidate.is_for(prepare.view);
+            let present = prepare.view == self.view || self.candidates.values().any(opening);
+            let first =
+                present && slot.proposal.is_none_or(|held| held == *prepare || held.view < prepare.view);
+            slot.body(&prepare.digest).is_none() && (first || slot.wants(&prepare.digest))
+        })
     }
 
     /// A slot about which votes still matter: between the watermarks, and not committed.

@@ -89,6 +89,19 @@ pub(super) fn measure(dirs: &[PathBuf], effort: Effort) -> Vec<Disk> {
     disks
 }
 
+/// A folder whose disk cannot be measured.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UnusableFolder(String);
+
+/// Sees that something can be written in each folder, before anybody waits for the other measurements.
+///
+/// # Errors
+/// [`UnusableFolder`] names the first in which nothing can, and why.
+pub fn check_folders(dirs: &[PathBuf]) -> Result<(), UnusableFolder> {
+    dirs.iter().try_for_each(|dir| Scratch::create(dir).map(drop).map_err(UnusableFolder))
+}
+
 fn measure_one(dir: PathBuf, file_system: Option<FileSystem>, effort: Effort) -> Disk {
     let measured = Scratch::create(&dir).and_then(|mut scratch| {
         let small = scratch.syncs(SMALL_BYTES, effort).map_err(|error| error.to_string())?;

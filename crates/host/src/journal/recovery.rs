@@ -233,6 +233,7 @@ fn examine(disk: &mut impl Disk, superblock: &Superblock, shape: Shape) -> Resul
         return Ok(Found::amnesia(header.shape, Amnesia::Header));
     }
     let mut walk = Walk::new(disk, &scan);
+    walk.report.repaired = repairs.len();
     walk.repairs = repairs;
     walk.run()?;
     Ok(walk.finish())

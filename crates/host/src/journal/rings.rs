@@ -123,6 +123,11 @@ impl Rings {
         self.reclaim(self.certified);
     }
 
+    /// The newest slot of which a stable certificate was laid.
+    pub(crate) fn certified(&self) -> Seq {
+        self.certified
+    }
+
     /// Whether one more payload of `length` bytes fits, with its record, and there is still as much room behind it as
     /// moving everything that is needed takes: so it is never too late to make room.
     pub(crate) fn has_room(&self, area: Area, length: u64) -> bool {

@@ -20,6 +20,7 @@ mod amnesia;
 mod damage;
 mod fixture;
 mod full_disk;
+mod promises;
 mod rot;
 mod running;
 mod views;

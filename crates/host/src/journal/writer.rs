@@ -98,6 +98,8 @@ pub(super) struct Tail {
 pub struct Writer<D: Disk> {
     disk: D,
     superblock: Superblock,
+    /// The snapshot that the superblock on the disk names.
+    named: Option<Seq>,
     durability: Durability,
     shape: Shape,
     rings: Rings,
@@ -122,6 +124,7 @@ impl<D: Disk> Writer<D> {
     pub(super) fn new(disk: D, superblock: Superblock, durability: Durability, tail: Tail) -> Self {
         Self {
             disk,
+            named: superblock.snapshot.map(|pointer| pointer.seq),
             superblock,
             durability,
             shape: tail.shape,
@@ -198,7 +201,8 @@ impl<D: Disk> Writer<D> {
     /// Stores a snapshot, makes the superblock point to it, and deletes all but the last two, the newest that the stable
     /// checkpoint covers, and what is newer than that: others may have to fetch it.
     ///
-    /// Unless the mode is [`Durability::Sync`] nothing is synced, and the superblock follows with its next store.
+    /// Unless the mode is [`Durability::Sync`] nothing is synced, and the superblock follows with its next store; the
+    /// snapshot that it names until then stays.
     ///
     /// # Errors
     /// [`JournalError`]; every later call fails too.
@@ -211,7 +215,8 @@ impl<D: Disk> Writer<D> {
             if sync {
                 writer.store_superblock()?;
             }
-            Ok(snapshots::prune(&mut writer.disk, pointer.seq, writer.stable)?)
+            let needed = writer.named.map_or(writer.stable, |named| writer.stable.min(named));
+            Ok(snapshots::prune(&mut writer.disk, pointer.seq, needed)?)
         })
     }
 
@@ -286,14 +291,20 @@ impl<D: Disk> Writer<D> {
 
     fn store_superblock(&mut self) -> Result<(), JournalError> {
         self.counters.superblocks += 1;
-        Ok(self.superblock.store(&mut self.disk)?)
+        self.superblock.store(&mut self.disk)?;
+        self.named = self.superblock.snapshot.map(|pointer| pointer.seq);
+        Ok(())
     }
 
     fn append(&mut self, group: &Group) -> Result<(), JournalError> {
-        self.rings.reclaim(group.reclaim.unwrap_or_default());
+        // What a certificate of this very group lets go must stay until that is laid: making room for an entry before
+        // it would make the loss durable, and not the certificate.
+        let reclaim = group.reclaim.unwrap_or_default();
+        self.rings.reclaim(reclaim.min(self.rings.certified()));
         for entry in &group.entries {
             self.append_entry(entry)?;
         }
+        self.rings.reclaim(reclaim);
         self.flush()?;
         if self.durability == Durability::Os {
             self.rings.synced();

@@ -17,6 +17,17 @@ pub enum ClusterFileError {
         /// What the system said.
         why: std::io::Error,
     },
+    /// A preset could not be read at all.
+    #[error(
+        "{}: cannot be read: {why}; fix: pass the path of a preset, which is a file with the sections [parameters] and \
+         [node] of a cluster file, or leave it out", .file.display()
+    )]
+    UnreadablePreset {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        why: std::io::Error,
+    },
     /// Something in the file is wrong.
     #[error("{}:{line}: `{key}` {problem}; fix: {}", .file.display(), .problem.fix())]
     At {

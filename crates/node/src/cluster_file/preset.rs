@@ -23,7 +23,11 @@ impl Preset {
     /// # Errors
     /// [`ClusterFileError`] names the file, the line, the key and the fix.
     pub fn load(path: &Path) -> Result<Self, ClusterFileError> {
-        Self::parse(&section::read(path)?, path)
+        let text = section::read(path).map_err(|error| match error {
+            ClusterFileError::Unreadable { file, why } => ClusterFileError::UnreadablePreset { file, why },
+            other => other,
+        })?;
+        Self::parse(&text, path)
     }
 
     /// Checks the text of a preset; `path` is what errors call it.

@@ -44,7 +44,7 @@ fn refusal(text: &str) -> (usize, String, Problem, String) {
             assert!(shown.ends_with(&problem.fix()), "{shown}");
             (line, key, *problem, shown)
         }
-        ClusterFileError::Unreadable { .. } => panic!("{shown}"),
+        ClusterFileError::Unreadable { .. } | ClusterFileError::UnreadablePreset { .. } => panic!("{shown}"),
     }
 }
 

@@ -49,6 +49,8 @@ impl<D: Disk + Send + 'static> Node<D> {
             let why = "its journal has no room for more batches: it votes for no new ones until a checkpoint is stable";
             status.warnings.push(why.to_owned());
         }
+        // Who is bound itself has said so.
+        status.warnings.extend(amnesia::too_many(replica).filter(|_| !replica.is_bound()));
         for link in links {
             let Remote::Replica(replica) = link.remote else { continue };
             status.alarms.extend(link.rivals.map(|places| amnesia::rivals(replica, places)));
@@ -86,9 +88,13 @@ impl<D: Disk + Send + 'static> Node<D> {
                 let what = format!("a link to replica {other}: {why}");
                 waits.push(Waiting::outside("link", what, Some(now.since(changed))).of(other));
             } else if heard > SILENT_US {
-                let what = format!("a word of replica {other}, whose link is not known to be down");
+                let what = format!("a word of replica {other} (stopped or killed?)");
                 waits.push(Waiting::outside("silence", what, Some(heard)).of(other));
             }
+        }
+        // Who waits for somebody else does not wait for nothing.
+        if waits.len() > 1 {
+            waits.retain(|wait| wait.reason != "idle");
         }
         Why {
             cluster: replica.context().cluster.0.to_string(),
@@ -177,7 +183,7 @@ impl<D: Disk + Send + 'static> Node<D> {
 fn status_word(replica: &Replica) -> &'static str {
     match replica.status() {
         quorate_protocol::replica::Status::Halted => "halted",
-        _ if replica.amnesia().is_some() => "recovering",
+        _ if replica.is_bound() => "recovering",
         _ if replica.behind() => "behind",
         // Without a box it never is.
         quorate_protocol::replica::Status::Recovering => "recovering",

@@ -8,7 +8,7 @@ use quorate_host::execution::Execution;
 use quorate_host::host::Host;
 use quorate_host::journal::{Counters as JournalCounters, Durability};
 use quorate_host::start::{Life, StartError, Started, begin};
-use quorate_host::superblock::Identity;
+use quorate_host::superblock::{Identity, Superblock};
 use quorate_protocol::parameters::Context;
 use quorate_protocol::signed::Signer;
 use quorate_protocol::types::{Seq, View};
@@ -43,6 +43,8 @@ impl Node<FileDisk> {
             .map_err(StartError::Disk)
             .and_then(|disk| begin(disk, life, machine, clock.now()))
             .map_err(|why| NodeError::Folder { path: data, why: Box::new(why) })?;
+        let (forgot, mended) = (started.report.amnesia, mended(&started));
+        mended.iter().for_each(|words| tracing::warn!("{words}; look after the disk"));
         let peer_socket = transport::bind(entry.addresses.peer)?;
         let client_socket = transport::bind(entry.addresses.client)?;
         let (inbound, inbox) = mpsc::channel(INBOX_MAX);
@@ -77,21 +79,14 @@ impl Node<FileDisk> {
             .await
             .map_err(|error| NodeError::Admin { address: entry.addresses.admin, error })?;
         let (back, returns) = mpsc::unbounded_channel();
-        let Started { replica, executor, effects, journal, writer, report, states, lost_state } = started;
-        let forgot = report.amnesia;
+        let Started { replica, executor, effects, journal, writer, states, .. } = started;
         if let Some(words) = super::amnesia::words(&replica, forgot) {
             tracing::warn!("{words}");
         }
-        let told_amnesia = replica.amnesia().is_none();
+        let told_amnesia = !replica.is_bound();
         let mut warnings: Vec<String> = transport.warnings().iter().map(ToString::to_string).collect();
         warnings.extend(slow_signatures());
-        if let Some(seq) = lost_state {
-            let words = format!(
-                "the state at slot {seq} in the data folder is damaged, and was fetched from the other replicas or will be"
-            );
-            tracing::warn!("{words}; if this happens again, replace the disk");
-            warnings.push(words);
-        }
+        warnings.extend(mended);
         let mut host = Host::new(replica, Signer::new(key, context.cluster, context.epoch, id), journal);
         host.shelve(states);
         let mut links = Links { transport, keys: BTreeMap::new(), clients: BTreeMap::new() };
@@ -130,6 +125,31 @@ impl Node<FileDisk> {
             _back: back,
         })
     }
+}
+
+/// What of the folder was damaged, and could be mended.
+fn mended(started: &Started<FileDisk>) -> Vec<String> {
+    let (copies, pieces) = (started.superblock_copies, started.report.repaired);
+    let mut mended = Vec::new();
+    if copies < Superblock::COPIES {
+        let all = Superblock::COPIES;
+        mended.push(format!(
+            "only {copies} of {all} copies of the superblock were good; the others are mended"
+        ));
+    }
+    if pieces > 0 {
+        mended
+            .push(format!("damaged in one of two copies of the journal, and mended: {pieces} of its pieces"));
+    }
+    if !started.report.missing_bodies.is_empty() {
+        let lost = started.report.missing_bodies.len();
+        mended.push(format!("batches that the journal lost, and that others are asked for: {lost}"));
+    }
+    if let Some(seq) = started.lost_state {
+        let words = "is damaged, and was fetched from the other replicas or will be";
+        mended.push(format!("the state at sequence {seq} in the data folder {words}"));
+    }
+    mended
 }
 
 fn verification(context: &Context, threads: u16, returns: &Returns) -> Result<Verification, NodeError> {

@@ -29,6 +29,10 @@ pub(crate) struct Dialler {
 
 impl Dialler {
     async fn dial(&self) -> Result<Established, Ended> {
+        self.attempt().await.map_err(Ended::of_a_dial)
+    }
+
+    async fn attempt(&self) -> Result<Established, Ended> {
         let connecting = self
             .endpoint
             .connect_with(self.tls.clone(), self.address, tls::SERVER_NAME)
@@ -49,7 +53,7 @@ impl Dialler {
             let begun = Instant::now();
             let dialled = tokio::select! {
                 dialled = self.dial() => dialled,
-                () = seat.knocked() => Err(Ended::Lost("it came up while it was dialled".to_owned())),
+                () = seat.knocked() => Err(Ended::Unmade("it came up while it was dialled".to_owned())),
             };
             match dialled {
                 Ok(established) => {
@@ -83,7 +87,7 @@ impl Dialler {
         let mut backoff = Backoff::new(&self.limits);
         for _ in 0..KNOCKS_MAX {
             match self.dial().await {
-                Err(Ended::Lost(_)) => tokio::time::sleep(backoff.next()).await,
+                Err(Ended::Lost(_) | Ended::Unmade(_)) => tokio::time::sleep(backoff.next()).await,
                 // It was heard; that it is refused as a link is what both expect.
                 Ok(_) | Err(Ended::Here(_) | Ended::There { .. }) => return,
             }

@@ -217,7 +217,7 @@ impl Wiring {
         self.count(&ended);
         match &ended {
             Ended::Here(refused) => refused.close(&connection),
-            Ended::There { .. } | Ended::Lost(_) => Refused::Closing.close(&connection),
+            Ended::There { .. } | Ended::Lost(_) | Ended::Unmade(_) => Refused::Closing.close(&connection),
         }
         tasks.shutdown().await;
         self.counters.links_down.add(1);
@@ -235,6 +235,6 @@ pub(crate) fn count(counters: &Counters, ended: &Ended) {
     match ended {
         Ended::Here(refused) => counters.count_refused(refused.kind()),
         Ended::There { kind: Some(kind), .. } => counters.count_refused_by_others(*kind),
-        Ended::There { kind: None, .. } | Ended::Lost(_) => {}
+        Ended::There { kind: None, .. } | Ended::Lost(_) | Ended::Unmade(_) => {}
     }
 }

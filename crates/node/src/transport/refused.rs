@@ -222,7 +222,7 @@ pub enum Ended {
     #[error("refused here: {0}")]
     Here(#[from] Refused),
     /// The other side refused or ended it.
-    #[error("refused by the other side: {reason}")]
+    #[error("{}", of_the_other_side(*kind, reason))]
     There {
         /// Why, if it is one of the reasons known here.
         kind: Option<RefusalKind>,
@@ -232,6 +232,27 @@ pub enum Ended {
     /// Nobody wanted it to end.
     #[error("lost: {0}")]
     Lost(String),
+    /// It was never there.
+    #[error("{0}")]
+    Unmade(String),
+}
+
+impl Ended {
+    /// The same of a link that was dialled and never was up: what was not there cannot be lost.
+    pub(crate) fn of_a_dial(self) -> Self {
+        match self {
+            Self::Lost(why) => Self::Unmade(why),
+            Self::Here(_) | Self::There { .. } | Self::Unmade(_) => self,
+        }
+    }
+}
+
+fn of_the_other_side(kind: Option<RefusalKind>, reason: &str) -> String {
+    match kind {
+        // It refuses nobody.
+        Some(RefusalKind::Closing) => "the other side is shutting down".to_owned(),
+        _ => format!("refused by the other side: {reason}"),
+    }
 }
 
 /// Alert of TLS: no common application protocol (RFC 7301).
@@ -260,7 +281,12 @@ impl From<quinn::ConnectionError> for Ended {
                 Self::Here(alert(u64::from(inner.code), inner.to_string()))
             }
             quinn::ConnectionError::ConnectionClosed(close) => {
-                let refused = alert(u64::from(close.error_code), printable(&close.reason));
+                // Who is on its way down gives no reason of its own to those that dial it.
+                let text = match &close.reason[..] {
+                    [] => close.error_code.to_string(),
+                    reason => printable(reason),
+                };
+                let refused = alert(u64::from(close.error_code), text);
                 Self::There { kind: Some(refused.kind()), reason: refused.to_string() }
             }
             quinn::ConnectionError::ApplicationClosed(close) => {

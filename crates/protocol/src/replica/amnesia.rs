@@ -64,6 +64,18 @@ impl Replica {
         self.amnesia.own
     }
 
+    /// Whether this replica still keeps anything back because of what it may have forgotten. Once the box's slots are
+    /// stable and the box's view, or a later one, is open here, it votes on all that is open and may leave its view: the
+    /// box is then only kept until that view is over, because a restart would need it.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        let here = (self.context.epoch, self.view);
+        self.amnesia.own.is_some_and(|forgot| {
+            let open = self.status == Status::Normal && here >= (forgot.epoch, forgot.view);
+            !open || self.log.low() < forgot.high
+        })
+    }
+
     /// Replicas, this one included, that say of themselves that they may have forgotten promises. With more than f of
     /// them, no view opens any more.
     #[must_use]

@@ -21,6 +21,8 @@ pub(super) struct Fetches {
     missing: BTreeMap<Seq, Missing>,
     answered: BTreeMap<ReplicaId, Time>,
     served: BTreeMap<ReplicaId, Served>,
+    /// From when on everybody may be asked for VIEW-CHANGEs again.
+    views_at: Time,
 }
 
 /// What one replica asked for since when.
@@ -42,8 +44,17 @@ impl Fetches {
         self.missing.len()
     }
 
-    /// Whether to serve a replica what it asks for: a question is short and its answer long, so each thing is served
-    /// once per pause, and not too many.
+    /// From when on everybody may be asked for VIEW-CHANGEs again: however many NEW-VIEWs a liar makes up.
+    pub(super) fn may_ask_for_views(&self) -> Time {
+        self.views_at
+    }
+
+    pub(super) fn asked_for_views(&mut self, now: Time) {
+        self.views_at = now.plus(FETCH_AFTER_US);
+    }
+
+    /// Whether to serve a replica what it asks for and is here: a question is short and its answer long, so each thing
+    /// is served once per pause, and not too many.
     pub(super) fn may_serve(&mut self, to: ReplicaId, digest: Digest, now: Time) -> bool {
         let served = self.served.entry(to).or_default();
         if now.since(served.since) >= ANSWER_PAUSE_US {
@@ -92,9 +103,16 @@ fn bit<const MAX: usize>(bits: &Blob<MAX>, index: u64) -> bool {
 }
 
 impl Replica {
+    /// Whether a batch at this slot may still be needed: to be executed, or to be vouched for. A replica that came back
+    /// with a state beyond the low watermark has executed slots whose batches it never vouched for, and others may
+    /// need its vote there.
+    pub(super) fn may_need_body(&self, seq: Seq) -> bool {
+        seq > self.handed || seq > self.log.low()
+    }
+
     /// A digest at a slot that was proposed, prepared or committed and whose batch is not here.
     fn missing_body(&self, seq: Seq) -> Option<Digest> {
-        let slot = self.log.get(seq).filter(|_| seq > self.handed)?;
+        let slot = self.log.get(seq).filter(|_| self.may_need_body(seq))?;
         let lacks = |digest: &Digest| *digest != self.null && slot.body(digest).is_none();
         if let Some(committed) = &slot.committed {
             return Some(committed.statement.digest).filter(lacks);
@@ -130,9 +148,9 @@ impl Replica {
     /// Asks for every body that is overdue, each time somebody else.
     pub(super) fn fetch_again(&mut self, out: &mut Out<'_>) {
         self.timers.fetch = None;
-        let (me, handed) = (self.id, self.handed);
+        let (me, needed) = (self.id, self.handed.min(self.log.low()));
         let n = u16::try_from(self.context.committee.size()).expect("n is at most 256");
-        self.fetches.missing.retain(|seq, _| *seq > handed);
+        self.fetches.missing.retain(|seq, _| *seq > needed);
         for (seq, missing) in &mut self.fetches.missing {
             if missing.ask_at > out.now {
                 continue;
@@ -147,10 +165,8 @@ impl Replica {
     }
 
     pub(super) fn on_fetch_body(&mut self, from: ReplicaId, seq: Seq, digest: Digest, out: &mut Out<'_>) {
-        if !self.fetches.may_serve(from, digest, out.now) {
-            return;
-        }
-        if let Some(body) = self.log.get(seq).and_then(|slot| slot.body(&digest)) {
+        let body = self.log.get(seq).and_then(|slot| slot.body(&digest));
+        if let Some(body) = body.filter(|_| self.fetches.may_serve(from, digest, out.now)) {
             relay(from, PeerMessage::Body { seq, batch: body.batch.clone() }, out);
         }
     }

@@ -147,7 +147,7 @@ impl Replica {
         self.next = self.next.max(seq.next());
         self.log.release(self.handed.min(self.executed));
         let (low, handed) = (self.log.low(), self.handed);
-        self.fetches.retain(|seq| seq > handed);
+        self.fetches.retain(|seq| seq > handed || seq > low);
         if seq >= low {
             self.roots.insert(seq, root);
             Self::say(Say::Checkpoint(Checkpoint { seq, root, epoch_end: Seq::MAX }), Position(0), out);
@@ -159,7 +159,7 @@ impl Replica {
         if !waiting.is_empty() {
             out.push(Effect::LookUp(waiting));
         }
-        for seq in (handed.0 + 1..=self.log.high().0).map(Seq) {
+        for seq in (handed.min(low).0 + 1..=self.log.high().0).map(Seq) {
             self.advance(seq, out);
         }
         self.try_enter(out);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{AmnesiaBox, Out, Replica, Status};
+use crate::certificate::Certificate;
 use crate::codec;
 use crate::message::{Checkpoint, Commit, NamedViewChange, NewView, Prepare, ViewChange};
 use crate::parameters::Context;
@@ -32,6 +33,31 @@ pub struct Memory {
 #[error("the journal's {0}; restore this replica under a new key rather than let it vote")]
 pub struct Unrecoverable(&'static str);
 
+/// The newest stable certificate among the records, and whether it has a record of its own: the one that a NEW-VIEW
+/// brought is recorded after it, and a crash may have come between.
+fn newest_stable(records: &[(Record, Option<Vec<u8>>)]) -> (Option<Certificate<Checkpoint>>, bool) {
+    let (mut recorded, mut shown) = (None, None);
+    for (record, _) in records {
+        match record {
+            Record::Stable(certificate) => recorded = newer(recorded, certificate),
+            Record::NewView { view_changes, .. } => {
+                let stable = view_changes.iter().filter_map(|message| message.stable.as_ref());
+                shown = stable.fold(shown, newer);
+            }
+            _ => {}
+        }
+    }
+    let seq = |held: Option<&Certificate<Checkpoint>>| held.map(|held| held.statement.seq);
+    if seq(recorded) >= seq(shown) { (recorded.cloned(), true) } else { (shown.cloned(), false) }
+}
+
+fn newer<'a>(
+    held: Option<&'a Certificate<Checkpoint>>,
+    other: &'a Certificate<Checkpoint>,
+) -> Option<&'a Certificate<Checkpoint>> {
+    Some(held.filter(|held| held.statement.seq >= other.statement.seq).unwrap_or(other))
+}
+
 impl Replica {
     /// A replica that remembers. It votes in no view that it left, and for nothing else where it voted before; what it
     /// says again is, byte for byte, what it said.
@@ -56,15 +82,15 @@ impl Replica {
             replica.come_back_in(forgot);
         }
         // Watermarks first: records of slots below them are of no use.
-        let stable = memory.records.iter().filter_map(|(record, _)| match record {
-            Record::Stable(certificate) => Some(certificate),
-            _ => None,
-        });
-        if let Some(certificate) = stable.max_by_key(|certificate| certificate.statement.seq) {
-            let seq = certificate.statement.seq;
+        let (stable, recorded) = newest_stable(&memory.records);
+        if let Some(certificate) = stable {
+            let Checkpoint { seq, root, .. } = certificate.statement;
+            if memory.state.is_some_and(|(of, ours)| of == seq && ours != root) {
+                return Err(Unrecoverable("stable certificate is of another state than the one on the disk"));
+            }
             replica.log.raise(seq, replica.handed);
             replica.committed = replica.committed.max(seq);
-            replica.stable = Some(Verified::vouch(certificate.clone()));
+            replica.stable = Some(Verified::vouch(certificate));
         }
         replica.log.release(replica.handed);
         // The journal forgets a NEW-VIEW before the votes of its view: those bind nobody in the view that came after.
@@ -81,6 +107,9 @@ impl Replica {
             replica.remember(record, signed.as_deref())?;
         }
         let mut out = Out { now, effects };
+        if let Some(certificate) = replica.stable.clone().filter(|_| !recorded) {
+            replica.persist(Record::Stable(certificate.into_inner()), &mut out);
+        }
         replica.resume(&mut out)?;
         Ok(replica)
     }
@@ -217,7 +246,7 @@ impl Replica {
         self.repeat_view_change(out);
         self.say_status(out);
         self.watch(out.now);
-        self.mark(out.now);
+        self.mark_return(out.now);
         Ok(())
     }
 

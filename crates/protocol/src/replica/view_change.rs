@@ -51,6 +51,10 @@ impl Candidate {
         !have && self.new_view.view_changes.contains(&(message.signer, message.digest()))
     }
 
+    pub(super) fn is_for(&self, view: View) -> bool {
+        self.new_view.view == view
+    }
+
     fn is_complete(&self) -> bool {
         self.collected.len() == self.new_view.view_changes.len()
     }
@@ -223,7 +227,13 @@ impl Replica {
             return;
         }
         let signer = message.signer;
-        let mut candidate = Candidate { new_view: message, collected: Vec::new(), asked: 0 };
+        // Whoever repeats an old NEW-VIEW of this signer must not drive out its newer one.
+        let known = self.candidates.get(&signer);
+        if known.is_some_and(|known| known.new_view.view > message.view) {
+            return;
+        }
+        let asked = known.map_or(0, |known| known.asked);
+        let mut candidate = Candidate { new_view: message, collected: Vec::new(), asked };
         for held in self.view_changes.values() {
             candidate.keep(held);
         }
@@ -235,11 +245,15 @@ impl Replica {
         }
         self.candidates.insert(signer, candidate);
         self.try_enter(out);
-        self.timers.fetch = Some(out.now);
+        self.timers.fetch = Some(self.fetches.may_ask_for_views().max(out.now));
     }
 
     /// Asks for the VIEW-CHANGEs that a candidate names and that are not here: one candidate at a time, in turn.
     pub(super) fn fetch_view_changes(&mut self, out: &mut Out<'_>) {
+        if self.candidates.is_empty() || self.fetches.may_ask_for_views() > out.now {
+            return;
+        }
+        self.fetches.asked_for_views(out.now);
         let turn =
             self.candidates.iter().min_by_key(|(_, candidate)| (candidate.asked, candidate.new_view.view));
         let Some(signer) = turn.map(|(signer, _)| *signer) else { return };
@@ -265,7 +279,7 @@ impl Replica {
         (view, signer, digest): (View, ReplicaId, Digest),
         out: &mut Out<'_>,
     ) {
-        if from == self.id || !self.fetches.may_serve(from, digest, out.now) {
+        if from == self.id {
             return;
         }
         let shown = self.new_view.iter().flat_map(|open| &open.view_changes);
@@ -273,7 +287,7 @@ impl Replica {
         let collected = self.candidates.values().flat_map(|candidate| &candidate.collected);
         let mut held = shown.chain(&self.chosen).chain(collected).chain(current);
         let found = held.find(|held| held.signer == signer && held.view == view && held.digest() == digest);
-        if let Some(found) = found {
+        if let Some(found) = found.filter(|_| self.fetches.may_serve(from, digest, out.now)) {
             let message = Say::Relay(PeerMessage::ViewChange(found.clone()));
             out.push(Effect::Send { to: Recipient::Replica(from), message, after: Position(0) });
         }

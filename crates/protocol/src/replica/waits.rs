@@ -14,6 +14,10 @@ use crate::types::{ReplicaId, Seq, Time, View};
 /// Slots that one answer speaks of, the lowest first.
 const SLOTS_MAX: usize = 4;
 
+/// How long a replica that came back leaves it to the others to say what became of what it voted for, in microseconds.
+/// They say it at once if they are there; then it is no news who has voted.
+const RETURN_US: u64 = 1_000_000;
+
 /// One thing that a replica waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wait {
@@ -99,6 +103,13 @@ pub enum Reason {
         /// Which.
         promise: Promise,
     },
+    /// It has just come back: others know whether the slots committed that it voted for before.
+    Returned {
+        /// The first of those slots.
+        first: Seq,
+        /// The last of them.
+        last: Seq,
+    },
     /// PREPAREs for a proposal.
     Prepares {
         /// The slot.
@@ -182,7 +193,7 @@ pub enum Reason {
     Forgotten {
         /// Where it may have.
         forgot: AmnesiaBox,
-        /// The newest stable checkpoint: it votes again when that is beyond what it may have forgotten.
+        /// The newest stable checkpoint: it votes again when that has reached what it may have forgotten.
         stable: Seq,
     },
     /// Nothing any more.
@@ -207,6 +218,8 @@ pub(super) struct Marks {
     behind: Option<Time>,
     candidate: Option<Time>,
     quorum: Option<Time>,
+    /// The highest slot that it remembered a proposal for when it came back, and when that was.
+    returned: Option<(Seq, Time)>,
     /// What made the replica halt.
     pub(super) halted_by: Option<Alarm>,
 }
@@ -228,7 +241,7 @@ impl Replica {
         let due = Seq(self.executed.0 - self.executed.0 % self.parameters().checkpoint_interval);
         let full = self.next > self.log.high() || self.committed >= self.log.high();
         let (low, announced) = (self.log.low(), self.roots.last_key_value().map(|(seq, _)| *seq));
-        let (quorum, forgot) = (self.waiting().new_view.is_some(), self.amnesia().is_some());
+        let (quorum, forgot) = (self.waiting().new_view.is_some(), self.is_bound());
         let marks = &mut self.marks;
         if marks.standing.is_none() {
             let (committed, executed, due) = ((self.committed, now), (self.executed, now), (due, now));
@@ -250,6 +263,13 @@ impl Replica {
         note(&mut marks.behind, low > self.handed, now);
         note(&mut marks.candidate, !self.candidates.is_empty(), now);
         note(&mut marks.quorum, quorum, now);
+    }
+
+    /// Notes what is open after a return.
+    pub(super) fn mark_return(&mut self, now: Time) {
+        self.mark(now);
+        let slots = self.log.open_slots().filter(|(_, slot)| slot.proposal.is_some());
+        self.marks.returned = slots.map(|(seq, _)| (seq, now)).last();
     }
 
     /// Notes since when a slot is in its phase.
@@ -277,7 +297,7 @@ impl Replica {
         let said = |(id, vote): (ReplicaId, &Prepare)| id == self.id && *vote == proposal;
         if slot.clock_refused {
             Phase::Clock
-        } else if !slot.sent_prepare && self.amnesia().is_some() {
+        } else if !slot.sent_prepare && !self.may_vote(self.view, seq) {
             // It casts no vote there; the box says so, once for all slots.
             Phase::Done
         } else if !slot.prepares.votes().any(said) {
@@ -306,7 +326,7 @@ impl Replica {
             }
             Status::Normal => self.slot_waits(now),
         };
-        if let Some(forgot) = self.amnesia() {
+        if let Some(forgot) = self.amnesia().filter(|forgot| self.log.low() < forgot.high) {
             let reason = Reason::Forgotten { forgot, stable: self.log.low() };
             waits.push(self.wait(reason, self.marks.forgot.unwrap_or(now), now));
         }
@@ -336,6 +356,7 @@ impl Replica {
             }
             Reason::Checkpoints { .. }
             | Reason::State { .. }
+            | Reason::Returned { .. }
             | Reason::Recovering { .. }
             | Reason::Forgotten { .. } => (None, status),
             Reason::Idle
@@ -347,6 +368,8 @@ impl Replica {
             | Reason::Halted { .. } => (None, None),
         };
         let left = |at: Time| at.since(now);
+        // Its timer runs like everybody's, but it may not leave.
+        let gives_up = gives_up.filter(|_| self.may_change_to(self.view.next()));
         // Before the first step nothing was noted.
         let since = if self.marks.standing.is_some() { since } else { now };
         Wait { reason, for_us: now.since(since), gives_up_us: gives_up.map(left), again_us: again.map(left) }
@@ -355,7 +378,13 @@ impl Replica {
     /// Slots above what was handed over, as far as somebody said something about them.
     fn slot_waits(&self, now: Time) -> Vec<Wait> {
         let mut waits = Vec::new();
-        for seq in (self.handed.0 + 1..=self.log.high().0).map(Seq) {
+        let mut first = self.handed.next();
+        let returned = self.marks.returned.filter(|(_, at)| now.since(*at) < RETURN_US);
+        if let Some((last, at)) = returned.filter(|(last, _)| *last >= first) {
+            waits.push(self.wait(Reason::Returned { first, last }, at, now));
+            first = last.next();
+        }
+        for seq in (first.0..=self.log.high().0).map(Seq) {
             let phase = self.phase(seq);
             let Some(slot) = self.log.get(seq) else { continue };
             let reason = match phase {

@@ -7,7 +7,7 @@ use crate::journal::payload::Life;
 use crate::journal::{Area, Durability, JournalError};
 
 impl<D: Disk> Writer<D> {
-    /// Frees what is not needed any more; moves what stands in the way of more. Three syncs at most, and rare: while
+    /// Frees what is not needed any more; moves what stands in the way of more. Five syncs at most, and rare: while
     /// views do not change, once per lap of a ring.
     pub(super) fn make_room(&mut self, area: Area, length: u64) -> Result<(), JournalError> {
         self.flush()?;
@@ -16,14 +16,20 @@ impl<D: Disk> Writer<D> {
         if self.rings.has_room(area, length) && self.rings.is_relaxed() {
             return Ok(());
         }
-        let end = self.rings.head().slot;
-        while let Some((slot, life)) = self.rings.first(end) {
-            if self.rings.is_relaxed() || !self.carry(slot, life)? {
+        // First only what makes the rings relaxed; if that is not enough for a large payload, everything.
+        for everything in [false, true] {
+            let end = self.rings.head().slot;
+            while let Some((slot, life)) = self.rings.first(end) {
+                if (!everything && self.rings.is_relaxed()) || !self.carry(slot, life)? {
+                    break;
+                }
+            }
+            self.flush()?;
+            self.free()?;
+            if self.rings.has_room(area, length) {
                 break;
             }
         }
-        self.flush()?;
-        self.free()?;
         if self.rings.has_room(area, length) { Ok(()) } else { Err(self.rings.full(area)) }
     }
 

@@ -26,7 +26,7 @@ pub(super) async fn reason(connection: &quinn::Connection) -> Option<RefusalKind
     match Ended::from(within("the connection's end", connection.closed()).await) {
         Ended::Here(refused) => panic!("we refused: {refused}"),
         Ended::There { kind, .. } => kind,
-        Ended::Lost(why) => panic!("lost: {why}"),
+        Ended::Lost(why) | Ended::Unmade(why) => panic!("lost: {why}"),
     }
 }
 

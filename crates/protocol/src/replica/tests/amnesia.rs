@@ -203,6 +203,12 @@ fn c9_neither_timers_nor_others_make_an_amnesiac_leave_its_view_before_its_slots
     bench.step(wanted);
     bench.pass(5_000_000);
     assert!(bench.replica.waiting().progress.is_some(), "it waits like everybody");
+    let waits = bench.replica.waits(bench.now);
+    assert!(waits.iter().any(|wait| matches!(wait.reason, Reason::Requests { .. })));
+    assert!(
+        waits.iter().all(|wait| wait.gives_up_us.is_none()),
+        "it does not say that it will leave: {waits:?}"
+    );
     for id in [2, 3] {
         bench.step(Event::ViewChange(bench.view_change(id, 1, Vec::new())));
     }
@@ -273,10 +279,12 @@ fn c9_the_box_goes_only_when_its_slots_are_stable_and_its_view_is_over() {
     open(&mut bench, 2, &[]);
     stable(&mut bench, 8);
     assert_eq!(bench.replica.amnesia(), Some(boxed(2)), "its view is not over");
+    assert!(!bench.replica.is_bound(), "and yet it keeps nothing back in it");
     let mut bench = amnesiac(1, 2);
     open(&mut bench, 3, &[]);
     stable(&mut bench, 4);
     assert_eq!(bench.replica.amnesia(), Some(boxed(2)), "its slots are not stable");
+    assert!(bench.replica.is_bound(), "it may not leave its view");
     let checkpoint = Checkpoint { seq: Seq(8), root: Digest([9; 32]), epoch_end: Seq::MAX };
     let certificate = Verified::vouch(bench.certificate(checkpoint, &[0, 2, 3]));
     let mut effects = Vec::new();
@@ -288,6 +296,27 @@ fn c9_the_box_goes_only_when_its_slots_are_stable_and_its_view_is_over() {
         (place(|record| matches!(record, Record::Stable(_))), place(|record| *record == Record::Healed));
     assert!(stable.is_some() && stable < healed, "what makes the box superfluous is recorded before");
     assert_eq!(bench.replica.amnesia(), None);
+}
+
+#[test]
+fn c9_an_amnesiac_whose_slots_are_stable_votes_like_everybody_in_the_view_it_forgot_and_says_that_nothing_binds_it()
+ {
+    let mut bench = amnesiac(1, 0);
+    let forgotten = |bench: &Bench| {
+        bench.replica.waits(bench.now).iter().any(|wait| matches!(wait.reason, Reason::Forgotten { .. }))
+    };
+    propose(&mut bench, 3);
+    assert!(bench.prepares().is_empty() && bench.replica.is_bound() && forgotten(&bench));
+    stable(&mut bench, 4);
+    assert!(bench.replica.is_bound() && forgotten(&bench), "not all of its slots are");
+    stable(&mut bench, 8);
+    assert!(!bench.replica.is_bound() && !forgotten(&bench));
+    assert_eq!(bench.replica.amnesia(), Some(boxed(0)), "a restart in this view would need it");
+    propose(&mut bench, 9);
+    assert_eq!(bench.prepares().iter().map(|vote| vote.seq).collect::<Vec<_>>(), [Seq(9)]);
+    let mut waiting = amnesiac(1, 2);
+    stable(&mut waiting, 8);
+    assert!(waiting.replica.is_bound(), "its view has not opened here");
 }
 
 #[test]

@@ -170,3 +170,14 @@ fn a_stable_checkpoint_past_a_missing_body_needs_a_transfer_and_past_held_ones_d
         assert_eq!(bench.replica.watermarks(), (Seq(4), Seq(12)));
     }
 }
+
+#[test]
+fn only_the_batch_that_would_be_voted_for_now_is_looked_at() {
+    let mut bench = Bench::new(4, 1);
+    let (one, other) = (bench.body(1), bench.body(2));
+    assert!(bench.replica.needs_batch(&vote(0, 1, one.digest)));
+    assert!(!bench.replica.needs_batch(&vote(4, 1, one.digest)), "its view has not opened");
+    bench.pre_prepare(vote(0, 1, one.digest), None);
+    assert!(bench.replica.needs_batch(&vote(0, 1, one.digest)), "it has yet to come");
+    assert!(!bench.replica.needs_batch(&vote(0, 1, other.digest)), "the first proposal is the only one");
+}

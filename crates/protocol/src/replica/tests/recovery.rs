@@ -98,3 +98,64 @@ fn who_comes_back_blames_no_primary_before_it_heard_from_a_quorum() {
     pass(&mut replica, Some(Event::Status { from: ReplicaId(3), status: second }));
     assert_eq!(replica.view(), View(3), "now the primary has to answer for itself");
 }
+
+#[test]
+fn who_comes_back_from_a_state_above_the_watermark_fetches_a_body_that_a_new_proposal_needs() {
+    let mut bench = Bench::new(4, 1);
+    let body = bench.body(1);
+    // It executed slots 1 to 4 by catching up, without voting, so no body of them is in its journal.
+    let memory =
+        Memory { state: Some((Seq(4), Digest([5; 32]))), promised: (View(0), Seq(8)), ..Memory::default() };
+    let mut effects = Vec::new();
+    bench.replica =
+        Replica::recover(bench.context.clone(), ReplicaId(1), memory, bench.now, &mut effects).unwrap();
+    bench.pre_prepare(vote(0, 1, body.digest), None);
+    bench.pass(3_000_000);
+    let asked = bench.relayed().iter().any(|m| matches!(m, PeerMessage::FetchBody { seq: Seq(1), .. }));
+    assert!(asked, "it asks for the body; view {:?}", bench.replica.view());
+}
+
+#[test]
+fn a_state_that_contradicts_the_certificate_is_not_started_from() {
+    let bench = Bench::new(4, 1);
+    let certificate = bench.certificate(
+        crate::message::Checkpoint { seq: Seq(4), root: Digest([6; 32]), epoch_end: Seq::MAX },
+        &[0, 2, 3],
+    );
+    let memory = Memory {
+        state: Some((Seq(4), Digest([5; 32]))),
+        records: vec![(Record::Stable(certificate), None)],
+        position: Position(1),
+        promised: (View(0), Seq(8)),
+        ..Memory::default()
+    };
+    let recovered = Replica::recover(bench.context.clone(), ReplicaId(1), memory, bench.now, &mut Vec::new());
+    assert!(recovered.is_err());
+}
+
+#[test]
+fn who_comes_back_has_the_stable_checkpoint_that_its_new_view_brought_though_its_own_record_was_cut() {
+    let bench = Bench::new(4, 1);
+    let statement = crate::message::Checkpoint { seq: Seq(4), root: Digest([6; 32]), epoch_end: Seq::MAX };
+    let stable = bench.certificate(statement, &[0, 2, 3]);
+    let mut memory = through_two_views(&bench);
+    let leave = |id| {
+        let message = ViewChange { view: View(2), stable: Some(stable.clone()), prepared: List(Vec::new()) };
+        bench.sign(id, message).shared()
+    };
+    let leaving: Vec<_> = [0, 1, 3].map(leave).into();
+    let new_view = bench.new_view(2, &leaving.iter().collect::<Vec<_>>());
+    let signed = codec::encode(&*new_view).unwrap();
+    let entered = Record::NewView {
+        new_view: new_view.body.clone(),
+        signature: Some(new_view.signature),
+        view_changes: leaving.into_iter().map(Verified::into_inner).collect(),
+    };
+    memory.records = vec![(entered, Some(signed))];
+    let mut effects = Vec::new();
+    let replica =
+        Replica::recover(bench.context.clone(), ReplicaId(1), memory, bench.now, &mut effects).unwrap();
+    assert_eq!(replica.watermarks().0, Seq(4));
+    let again = effects.iter().any(|effect| matches!(effect, Effect::Persist(Record::Stable(_))));
+    assert!(again, "and it is recorded now");
+}

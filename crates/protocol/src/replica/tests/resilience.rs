@@ -126,3 +126,23 @@ fn a_body_goes_to_the_journal_once_however_many_views_vote_for_it() {
     assert_eq!(bench.prepares(), [vote(0, 1, body.digest), vote(1, 1, body.digest)]);
     assert_eq!(bench.bodies_kept, [body.digest]);
 }
+
+#[test]
+fn new_views_that_name_nothing_there_is_make_nobody_flood() {
+    let mut bench = Bench::new(4, 0);
+    for round in 0..100_u64 {
+        let named: Vec<_> = (0..3_u16)
+            .map(|id| {
+                (ReplicaId(id), Digest([u8::try_from(round).unwrap() + 50 * u8::try_from(id).unwrap(); 32]))
+            })
+            .collect();
+        let nv = bench.sign(1, NewView { view: View(1), view_changes: List(named) });
+        bench.step(Event::NewView(nv));
+        bench.now = bench.now.plus(1_000);
+        if bench.replica.deadline().is_some_and(|at| at <= bench.now) {
+            bench.step(Event::Timeout);
+        }
+    }
+    let asked = bench.relayed().iter().filter(|m| matches!(m, PeerMessage::FetchViewChange { .. })).count();
+    assert!(asked <= 20, "asked everybody {asked} times in 100 ms");
+}

@@ -32,9 +32,10 @@ fn number(reason: &Reason) -> usize {
         Reason::Recovering { .. } => 21,
         Reason::Forgotten { .. } => 22,
         Reason::Unserved { .. } => 23,
+        Reason::Returned { .. } => 24,
     }
 }
-const REASONS: usize = 24;
+const REASONS: usize = 25;
 
 type Scene = fn() -> Bench;
 const SCENES: [(usize, Scene); REASONS] = [
@@ -62,6 +63,7 @@ const SCENES: [(usize, Scene); REASONS] = [
     (21, amnesiac),
     (22, amnesiac),
     (23, asked),
+    (24, returned),
 ];
 
 fn waits(bench: &Bench) -> Vec<Wait> {
@@ -279,6 +281,33 @@ fn amnesiac() -> Bench {
     let (context, now) = (bench.context.clone(), bench.now);
     bench.replica = Replica::recover(context, ReplicaId(1), memory, now, &mut Vec::new()).unwrap();
     bench
+}
+
+/// Comes back with votes for three slots, of which others may know more.
+fn returned() -> Bench {
+    let mut bench = Bench::new(4, 1);
+    let digest = bench.replica.null;
+    let voted = |seq| (Record::Vote { prepare: vote(0, seq, digest), primary: None }, None);
+    let records = (1..=3).map(voted).collect();
+    let memory = Memory { records, promised: (View(0), Seq(8)), ..Memory::default() };
+    let (context, now) = (bench.context.clone(), bench.now);
+    bench.replica = Replica::recover(context, ReplicaId(1), memory, now, &mut Vec::new()).unwrap();
+    bench
+}
+
+#[test]
+fn who_has_just_come_back_asks_what_became_of_its_votes_before_it_misses_those_of_others() {
+    let mut bench = returned();
+    let told = |bench: &Bench| waits(bench).into_iter().map(|wait| wait.reason).collect::<Vec<_>>();
+    assert_eq!(told(&bench), [Reason::Returned { first: Seq(1), last: Seq(3) }]);
+    let digest = bench.replica.null;
+    [0, 2, 3].into_iter().for_each(|id| bench.commit(id, vote(0, 1, digest)));
+    assert!(told(&bench).contains(&Reason::Returned { first: Seq(2), last: Seq(3) }), "{:?}", told(&bench));
+    bench.pass(1_000_000);
+    let reasons = told(&bench);
+    assert!(!reasons.iter().any(|reason| matches!(reason, Reason::Returned { .. })), "{reasons:?}");
+    // Its own votes did not come back to it here, as those that the disk keeps.
+    assert!(reasons.contains(&Reason::Disk { promise: Promise::Prepare(Seq(2)) }), "{reasons:?}");
 }
 
 fn ids(replicas: &[u16]) -> Vec<ReplicaId> {

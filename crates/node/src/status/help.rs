@@ -1,0 +1,97 @@
+//! One line about every metric, for whoever finds its name on a dashboard.
+
+/// What a metric counts, without the prefix `quorate_` of all names.
+const METRICS: &[(&str, &str)] = &[
+    ("view", "View that the replica is in, or leaves for"),
+    ("low_watermark", "Slot of the newest stable checkpoint"),
+    ("high_watermark", "Highest slot that may be voted for"),
+    ("committed_sequence", "Highest slot up to which all committed"),
+    ("executed_sequence", "Highest slot executed"),
+    ("pooled_operations", "Operations that wait to be ordered"),
+    ("waiting_for_disk_messages", "Messages that must not leave before the disk has synced"),
+    ("journal_used_percent", "How full the fullest area of the journal is"),
+    ("peer_links_up", "Replicas that this one has a link to"),
+    ("client_links_up", "Clients connected"),
+    ("batches_committed_total", "Batches committed"),
+    ("requests_committed_total", "Requests in committed batches"),
+    ("operations_committed_total", "Operations in committed batches"),
+    ("operations_executed_total", "Operations executed for the first time"),
+    ("batches_proposed_total", "Batches proposed as primary"),
+    ("view_changes_total", "Views entered or left for, beyond the first"),
+    ("stable_checkpoints_total", "Checkpoints that became stable"),
+    ("alarms_total", "Alarms raised: proofs that some replica is faulty; see /status"),
+    ("fetches_total", "Bodies and VIEW-CHANGEs asked of other replicas"),
+    ("statements_signed_total", "Statements signed"),
+    ("signatures_verified_total", "Signatures checked, alone or in batches"),
+    ("signature_equations_total", "Equations that checked them; a batch takes one"),
+    ("messages_invalid_total", "Messages that failed verification"),
+    ("frames_refused_total", "Frames that the border refused"),
+    ("frames_malformed_total", "Frames that were no message"),
+    ("frames_truncated_total", "Frames that ended early"),
+    ("frames_trailing_total", "Frames with bytes behind the message"),
+    ("frames_not_canonical_total", "Frames that spelt a message otherwise than it is spelt"),
+    ("frames_too_long_total", "Frames longer than a frame may be"),
+    ("messages_of_impostors_total", "Messages delivered in somebody else's name"),
+    ("votes_useless_total", "Messages dropped unverified because they could not matter any more"),
+    ("votes_overdue_total", "Votes verified because they were held too long"),
+    ("view_changes_repeated_total", "VIEW-CHANGEs dropped because the same bytes were verified before"),
+    ("messages_crowded_out_total", "Messages dropped because too many of their channel were waiting"),
+    ("retries_known_total", "Requests that had executed before and were answered again"),
+    ("requests_busy_total", "Requests turned away for lack of room"),
+    ("peer_frames_out_total", "Frames sent to replicas"),
+    ("peer_bytes_out_total", "Bytes of frames sent to replicas"),
+    ("journal_syncs_total", "Syncs of the journal"),
+    ("journal_bytes_total", "Bytes handed to the disk for the journal"),
+    ("journal_groups_total", "Groups of records written to the journal"),
+    ("behind_total", "Times that this replica missed more than the others' logs hold"),
+    ("transfers_started_total", "Fetches of a whole state begun"),
+    ("transfers_completed_total", "States that came whole"),
+    ("transfer_chunks_total", "Chunks of states that came and were right"),
+    ("transfer_chunks_reused_total", "Chunks that a newer target shared with the one before"),
+    ("transfer_answers_refused_total", "Answers that were wrong, or that nobody had asked for"),
+    ("transfer_answers_overdue_total", "Questions for a state that were not answered in time"),
+    ("transfer_sources_banned_total", "Sources banned for a wrong answer, until the next target"),
+    ("transfer_bytes_served_total", "Bytes of states served to other replicas"),
+    ("transfer_questions_dropped_total", "Questions of replicas that had too many waiting"),
+    ("links_up_total", "Handshakes that ended in a link"),
+    ("links_down_total", "Links that ended"),
+    ("handshakes_total", "Handshakes that others began"),
+    ("links_knocked_for_total", "Replicas that said they were there, to be dialled"),
+    ("links_of_rivals_total", "Links of one replica's key that came from two places by turns"),
+    ("frames_dropped_total", "Frames given up because their lane was full"),
+    ("links_refused_by_others_total", "Links that the other side refused or ended"),
+];
+
+/// Metrics with one name for each kind of something.
+const FAMILIES: &[(&str, &str)] = &[
+    ("messages_invalid_", "Messages that failed verification, of the kind"),
+    ("messages_over_allowance_", "Messages dropped because their channel asked too much, of the kind"),
+    ("links_refused_", "Links refused or ended by this side, for the reason"),
+];
+
+/// One line about a metric.
+pub(super) fn help(name: &str) -> Option<String> {
+    let short = name.strip_prefix("quorate_")?;
+    if let Some((_, help)) = METRICS.iter().find(|(known, _)| *known == short) {
+        return Some((*help).to_owned());
+    }
+    FAMILIES.iter().find_map(|(family, help)| {
+        let kind = short.strip_prefix(family)?.strip_suffix("_total")?;
+        Some(format!("{help} {}", kind.replace('_', " ")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_is_told_by_its_name_or_by_its_kind() {
+        assert_eq!(help("quorate_behind_total").as_deref(), Some(METRICS[41].1));
+        let refused = help("quorate_links_refused_too_slow_total");
+        assert_eq!(refused.as_deref(), Some("Links refused or ended by this side, for the reason too slow"));
+        let by_others = help("quorate_links_refused_by_others_total");
+        assert_eq!(by_others.as_deref(), Some("Links that the other side refused or ended"));
+        assert_eq!((help("quorate_unheard_of"), help("view")), (None, None));
+    }
+}
