@@ -171,7 +171,8 @@ fn a_backup_names_the_primary_that_it_waits_for_and_says_until_when() {
     });
     assert_eq!(waited.missing, [0], "{waited:?}");
     let whole = waited.for_ms.unwrap() + waited.gives_up_in_ms.unwrap();
-    assert!((19_990..=20_000).contains(&whole), "{waited:?}");
+    // The request may have come a moment before that quorum was heard, and the primary's time begins then.
+    assert!((19_990..21_000).contains(&whole), "{waited:?}");
     let (code, said) = asked_why(&cluster, &["--replica", "2"]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.starts_with("replica 2, normal, view 0, primary 0\n"), "{said}");

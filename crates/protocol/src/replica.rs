@@ -392,7 +392,8 @@ impl Replica {
     }
 
     /// Whether the batch that comes with a proposal is of use: one that would be voted for now, or as soon as the view
-    /// opens that is on its way, or that prepared or committed; and is not here yet. Any other would be verified, at the price of all its requests, to be dropped.
+    /// opens that is on its way, or that prepared or committed; and is not here yet. Any other would be verified, at the
+    /// price of all its requests, to be dropped.
     #[must_use]
     pub fn needs_batch(&self, prepare: &Prepare) -> bool {
         let slot = self.log.get(prepare.seq).filter(|_| self.may_need_body(prepare.seq));

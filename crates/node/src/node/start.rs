@@ -44,7 +44,6 @@ impl Node<FileDisk> {
             .and_then(|disk| begin(disk, life, machine, clock.now()))
             .map_err(|why| NodeError::Folder { path: data, why: Box::new(why) })?;
         let (forgot, mended) = (started.report.amnesia, mended(&started));
-        mended.iter().for_each(|words| tracing::warn!("{words}; look after the disk"));
         let peer_socket = transport::bind(entry.addresses.peer)?;
         let client_socket = transport::bind(entry.addresses.client)?;
         let (inbound, inbox) = mpsc::channel(INBOX_MAX);
@@ -134,12 +133,12 @@ fn mended(started: &Started<FileDisk>) -> Vec<String> {
     if copies < Superblock::COPIES {
         let all = Superblock::COPIES;
         mended.push(format!(
-            "only {copies} of {all} copies of the superblock were good; the others are mended"
+            "only {copies} of {all} copies of the superblock were good; the others are mended; look after the disk"
         ));
     }
     if pieces > 0 {
-        mended
-            .push(format!("damaged in one of two copies of the journal, and mended: {pieces} of its pieces"));
+        let words = "damaged in one of two copies of the journal, and mended";
+        mended.push(format!("{words}: {pieces} of its pieces; look after the disk"));
     }
     if !started.report.missing_bodies.is_empty() {
         let lost = started.report.missing_bodies.len();

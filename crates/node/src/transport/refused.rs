@@ -281,9 +281,8 @@ impl From<quinn::ConnectionError> for Ended {
                 Self::Here(alert(u64::from(inner.code), inner.to_string()))
             }
             quinn::ConnectionError::ConnectionClosed(close) => {
-                // Who is on its way down gives no reason of its own to those that dial it.
                 let text = match &close.reason[..] {
-                    [] => close.error_code.to_string(),
+                    [] => "it takes no new ones now (is it stopping, or crowded?)".to_owned(),
                     reason => printable(reason),
                 };
                 let refused = alert(u64::from(close.error_code), text);
