@@ -23,6 +23,7 @@ mod full_disk;
 mod promises;
 mod rot;
 mod running;
+mod shared;
 mod views;
 
 fn identity() -> Identity {

@@ -1,5 +1,6 @@
 //! The box of a journal that lost promises: there before the journal is replaced, and until it is superfluous.
 
+use super::shared::Shared;
 use super::*;
 
 const FILE: FileName = FileName::Journal;
@@ -29,42 +30,6 @@ fn open_failing(mut disk: MemoryDisk, nth: u64) -> (MemoryDisk, bool) {
         .map(|superblock| open(handle, superblock, tiny(), Durability::Sync).is_ok());
     let disk = shared.borrow().clone();
     (disk, opened.is_ok_and(|opened| opened))
-}
-
-/// A disk that outlives the journal which failed on it.
-struct Shared(std::rc::Rc<std::cell::RefCell<MemoryDisk>>);
-
-impl Disk for Shared {
-    fn read_at(&mut self, file: FileName, offset: u64, bytes: &mut [u8]) -> Result<usize, DiskError> {
-        self.0.borrow_mut().read_at(file, offset, bytes)
-    }
-    fn write_at(&mut self, file: FileName, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        self.0.borrow_mut().write_at(file, offset, bytes)
-    }
-    fn sync(&mut self, file: FileName) -> Result<(), DiskError> {
-        self.0.borrow_mut().sync(file)
-    }
-    fn sync_folder(&mut self) -> Result<(), DiskError> {
-        self.0.borrow_mut().sync_folder()
-    }
-    fn len(&mut self, file: FileName) -> Result<Option<u64>, DiskError> {
-        self.0.borrow_mut().len(file)
-    }
-    fn set_len(&mut self, file: FileName, bytes: u64) -> Result<(), DiskError> {
-        self.0.borrow_mut().set_len(file, bytes)
-    }
-    fn reserve(&mut self, file: FileName, from: u64, to: u64) -> Result<(), DiskError> {
-        self.0.borrow_mut().reserve(file, from, to)
-    }
-    fn remove(&mut self, file: FileName) -> Result<(), DiskError> {
-        self.0.borrow_mut().remove(file)
-    }
-    fn rename(&mut self, from: FileName, to: FileName) -> Result<(), DiskError> {
-        self.0.borrow_mut().rename(from, to)
-    }
-    fn list(&mut self) -> Result<Vec<String>, DiskError> {
-        self.0.borrow_mut().list()
-    }
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! The disk fails, once, at every call that a whole life of a folder makes: from its format to its clean stop.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
+use super::shared::Shared;
 use super::*;
 use crate::folder::{FormatError, check_folder};
 use crate::snapshots;
@@ -22,43 +20,6 @@ struct Life {
     /// The newest snapshot that was reported stored.
     snapshot: Option<Seq>,
     carried: u64,
-}
-
-/// A disk that outlives whoever was given it: what a failed call did is still seen.
-#[derive(Debug, Clone, Default)]
-struct Shared(Rc<RefCell<MemoryDisk>>);
-
-impl Disk for Shared {
-    fn read_at(&mut self, file: FileName, offset: u64, bytes: &mut [u8]) -> Result<usize, DiskError> {
-        self.0.borrow_mut().read_at(file, offset, bytes)
-    }
-    fn write_at(&mut self, file: FileName, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        self.0.borrow_mut().write_at(file, offset, bytes)
-    }
-    fn sync(&mut self, file: FileName) -> Result<(), DiskError> {
-        self.0.borrow_mut().sync(file)
-    }
-    fn sync_folder(&mut self) -> Result<(), DiskError> {
-        self.0.borrow_mut().sync_folder()
-    }
-    fn len(&mut self, file: FileName) -> Result<Option<u64>, DiskError> {
-        self.0.borrow_mut().len(file)
-    }
-    fn set_len(&mut self, file: FileName, bytes: u64) -> Result<(), DiskError> {
-        self.0.borrow_mut().set_len(file, bytes)
-    }
-    fn reserve(&mut self, file: FileName, from: u64, to: u64) -> Result<(), DiskError> {
-        self.0.borrow_mut().reserve(file, from, to)
-    }
-    fn remove(&mut self, file: FileName) -> Result<(), DiskError> {
-        self.0.borrow_mut().remove(file)
-    }
-    fn rename(&mut self, from: FileName, to: FileName) -> Result<(), DiskError> {
-        self.0.borrow_mut().rename(from, to)
-    }
-    fn list(&mut self) -> Result<Vec<String>, DiskError> {
-        self.0.borrow_mut().list()
-    }
 }
 
 /// Formats, opens, writes through views and checkpoints until the rings have turned, stores states, and closes.
