@@ -36,16 +36,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let cluster = ClusterFile::load(&args.cluster)?;
-    let places: Vec<_> =
-        cluster.replicas().iter().map(|replica| (replica.id.0, replica.addresses.admin)).collect();
-    let answers = ask_all::<Status>(&places, "/status", args.timeout)?;
-    let answers: Vec<_> = places
-        .iter()
-        .zip(answers)
-        .map(|((id, address), answer)| {
-            (*id, of_cluster(answer, (&cluster, *address), |status| &status.cluster))
-        })
-        .collect();
+    let answers = ask_all::<Status>(&cluster, None, ("/status", args.timeout), |status| &status.cluster)?;
     if args.json {
         let found: Vec<_> = answers.iter().map(|(_, answer)| answer.as_ref().ok()).collect();
         println!("{}", serde_json::to_string_pretty(&found)?);
@@ -62,9 +53,25 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Asks all of them at once, so that those who do not answer keep nobody waiting in turn.
+/// Asks the replicas of a cluster, or one of them; what answers for another cluster is no answer.
 pub(crate) fn ask_all<T: serde::de::DeserializeOwned + Send + 'static>(
-    places: &[(u16, SocketAddr)],
+    cluster: &ClusterFile,
+    only: Option<u16>,
+    (path, timeout_seconds): (&'static str, u64),
+    named: impl Fn(&T) -> &String,
+) -> anyhow::Result<Vec<(u16, anyhow::Result<T>)>> {
+    let asked = cluster.replicas().iter().filter(|replica| only.is_none_or(|id| id == replica.id.0));
+    let (ids, places): (Vec<_>, Vec<_>) =
+        asked.map(|replica| (replica.id.0, replica.addresses.admin)).unzip();
+    let answers = ask_places::<T>(&places, path, timeout_seconds)?;
+    let answers = places.iter().zip(answers);
+    let answers = answers.map(|(place, answer)| of_cluster(answer, (cluster, *place), &named));
+    Ok(ids.into_iter().zip(answers).collect())
+}
+
+/// Asks all of them at once, so that those who do not answer keep nobody waiting in turn.
+fn ask_places<T: serde::de::DeserializeOwned + Send + 'static>(
+    places: &[SocketAddr],
     path: &'static str,
     timeout_seconds: u64,
 ) -> anyhow::Result<Vec<anyhow::Result<T>>> {
@@ -72,7 +79,7 @@ pub(crate) fn ask_all<T: serde::de::DeserializeOwned + Send + 'static>(
     let patience = Duration::from_secs(timeout_seconds);
     runtime.block_on(async {
         let ask = |address| tokio::spawn(admin::fetch_within::<T>(address, path, patience));
-        let asked: Vec<_> = places.iter().map(|(_, address)| ask(*address)).collect();
+        let asked: Vec<_> = places.iter().map(|address| ask(*address)).collect();
         let mut answers = Vec::with_capacity(asked.len());
         for answer in asked {
             answers.push(answer.await?.map_err(anyhow::Error::from));
@@ -126,7 +133,7 @@ fn forgetful(found: &[&Status], committee: &Committee) -> Option<String> {
 }
 
 /// An answer, unless it is about another cluster than the one that was asked about.
-pub(crate) fn of_cluster<T>(
+fn of_cluster<T>(
     answer: anyhow::Result<T>,
     (cluster, address): (&ClusterFile, SocketAddr),
     named: impl Fn(&T) -> &String,
@@ -200,9 +207,9 @@ mod tests {
             .map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port"))
             .collect();
         let address = |listener: &std::net::TcpListener| listener.local_addr().expect("it is bound");
-        let places: Vec<_> = (0..).zip(silent.iter().map(address)).collect();
+        let places: Vec<_> = silent.iter().map(address).collect();
         let begun = std::time::Instant::now();
-        let answers = ask_all::<Status>(&places, "/status", 1).expect("a runtime starts");
+        let answers = ask_places::<Status>(&places, "/status", 1).expect("a runtime starts");
         assert!(answers.len() == 4 && answers.iter().all(Result::is_err));
         assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     }

@@ -7,7 +7,7 @@ use anyhow::bail;
 use quorate_node::cluster_file::ClusterFile;
 use quorate_node::why::{Waiting, Why};
 
-use crate::status::{ask_all, of_cluster};
+use crate::status::ask_all;
 
 const EXAMPLES: &str = "Examples:
   quorate why                                    every replica of ./cluster.toml
@@ -40,14 +40,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(id) = args.replica.filter(|id| usize::from(*id) >= replicas.len()) {
         bail!("there is no replica {id}; they are numbered from 0 to {}", replicas.len() - 1);
     }
-    let asked = replicas.iter().filter(|replica| args.replica.is_none_or(|id| id == replica.id.0));
-    let places: Vec<_> = asked.map(|replica| (replica.id.0, replica.addresses.admin)).collect();
-    let answers = ask_all::<Why>(&places, "/why", args.timeout)?;
-    let answers: Vec<_> = places
-        .iter()
-        .zip(answers)
-        .map(|((id, address), answer)| (*id, of_cluster(answer, (&cluster, *address), |why| &why.cluster)))
-        .collect();
+    let answers = ask_all::<Why>(&cluster, args.replica, ("/why", args.timeout), |why| &why.cluster)?;
     if args.json {
         let found: Vec<_> = answers.iter().map(|(_, answer)| answer.as_ref().ok()).collect();
         println!("{}", serde_json::to_string_pretty(&found)?);

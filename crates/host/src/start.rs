@@ -81,7 +81,7 @@ pub fn begin<D: Disk>(
     now: Time,
 ) -> Result<Started<D>, StartError> {
     let Life { context, identity, durability } = life;
-    let (superblock, superblock_copies) = Superblock::open_and_count(&mut disk, &identity)?;
+    let (superblock, superblock_copies) = Superblock::open(&mut disk, &identity)?;
     let promised = (superblock.view_promised, superblock.high_promised);
     let newest = superblock.snapshot;
     let mut states = states_of(&mut disk, &context, newest)?;

@@ -177,22 +177,11 @@ impl Superblock {
         Ok(superblock)
     }
 
-    /// Reads the superblock and checks whose it is. Repairs bad copies.
+    /// Reads the superblock and checks whose it is. Repairs bad copies, and says how many of the four were good.
     ///
     /// # Errors
     /// [`SuperblockError`] says why this folder must not be used.
-    pub fn open(disk: &mut impl Disk, expected: &Identity) -> Result<Self, SuperblockError> {
-        Self::open_and_count(disk, expected).map(|(superblock, _)| superblock)
-    }
-
-    /// As [`Superblock::open`], and says how many of the four copies were good.
-    ///
-    /// # Errors
-    /// The same.
-    pub fn open_and_count(
-        disk: &mut impl Disk,
-        expected: &Identity,
-    ) -> Result<(Self, usize), SuperblockError> {
+    pub fn open(disk: &mut impl Disk, expected: &Identity) -> Result<(Self, usize), SuperblockError> {
         let (mut superblock, good) = Self::read(disk)?;
         superblock.check(expected)?;
         if good < COPIES {

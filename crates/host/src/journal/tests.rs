@@ -91,7 +91,7 @@ fn formatted(shape: Shape) -> MemoryDisk {
 }
 
 fn reopen(mut disk: MemoryDisk, durability: Durability) -> Opened<MemoryDisk> {
-    let superblock = Superblock::open(&mut disk, &identity()).unwrap();
+    let superblock = Superblock::open(&mut disk, &identity()).unwrap().0;
     open(disk, superblock, tiny(), durability).unwrap()
 }
 

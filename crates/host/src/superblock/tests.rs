@@ -24,7 +24,7 @@ fn promised() -> (MemoryDisk, Superblock) {
 fn a_superblock_reads_back_as_it_was_stored() {
     let (mut disk, superblock) = promised();
     disk.crash(Crash::Forget);
-    assert_eq!(Superblock::open(&mut disk, &identity()), Ok(superblock));
+    assert_eq!(Superblock::open(&mut disk, &identity()), Ok((superblock, COPIES)));
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn any_two_rotten_copies_are_survived_and_repaired() {
                 if other != one {
                     disk.flip(FILE, other * BLOCK as u64 + offset, 1);
                 }
-                let mut opened = Superblock::open(&mut disk, &identity()).unwrap();
+                let mut opened = Superblock::open(&mut disk, &identity()).unwrap().0;
                 opened.generation = superblock.generation;
                 assert_eq!(opened, superblock);
                 disk.crash(Crash::Forget);
@@ -80,10 +80,10 @@ fn a_power_cut_at_any_moment_of_a_store_leaves_the_old_or_the_new_one() {
                 disk.fail(nth, DiskFailure::Failed("power".to_owned()));
                 new.clone().store(&mut disk).unwrap_err();
                 disk.crash(Crash::Some { mask, torn });
-                let found = Superblock::open(&mut disk, &identity()).unwrap();
+                let found = Superblock::open(&mut disk, &identity()).unwrap().0;
                 let high = found.high_promised;
                 assert!(high == old.high_promised || high == new.high_promised);
-                let again = Superblock::open(&mut disk, &identity()).unwrap();
+                let again = Superblock::open(&mut disk, &identity()).unwrap().0;
                 assert_eq!(again.high_promised, high, "what was found once is found again");
             }
         }

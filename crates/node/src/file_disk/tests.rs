@@ -42,7 +42,7 @@ fn body(seq: u64, bytes: usize) -> Record {
 
 fn open(folder: &Path) -> Opened<FileDisk> {
     let mut disk = FileDisk::open(folder).unwrap();
-    let superblock = Superblock::open(&mut disk, &identity()).unwrap();
+    let superblock = Superblock::open(&mut disk, &identity()).unwrap().0;
     journal::open(disk, superblock, shape(), Durability::Sync).unwrap()
 }
 

@@ -21,9 +21,9 @@ use crate::codec::List;
 use crate::committee::Committee;
 use crate::crypto::SecretKey;
 use crate::message::{NewView, PeerMessage, ViewChange};
-use crate::request::{Batch, Body, Nondet};
+use crate::request::{Batch, Body, Draft, Kind, Nondet, Operations};
 use crate::signed::{Signer, Statement};
-use crate::types::{ClusterId, Epoch};
+use crate::types::{ClusterId, Epoch, Number, Session};
 
 /// One replica, the keys of all, and everything it said.
 struct Bench {
@@ -38,6 +38,15 @@ struct Bench {
     looked_up: usize,
     forwarded: usize,
     bodies_kept: Vec<Digest>,
+}
+
+/// A client's request for one operation.
+fn signed_request(bench: &Bench, number: u64) -> Verified<Arc<Request>> {
+    let key = SecretKey::from_seed(&[77; 32]);
+    let operations = Operations::new(std::iter::once(&b"x"[..]));
+    let (first, ack, kind) = (Number(number), Number(1), Kind::Operations);
+    let draft = Draft { session: Session(1), first, ack, kind, operations };
+    Verified::vouch(Arc::new(Request::sign(&key, bench.context.cluster, draft)))
 }
 
 fn context(n: u16) -> (Context, Vec<Signer>) {

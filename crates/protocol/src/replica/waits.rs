@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::{AmnesiaBox, Replica, Status, Unserved};
 use crate::log::Phase;
-use crate::message::{Checkpoint, Prepare};
+use crate::message::Checkpoint;
 use crate::process::Alarm;
 use crate::types::{ReplicaId, Seq, Time, View};
 
@@ -294,17 +294,16 @@ impl Replica {
             let touched = prepared || slot.commits.votes().next().is_some();
             return if touched { Phase::Proposal } else { Phase::Empty };
         };
-        let said = |(id, vote): (ReplicaId, &Prepare)| id == self.id && *vote == proposal;
         if slot.clock_refused {
             Phase::Clock
         } else if !slot.sent_prepare && !self.may_vote(self.view, seq) {
             // It casts no vote there; the box says so, once for all slots.
             Phase::Done
-        } else if !slot.prepares.votes().any(said) {
+        } else if slot.prepares.vote_of(self.id).is_none_or(|vote| vote.body != proposal) {
             Phase::PrepareOnDisk
         } else if !slot.sent_commit {
             Phase::Prepares
-        } else if slot.commits.votes().any(|(id, vote)| id == self.id && vote.view == self.view) {
+        } else if slot.commits.vote_of(self.id).is_some_and(|vote| vote.view == self.view) {
             Phase::Commits
         } else {
             Phase::CommitOnDisk

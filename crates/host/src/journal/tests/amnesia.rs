@@ -27,7 +27,7 @@ fn open_failing(mut disk: MemoryDisk, nth: u64) -> (MemoryDisk, bool) {
     let shared = std::rc::Rc::new(std::cell::RefCell::new(disk));
     let mut handle = Shared(std::rc::Rc::clone(&shared));
     let opened = Superblock::open(&mut handle, &identity())
-        .map(|superblock| open(handle, superblock, tiny(), Durability::Sync).is_ok());
+        .map(|(superblock, _)| open(handle, superblock, tiny(), Durability::Sync).is_ok());
     let disk = shared.borrow().clone();
     (disk, opened.is_ok_and(|opened| opened))
 }

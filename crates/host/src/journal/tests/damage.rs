@@ -187,7 +187,7 @@ fn an_older_journal_put_back_after_amnesia_is_not_believed() {
 #[test]
 fn another_replicas_journal_is_refused() {
     let (mut disk, _) = written();
-    let mut superblock = Superblock::open(&mut disk, &identity()).unwrap();
+    let mut superblock = Superblock::open(&mut disk, &identity()).unwrap().0;
     superblock.identity.replica = ReplicaId(3);
     let refused = open(disk, superblock, tiny(), Durability::Sync).map(|_| ());
     assert_eq!(refused, Err(JournalError::OtherOwner { cluster: identity().cluster, replica: ReplicaId(2) }));

@@ -31,7 +31,7 @@ fn live(disk: &Shared, life: &mut Life) -> Result<(), JournalError> {
         }
         Err(other) => panic!("{other}"),
     }
-    let superblock = Superblock::open(&mut disk.clone(), &identity()).unwrap();
+    let superblock = Superblock::open(&mut disk.clone(), &identity()).unwrap().0;
     let mut opened = open(disk.clone(), superblock, shape(), Durability::Sync)?;
     let done = run(&mut opened, life);
     life.carried = opened.writer.counters().carried;
@@ -117,7 +117,7 @@ fn comes_back(mut disk: MemoryDisk, life: &Life, what: &str) {
         Err(SuperblockError::NotFormatted) | Err(SuperblockError::Damaged { .. }) if !life.formatted => {
             return;
         }
-        opened => opened.unwrap(),
+        opened => opened.unwrap().0,
     };
     assert!(check_folder(&mut disk, shape()).unwrap().is_sound(), "{what}");
     if let Some(seq) = life.snapshot {
@@ -147,6 +147,6 @@ fn comes_back(mut disk: MemoryDisk, life: &Life, what: &str) {
 }
 
 fn open_again(mut disk: MemoryDisk) -> Opened<MemoryDisk> {
-    let superblock = Superblock::open(&mut disk, &identity()).unwrap();
+    let superblock = Superblock::open(&mut disk, &identity()).unwrap().0;
     open(disk, superblock, shape(), Durability::Sync).unwrap()
 }

@@ -61,7 +61,7 @@ fn judge_mended(disk: MemoryDisk, all: &[Record], what: &str) {
 }
 
 fn reopen_as(mut disk: MemoryDisk, shape: Shape) -> Opened<MemoryDisk> {
-    let superblock = Superblock::open(&mut disk, &identity()).unwrap();
+    let superblock = Superblock::open(&mut disk, &identity()).unwrap().0;
     open(disk, superblock, shape, Durability::Sync).unwrap()
 }
 

@@ -123,7 +123,7 @@ fn a_snapshot_is_durable_before_the_superblock_names_it() {
         opened.writer.store_snapshot(pointer, b"state").unwrap();
         let mut disk = opened.writer.disk().clone();
         disk.crash(Crash::Forget);
-        let found = Superblock::open(&mut disk, &identity()).unwrap().snapshot.unwrap();
+        let found = Superblock::open(&mut disk, &identity()).unwrap().0.snapshot.unwrap();
         assert_eq!(crate::snapshots::load(&mut disk, found.seq).unwrap(), (pointer, b"state".to_vec()));
     }
     assert_eq!(crate::snapshots::list(opened.writer.disk()).unwrap(), [Seq(256), Seq(384)]);

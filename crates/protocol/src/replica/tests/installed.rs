@@ -2,10 +2,7 @@
 
 use super::*;
 use crate::codec::Blob;
-use crate::crypto::SecretKey;
 use crate::message::{Status as Standing, Transfer};
-use crate::request::{Draft, Kind, Operations};
-use crate::types::{Number, Session};
 use crate::verify::{Incoming, Invalid, Verifier};
 
 const ROOT: Digest = Digest([8; 32]);
@@ -13,14 +10,6 @@ const ROOT: Digest = Digest([8; 32]);
 fn stable(bench: &Bench, seq: u64) -> Verified<Certificate<Checkpoint>> {
     let checkpoint = Checkpoint { seq: Seq(seq), root: ROOT, epoch_end: Seq::MAX };
     Verified::vouch(bench.certificate(checkpoint, &[0, 2, 3]))
-}
-
-fn request(bench: &Bench, number: u64) -> Verified<Arc<Request>> {
-    let key = SecretKey::from_seed(&[77; 32]);
-    let operations = Operations::new(std::iter::once(&b"x"[..]));
-    let (first, ack, kind) = (Number(number), Number(1), Kind::Operations);
-    let draft = Draft { session: Session(1), first, ack, kind, operations };
-    Verified::vouch(Arc::new(Request::sign(&key, bench.context.cluster, draft)))
 }
 
 /// Commits a slot and, if told to, reports it as executed.
@@ -88,7 +77,7 @@ fn f1_a_state_that_is_still_too_old_leads_to_the_next_one() {
 #[test]
 fn what_waited_since_before_a_state_was_installed_is_looked_up_and_times_nobody() {
     let mut bench = behind();
-    let waiting = request(&bench, 1);
+    let waiting = signed_request(&bench, 1);
     bench.step(Event::Requests { requests: vec![waiting.clone()], forwarded_by: None });
     assert_eq!(bench.replica.waiting().progress, None, "who cannot execute cannot know whether it is owed");
     bench.step(Event::Installed { seq: Seq(12), root: ROOT });

@@ -1,17 +1,6 @@
 //! What gets lost, comes late, or comes too often.
 
 use super::*;
-use crate::crypto::SecretKey;
-use crate::request::{Draft, Kind, Operations, Request};
-use crate::types::{Number, Session};
-
-fn request(bench: &Bench, number: u64) -> Verified<Arc<Request>> {
-    let key = SecretKey::from_seed(&[77; 32]);
-    let operations = Operations::new(std::iter::once(&b"x"[..]));
-    let (first, ack, kind) = (Number(number), Number(1), Kind::Operations);
-    let draft = Draft { session: Session(1), first, ack, kind, operations };
-    Verified::vouch(Arc::new(Request::sign(&key, bench.context.cluster, draft)))
-}
 
 #[test]
 fn commits_that_checkpoints_overtook_still_count() {
@@ -73,7 +62,7 @@ fn a_batch_is_served_to_one_replica_once_per_pause() {
 #[test]
 fn a_request_that_the_primary_may_have_missed_is_passed_on_again() {
     let mut bench = Bench::new(4, 1);
-    let request = request(&bench, 1);
+    let request = signed_request(&bench, 1);
     bench.step(Event::Requests { requests: vec![request], forwarded_by: None });
     assert_eq!(bench.forwarded, 1);
     bench.pass(200_000);
@@ -86,7 +75,7 @@ fn a_request_that_the_primary_may_have_missed_is_passed_on_again() {
 #[test]
 fn batches_without_requests_do_not_keep_a_primary_in_its_seat() {
     let mut bench = Bench::new(4, 1);
-    let request = request(&bench, 1);
+    let request = signed_request(&bench, 1);
     bench.step(Event::Requests { requests: vec![request], forwarded_by: None });
     for seq in 1..=4 {
         let body = bench.body(seq);
