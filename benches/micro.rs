@@ -1,10 +1,11 @@
-//! Micro-benchmarks of what one batch costs a replica: encoding, verification, a step, a journal record.
+//! Micro-benchmarks of what one batch costs a replica: encoding, verification, a step, a journal record, the state.
 //!
 //! `cargo bench` runs them. They compare a change with the commit before it on one machine; `quorate bench limits` says
 //! what that machine can do.
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use quorate_host::border::Border;
@@ -16,6 +17,7 @@ use quorate_protocol::certificate::Certificate;
 use quorate_protocol::codec::{self, List};
 use quorate_protocol::committee::Committee;
 use quorate_protocol::crypto::{Digest, SecretKey};
+use quorate_protocol::map::Map;
 use quorate_protocol::message::{Commit, NewView, PeerMessage, PrePrepare, Prepare, ViewChange};
 use quorate_protocol::parameters::{Context, Parameters};
 use quorate_protocol::process::{Process, Record};
@@ -252,8 +254,81 @@ fn journal_of_a_batch(criterion: &mut Criterion) {
     });
 }
 
+/// 64 MiB of entries of 150 bytes, and keys of it in no order.
+fn large_map() -> (Map, impl FnMut() -> [u8; 16]) {
+    const ENTRIES: u64 = (64 << 20) / 150;
+    // An odd factor scatters the numbers and repeats none.
+    let key =
+        |number: u64| u128::from(number.wrapping_mul(0x9E37_79B9_7F4A_7C15)).rotate_left(64).to_be_bytes();
+    let mut map = Map::new();
+    for number in 0..ENTRIES {
+        map.insert(&key(number), &[0; 134]).expect("64 MiB fit a map");
+    }
+    let mut number = 0;
+    let next = move || {
+        number = (number + 7_919) % ENTRIES;
+        key(number)
+    };
+    (map, next)
+}
+
+fn map_of_64_mib(criterion: &mut Criterion) {
+    let (mut map, mut next) = large_map();
+    let mut value = [0; 134];
+    let mut round = 0_u64;
+    let mut change = |map: &mut Map, key: [u8; 16], bytes: usize| {
+        round += 1;
+        value[..8].copy_from_slice(&round.to_le_bytes());
+        map.insert(&key, &value[..bytes]).expect("it was there before")
+    };
+    let mut group = criterion.benchmark_group("map of 64 MiB, entries of 150 B");
+    group.bench_function("get", |bencher| bencher.iter(|| map.get(&next()).map(<[u8]>::len)));
+    group.bench_function("insert, same length", |bencher| {
+        bencher.iter(|| change(&mut map, next(), 134));
+    });
+    group.bench_function("insert, another length", |bencher| {
+        let mut length = 134;
+        bencher.iter(|| {
+            length = 267 - length;
+            change(&mut map, next(), length)
+        });
+    });
+    group.sample_size(20);
+    group.bench_function("1,000 inserts after a copy", |bencher| {
+        bencher.iter_custom(|rounds| {
+            let mut spent = Duration::ZERO;
+            for _ in 0..rounds {
+                let copy = map.clone();
+                let start = Instant::now();
+                for _ in 0..1_000 {
+                    change(&mut map, next(), 134);
+                }
+                spent += start.elapsed();
+                drop(copy);
+            }
+            spent
+        });
+    });
+    group.bench_function("root after 1,000 inserts", |bencher| {
+        bencher.iter_custom(|rounds| {
+            let mut spent = Duration::ZERO;
+            for _ in 0..rounds {
+                for _ in 0..1_000 {
+                    change(&mut map, next(), 134);
+                }
+                let start = Instant::now();
+                black_box(map.root());
+                spent += start.elapsed();
+            }
+            spent
+        });
+    });
+    group.finish();
+}
+
 criterion_group!(
     micro,
+    map_of_64_mib,
     codec_of_a_proposal,
     verification_of_a_proposal,
     step_of_a_vote,

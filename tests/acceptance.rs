@@ -4,11 +4,17 @@
 #![allow(clippy::unwrap_used)]
 
 mod b_quorums;
+mod book;
 mod c_amnesia;
 mod c_commits;
+mod c_divergence;
+mod c_exactly_once;
+mod c_replay;
 mod d_bodies;
 mod d_clients;
 mod d_links;
 mod d_primaries;
+mod e_memory;
+mod e_transfer_abuse;
 mod lab;
 mod regressions;

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod amnesia;
+mod backup;
 mod check_folder;
 mod full_disk;
 mod hostile_clients;
@@ -13,4 +14,5 @@ mod operators;
 mod processes;
 mod recovery;
 mod refused_starts;
+mod returns;
 mod testbed;

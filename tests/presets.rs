@@ -18,7 +18,7 @@ fn every_preset_is_accepted() {
         names.extend(path.file_stem().map(|name| name.to_string_lossy().into_owned()));
     }
     names.sort();
-    assert_eq!(names, ["lan", "own-machine", "trial", "wan"]);
+    assert_eq!(names, ["few-checkpoints", "lan", "own-machine", "trial", "wan"]);
 }
 
 #[test]

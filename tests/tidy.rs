@@ -39,6 +39,7 @@ const OURS: &[&str] = &[
     "clippy.toml",
     "configs",
     "crates",
+    "docs",
     "examples",
     "keys",
     "rustfmt.toml",

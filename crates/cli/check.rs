@@ -1,5 +1,7 @@
 //! `quorate check`: what is in a stopped replica's folder, and what to do about it.
 
+mod usage;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,18 +10,22 @@ use anyhow::{Context as _, bail};
 use quorate_host::disk::DiskFailure;
 use quorate_host::folder::{FolderReport, check_folder};
 use quorate_host::journal::{JournalError, RecoveryReport, Shape};
-use quorate_host::snapshots::SnapshotError;
-use quorate_host::superblock::{Superblock, SuperblockError};
+use quorate_host::store::Spare;
+use quorate_host::superblock::{Exclusion, Standing, Superblock, SuperblockError};
 use quorate_node::cluster_file::ClusterFile;
 use quorate_node::file_disk::FileDisk;
 use quorate_protocol::parameters::Parameters;
 use serde_json::{Value, json};
+use usage::Usage;
+
+use crate::copying::bytes;
 
 const EXAMPLES: &str = "Examples:
   quorate check data/replica-2                          looks, and changes nothing
   quorate check data/replica-2 --cluster cluster.toml   and sees that it belongs to this cluster
 
-Exit codes: 0 the replica can start and remembers everything, 1 not (the last line says what to do).";
+Exit codes: 0 the replica can start, remembers everything and votes, or the folder is a whole copy; 1 not (the last
+line says what to do).";
 
 /// Arguments of `quorate check`.
 #[derive(Debug, clap::Args)]
@@ -38,6 +44,7 @@ pub(crate) struct Args {
 /// What was found, and what follows from it.
 struct Finding {
     report: FolderReport,
+    usage: Usage,
     sound: bool,
     verdict: String,
 }
@@ -60,11 +67,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         None => Shape::of(&Parameters::default(), 4),
     };
     let report = check_folder(&mut disk, shape).with_context(|| format!("{data}"))?;
+    let usage = Usage::of(&mut disk, &args.data).with_context(|| format!("{data}"))?;
     let foreign = report.superblock.as_ref().ok().zip(cluster.as_ref());
     let foreign = foreign.and_then(|((superblock, _), cluster)| not_of(superblock, cluster));
     let sound = report.is_sound() && foreign.is_none();
     let verdict = foreign.unwrap_or_else(|| verdict(&report));
-    let finding = Finding { report, sound, verdict };
+    let finding = Finding { report, usage, sound, verdict };
     if args.json {
         println!("{}", serde_json::to_string_pretty(&object(&finding))?);
     } else {
@@ -103,10 +111,13 @@ fn verdict(report: &FolderReport) -> String {
         Some(Err(error)) => return error.to_string(),
         None => return SuperblockError::NotFormatted.to_string(),
     };
-    // No start gets over that one.
-    let mut errors = report.snapshots.iter().filter_map(|(_, state)| state.as_ref().err());
-    if let Some(error) = errors.find(|error| matches!(error, SnapshotError::FutureVersion { .. })) {
+    if let Some(error) = report.of_another_program() {
         return error.to_string();
+    }
+    if let Standing::Out(why) = superblock.standing
+        && why.is_elsewhere()
+    {
+        return format!("no replica starts from this folder: {why}");
     }
     let troubles = troubles(report, superblock, journal);
     if !troubles.is_empty() {
@@ -116,11 +127,13 @@ fn verdict(report: &FolderReport) -> String {
         if journal.amnesia.is_some() {
             verdict += "; do not put an older copy in its place";
         }
+        if superblock.standing.is_mute() {
+            verdict += "; it casts no vote: ";
+            verdict += &superblock.standing.to_string();
+        }
         return verdict;
     }
-    // An older copy of a folder is as whole as the folder was then.
-    let mut verdict =
-        "sound: the replica can start, and remembers everything as far as this folder shows".to_owned();
+    let mut verdict = in_good_order(superblock.standing);
     let (copies, repaired) = (report.superblock.as_ref().map_or(0, |(_, good)| *good), journal.repaired);
     if copies < Superblock::COPIES || repaired > 0 {
         verdict += "; what is damaged has a good copy and is mended at its start; look after the disk";
@@ -129,6 +142,24 @@ fn verdict(report: &FolderReport) -> String {
         verdict += "; it fetches the batches that are missing from the others";
     }
     verdict
+}
+
+/// What comes of a folder in which nothing is missing. An older copy of a folder is as whole as the folder was then.
+fn in_good_order(standing: Standing) -> String {
+    let starts = "sound: the replica can start, and remembers everything as far as this folder shows";
+    match standing {
+        Standing::Normal => starts.to_owned(),
+        Standing::Diverged { mended: true, .. } => format!("{starts}; {standing}"),
+        Standing::Diverged { mended: false, .. } => {
+            format!("{standing}; fix: start it, and it fetches that from the others")
+        }
+        Standing::Out(Exclusion::Copied { .. }) => {
+            "a whole copy: a replica that starts from it executes, catches up and serves its state, and never votes; \
+             restore it with `quorate restore`"
+                .to_owned()
+        }
+        Standing::Out(_) => standing.to_string(),
+    }
 }
 
 /// Something that a start gets over, but not with a full memory.
@@ -179,7 +210,7 @@ fn page(finding: &Finding) -> String {
     page
 }
 
-fn write_page(page: &mut String, Finding { report, verdict, .. }: &Finding) -> std::fmt::Result {
+fn write_page(page: &mut String, Finding { report, usage, verdict, .. }: &Finding) -> std::fmt::Result {
     match &report.superblock {
         Ok((superblock, good)) => {
             let Superblock { identity, view_promised, high_promised, .. } = superblock;
@@ -198,6 +229,7 @@ fn write_page(page: &mut String, Finding { report, verdict, .. }: &Finding) -> s
                     forgot.view.0, forgot.high.0
                 )?;
             }
+            writeln!(page, "standing    {}", in_a_word(superblock.standing))?;
         }
         Err(error) => writeln!(page, "superblock  {}", in_short(error))?,
     }
@@ -212,9 +244,27 @@ fn write_page(page: &mut String, Finding { report, verdict, .. }: &Finding) -> s
     for (index, (seq, state)) in report.snapshots.iter().enumerate() {
         let name = if index == 0 { "snapshots " } else { "          " };
         match state {
-            Ok(bytes) => writeln!(page, "{name}  sequence {seq}: {bytes} bytes")?,
+            Ok(length) => writeln!(page, "{name}  sequence {seq}: whole, {}", bytes(*length))?,
             Err(error) => writeln!(page, "{name}  sequence {seq}: {error}")?,
         }
+    }
+    let Spare { chunks, bytes: spare } = report.spare;
+    if chunks > 0 {
+        let spare = bytes(spare);
+        writeln!(
+            page,
+            "            {chunks} chunks besides, {spare}: of older states, or fetched for a newer one"
+        )?;
+    }
+    if usage.evidence {
+        writeln!(
+            page,
+            "divergence  proof that a state was wrong is kept; `quorate divergence` says what led to it"
+        )?;
+    }
+    for (index, line) in usage.lines().iter().enumerate() {
+        let name = if index == 0 { "disk use  " } else { "          " };
+        writeln!(page, "{name}  {line}")?;
     }
     if !report.foreign.is_empty() {
         writeln!(page, "others      files that are no replica's: {}", report.foreign.join(", "))?;
@@ -259,7 +309,42 @@ fn in_short(error: &SuperblockError) -> String {
     }
 }
 
-fn object(Finding { report, sound, verdict }: &Finding) -> Value {
+/// Whether the replica's word counts.
+fn in_a_word(standing: Standing) -> String {
+    match standing {
+        Standing::Normal => "takes part".to_owned(),
+        Standing::Diverged { divergence, mended } => {
+            let then = if mended {
+                "and was fetched anew: takes part"
+            } else {
+                "and is to be fetched anew: does not vote"
+            };
+            format!("its state was wrong at checkpoint {}, {then}", divergence.seq)
+        }
+        Standing::Out(Exclusion::Copied { number }) => format!("a copy, number {number:016x}: never votes"),
+        Standing::Out(Exclusion::Carrier { number, .. }) => {
+            format!(
+                "a copy, number {number:016x}, that carries the right to vote: does not start before it is restored"
+            )
+        }
+        Standing::Out(Exclusion::Moved { number, .. }) => {
+            format!("moved to the copy with the number {number:016x}: does not start any more")
+        }
+        Standing::Out(
+            Exclusion::Contradiction { .. } | Exclusion::Unremembered { .. } | Exclusion::DivergedAgain(_),
+        ) => "out for good: never votes".to_owned(),
+    }
+}
+
+/// The number of a copy; of one only.
+fn copy_number(standing: Standing) -> Option<u64> {
+    match standing {
+        Standing::Out(Exclusion::Copied { number } | Exclusion::Carrier { number, .. }) => Some(number),
+        Standing::Normal | Standing::Diverged { .. } | Standing::Out(_) => None,
+    }
+}
+
+fn object(Finding { report, usage, sound, verdict }: &Finding) -> Value {
     let superblock = match &report.superblock {
         Ok((superblock, good)) => json!({
             "copies_good": good,
@@ -277,9 +362,21 @@ fn object(Finding { report, sound, verdict }: &Finding) -> Value {
         Ok(bytes) => json!({"sequence": seq.0, "bytes": bytes}),
         Err(error) => json!({"sequence": seq.0, "error": error.to_string()}),
     });
+    let standing = report.superblock.as_ref().ok().map(|(superblock, _)| superblock.standing);
+    let outlook = report.outlook();
+    let copy = standing.and_then(copy_number);
     json!({
         "sound": sound,
         "verdict": verdict,
+        "starts": outlook.starts,
+        "remembers": outlook.remembers,
+        "votes": outlook.votes,
+        "copy": copy.is_some(),
+        "copy_number": copy.map(|number| format!("{number:016x}")),
+        "standing": standing.map(in_a_word),
+        "divergence_evidence": usage.evidence,
+        "spare_chunks": report.spare.chunks,
+        "disk_use": usage.object(),
         "superblock": superblock,
         "journal": report.journal.as_ref().map(journal_object),
         "snapshots": snapshots.collect::<Vec<_>>(),

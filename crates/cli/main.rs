@@ -1,10 +1,14 @@
 //! The program `quorate`: one file per subcommand, each with its `Args` and its `run`.
 
+mod backup;
 mod bench;
 mod check;
 mod client;
+mod copying;
+mod divergence;
 mod init;
 mod replica;
+mod restore;
 mod status;
 mod testbed;
 mod why;
@@ -42,8 +46,14 @@ enum Command {
     Why(why::Args),
     /// Look into the folder of a stopped replica, and say what to do about what is wrong with it
     Check(check::Args),
+    /// Say why the state of a stopped replica was another than the others', by replaying what led to it
+    Divergence(divergence::Args),
+    /// Copy the folder of a stopped replica: as a copy that never votes, or to move the replica to another machine
+    Backup(backup::Args),
+    /// Make a replica's folder of a copy
+    Restore(restore::Args),
     /// Run a whole cluster on this machine for a while, with load, and check that its replicas agree
-    Testbed(testbed::Args),
+    Testbed(Box<testbed::Args>),
     /// Measure what this machine can do at most
     Bench(bench::Args),
 }
@@ -63,7 +73,10 @@ fn main() -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Why(args) => why::run(args),
         Command::Check(args) => check::run(args),
-        Command::Testbed(args) => testbed::run(args),
+        Command::Divergence(args) => divergence::run(args),
+        Command::Backup(args) => backup::run(args),
+        Command::Restore(args) => restore::run(args),
+        Command::Testbed(args) => testbed::run(&args),
         Command::Bench(args) => bench::run(args),
     };
     done.unwrap_or_else(|error| {

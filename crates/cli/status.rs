@@ -11,6 +11,7 @@ use quorate_node::cluster_file::ClusterFile;
 use quorate_node::status::Status;
 use quorate_protocol::committee::Committee;
 
+use crate::testbed::amount::told;
 use crate::why::seconds;
 
 /// A replica says something every second; one that was silent for longer is worth a line, in milliseconds.
@@ -108,6 +109,22 @@ fn print_table(answers: &[(u16, anyhow::Result<Status>)]) {
             println!("replica {id}: {words}");
         }
     }
+    let found = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok());
+    if let Some(words) = storage(found) {
+        println!("{words}");
+    }
+}
+
+/// What the states take, where there are any.
+fn storage<'a>(found: impl Iterator<Item = &'a Status> + Clone) -> Option<String> {
+    let state = found.clone().map(|status| status.state_bytes).max().filter(|bytes| *bytes > 0)?;
+    let most = found.max_by_key(|status| status.snapshots_bytes)?;
+    let (snapshots, journal) = (told(most.snapshots_bytes), told(most.journal_bytes));
+    Some(format!(
+        "state {}; on disk at most {snapshots} in snapshots (replica {}) and up to {journal} in the journal",
+        told(state),
+        most.replica
+    ))
 }
 
 /// Only who is in an open view, and is not behind it, executes.
@@ -171,6 +188,9 @@ fn remark(status: &Status) -> String {
     if !status.transfer.is_empty() {
         return format!(", {}", status.transfer);
     }
+    if !status.standing.is_empty() {
+        return format!(", {}", status.standing);
+    }
     // Nothing to worry about: a start in this view would find it bound again, and well at once.
     let settled = status.forgot.filter(|_| status.status == "normal");
     settled.map_or(String::new(), |forgot| format!(", lost a journal in view {}", forgot.view))
@@ -199,6 +219,19 @@ mod tests {
         assert_eq!(no_quorum(&[&normal, &normal, &normal], &committee()), None);
         let words = no_quorum(&[&normal, &changing, &changing], &committee());
         assert_eq!(words.as_deref(), Some("no quorum: 1 of 4 replicas execute, 3 are needed"));
+    }
+
+    #[test]
+    fn the_largest_state_and_the_most_disk_are_told_and_nothing_before_the_first_checkpoint() {
+        let mut replicas: Vec<Status> = (0..4)
+            .map(|replica| Status { replica, journal_bytes: 64 << 20, ..status("normal", None) })
+            .collect();
+        assert_eq!(storage(replicas.iter()), None);
+        (replicas[1].state_bytes, replicas[1].snapshots_bytes) = (9 << 20, 10 << 20);
+        (replicas[2].state_bytes, replicas[2].snapshots_bytes) = (8 << 20, 30 << 20);
+        let words = storage(replicas.iter()).unwrap_or_default();
+        let expected = "state 9.0 MiB; on disk at most 30.0 MiB in snapshots (replica 2) and up to 64.0 MiB in the journal";
+        assert_eq!(words, expected);
     }
 
     #[test]

@@ -1,29 +1,40 @@
 //! `quorate testbed`: a whole cluster on this machine for a while, with load, a live table and a verdict.
 
 mod absent;
+mod against;
+pub(crate) mod amount;
 mod cluster;
+mod demand;
 mod faults;
+mod footprint;
+mod machine;
+mod phases;
 mod plan;
 mod rejoin;
 mod report;
 mod table;
+mod verdict;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use quorate_bench::load::{GIVE_UP, Live, Load, LoadConfig, LoadReport, Workload};
+use quorate_bench::load::{GIVE_UP, Live, Load, LoadReport, Running};
 use quorate_node::cluster_file::{Durability, Preset};
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::against::Earlier;
+use self::amount::Rate;
 use self::cluster::Cluster;
+use self::demand::Demand;
 use self::faults::Faults;
 use self::plan::{At, plan};
-use self::report::{Report, Run, Verdict};
+use self::report::{Report, Run, Statuses};
 use self::table::Table;
+use self::verdict::Verdict;
 
 const EXAMPLES: &str = "Examples:
   quorate testbed                                       four replicas, ten seconds, key-value load
@@ -35,25 +46,44 @@ const EXAMPLES: &str = "Examples:
   quorate testbed --application counter --duration 250s --kill primary@every:5s
                                                         50 primaries die at random times and come back
   quorate testbed --json result.json                    what was measured, for a program to read
+  quorate testbed --preload 256MiB                      full load on a large state
+  quorate testbed --preload 256MiB --rate 50% --kill 3@10s --restart 3@after:100000
+                                                        a replica misses 100000 requests at half of peak load
 
 After the load the state is read back and compared with every accepted answer. With --application counter both `lost`
 and `duplicated` are exact; with kv a put that is missing is lost, and `duplicated` is known while some replica ran
 throughout.
 
-At most f replicas may be gone at the end; those that are left must agree then.
+At most f replicas may be gone at the end; those that are left must agree then. With `after:` the load goes on until
+those who come back have caught up, and then for 10 s more, or for --duration if that is less.
+
+With --preload the clients first put so many bytes of entries; then three of four operations put to one of those keys
+at random, or to one of the part that --hot leaves, and one put in 128 to a new key; each fourth operation reads the
+key that was put before it. With --rate calls are due at a fixed rate whether or not answers come, and latency counts
+from when a call was due; without it each client keeps --in-flight calls under way.
+
+What checkpoints cost shows in two runs, of which the first makes hardly any:
+  quorate testbed --preload 256MiB --preset configs/few-checkpoints.toml --json few.json
+  quorate testbed --preload 256MiB --against few.json
 
 Exit codes: 0 progress was made, all replicas agree, and nothing was lost or executed twice; 1 not; 130 interrupted.";
 
 /// How long the cluster may take to come up, and its clients to register.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long replicas may take to come to rest after the load.
-const REST: Duration = Duration::from_secs(20);
+/// How long replicas may take to come to rest after the load, one that fetches a whole state among them.
+const REST: Duration = Duration::from_secs(60);
 /// How long a cluster that did badly may take to say what it holds.
 const DOUBT: Duration = Duration::from_secs(3);
 /// Between two looks at replicas that come back.
 const LOOK: Duration = Duration::from_millis(200);
 /// Load before the measured time.
 const WARM_UP: Duration = Duration::from_millis(1000);
+/// How long the peak is measured.
+const PEAK: Duration = Duration::from_secs(5);
+/// How long the load goes on at most after a plan whose end nobody could tell.
+const SETTLE: Duration = Duration::from_secs(10);
+/// How long it goes on at most beyond its duration.
+const EXTENSION_MAX: Duration = Duration::from_secs(900);
 
 /// Arguments of `quorate testbed`.
 #[derive(Debug, Clone, clap::Args)]
@@ -78,9 +108,21 @@ pub(crate) struct Args {
     /// What the replicas run
     #[arg(long, default_value = "kv", value_parser = clap::builder::PossibleValuesParser::new(quorate_apps::NAMES))]
     application: String,
-    /// Bytes of each operation, about, at most 131072
-    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=131_072))]
-    payload: u32,
+    /// Bytes of each operation, about, at most 131072; of each key with its value, with kv [default: 128, or 1024 with
+    /// --preload]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=131_072))]
+    payload: Option<u32>,
+    /// Fill the store first with so many bytes of keys and values, for example 256MiB
+    #[arg(long, value_name = "SIZE", value_parser = amount::bytes)]
+    preload: Option<u64>,
+    /// Once the store is filled, write only to so many per cent of the key space, its first part, so that the rest of the
+    /// state stays as it is [default: 100]
+    #[arg(long, value_name = "PER CENT", value_parser = clap::value_parser!(u8).range(1..=100))]
+    hot: Option<u8>,
+    /// Operations due each second, for example 5000, or a share of the most that the cluster answers, for example 50%,
+    /// which is measured before [default: each client is in a hurry]
+    #[arg(long)]
+    rate: Option<Rate>,
     /// Bytes of each reply of the application `null`
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=131_072))]
     reply_bytes: u32,
@@ -92,7 +134,8 @@ pub(crate) struct Args {
     /// primary@every:5s for one in every 5 s at a random time, restarted half of that later; may be repeated
     #[arg(long, value_name = "WHO@WHEN")]
     kill: Vec<At>,
-    /// Start a killed replica again: 0@6s, or last@6s for whoever is gone since last; may be repeated
+    /// Start a killed replica again: 0@6s, last@6s for whoever is gone since last, or 0@after:100000 when so many
+    /// requests were answered since it went; may be repeated
     #[arg(long, value_name = "WHO@WHEN")]
     restart: Vec<At>,
     /// Stop a replica's process (SIGSTOP), as for --kill; may be repeated
@@ -116,6 +159,9 @@ pub(crate) struct Args {
     /// Folder for keys, data and logs; kept [default: a temporary one, removed at the end]
     #[arg(long)]
     folder: Option<PathBuf>,
+    /// Compare with an earlier run, whose --json wrote this file
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
     /// Write one JSON object about the run to this file; `-` for standard output
     #[arg(long)]
     json: Option<PathBuf>,
@@ -139,23 +185,25 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     crate::survive_file_size_limits()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // From here on a signal no longer ends this process at once, but waits to be looked at.
         let (mut interrupt, mut terminate) =
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let mut faults = Faults::new(plan(&args)?);
+        let mut faults = Faults::new(plan(args)?);
+        let demand = Demand::new(args)?;
+        let earlier = args.against.as_deref().map(|path| Earlier::load(path, (args, &demand))).transpose()?;
         let preset = args.preset.as_deref().map(Preset::load).transpose()?.unwrap_or_default();
         check_writable(args.json.as_deref())?;
         eprintln!(
             "starting {} replica processes on this machine, then load for {:?}",
             args.replicas, args.duration
         );
-        let mut cluster = Cluster::start(&args, preset).await?;
+        let mut cluster = Cluster::start(args, preset).await?;
         let done = tokio::select! {
-            done = measure(&args, &mut cluster, &mut faults) => done.map(Some),
+            done = measure((args, demand), &mut cluster, &mut faults) => done.map(Some),
             _ = interrupt.recv() => Ok(None),
             _ = terminate.recv() => Ok(None),
         };
@@ -165,7 +213,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
                 eprintln!("\ninterrupted; everything is cleaned up");
                 Ok(ExitCode::from(130))
             }
-            Some(report) => {
+            Some(mut report) => {
+                report.compare(earlier.zip(args.against.as_deref()));
+                print_end(args, &report);
                 report
                     .write(args.json.as_deref())
                     .context("the run is over, but its report cannot be written")?;
@@ -175,25 +225,24 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn measure(args: &Args, cluster: &mut Cluster, faults: &mut Faults) -> anyhow::Result<Report> {
+async fn measure(
+    (args, demand): (&Args, Demand),
+    cluster: &mut Cluster,
+    faults: &mut Faults,
+) -> anyhow::Result<Report> {
     cluster.wait_until_up(PATIENCE).await?;
-    let workload = Workload::of(&args.application).context("no workload for this application")?;
-    let config = LoadConfig {
-        context: cluster.file().context(),
-        replicas: cluster.file().replicas().iter().map(|replica| replica.addresses.client).collect(),
-        clients: usize::from(args.clients),
-        in_flight: usize::from(args.in_flight),
-        bundle_max: usize::from(args.bundle),
-        workload,
-        payload: usize::try_from(args.payload)?,
-    };
-    let load = match Load::connect(config.clone(), PATIENCE).await {
+    let config = demand.config(args, cluster.file());
+    let mut load = match Load::connect(config.clone(), PATIENCE).await {
         Ok(load) => load,
         Err(error) => return Err(anyhow::Error::from(error).context(cluster.last_words())),
     };
     let live = load.live();
+    let at_start = cluster.statuses().await;
+    let prepared = demand.prepare(&mut load).await.with_context(|| cluster.last_words())?;
     let before = cluster.statuses().await;
-    let outcome = watched(args, (cluster, faults), load, &live).await?;
+    let running = load.begin(WARM_UP, args.duration, prepared.rate).await;
+    let outcome = watched(running, (cluster, faults), (&live, SETTLE.min(args.duration))).await?;
+    faults.give_up(&live, cluster);
     let highest = live.highest.load(Ordering::Relaxed);
     // A cluster without a quorum catches up with nothing any more.
     let rest = if cluster.has_quorum() { REST } else { DOUBT };
@@ -202,36 +251,39 @@ async fn measure(args: &Args, cluster: &mut Cluster, faults: &mut Faults) -> any
         (count, Verdict::Agreement(_) | Verdict::TooFew(_)) if count > 0 => Verdict::Unanswered(count),
         (_, verdict) => verdict,
     };
+    cluster.survey();
     let rejoined = faults.rejoined(&statuses);
     // A cluster that cannot be asked what it holds has said so in its verdict.
     let patience = if verdict.is_good() { PATIENCE } else { DOUBT };
     let observed = Load::observe(&config, patience).await.ok().flatten();
     let audit = observed.and_then(|observed| live.ledger().audit(&observed));
     let faults = faults.report(&live);
-    let run = Run { load: &outcome, before: &before, after: &statuses, faults, rejoined, audit };
-    let report = Report::new(args, cluster, run, verdict);
-    print_end(args, &report);
-    Ok(report)
+    let statuses = Statuses { at_start: &at_start, before: &before, after: &statuses };
+    let run = Run { load: &outcome, statuses, faults, rejoined, audit, prepared };
+    Ok(Report::new((args, demand.payload()), cluster, run, verdict))
 }
 
-/// Runs the load, with a table of what happens where somebody is looking, and with the faults that were asked for.
+/// Waits for the load's end, with a table of what happens where somebody is looking, and with the faults that were asked
+/// for.
 async fn watched(
-    args: &Args,
+    running: Running,
     (cluster, faults): (&mut Cluster, &mut Faults),
-    load: Load,
-    live: &Arc<Live>,
+    (live, settle): (&Arc<Live>, Duration),
 ) -> anyhow::Result<LoadReport> {
-    let mut table = Table::new(args.duration);
+    let mut table = Table::new(live);
     faults.begin();
     let began = tokio::time::Instant::now();
-    let mut load = std::pin::pin!(load.run(WARM_UP, args.duration));
+    let latest = live.end() + EXTENSION_MAX;
+    let mut load = std::pin::pin!(running.finish());
     let mut tick = tokio::time::interval(Duration::from_millis(500));
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut over = std::pin::pin!(tokio::time::sleep_until(began + WARM_UP + args.duration + DOUBT));
     let mut told = false;
     loop {
         let next = faults.next();
+        if faults.is_unfinished(cluster) {
+            live.extend((Instant::now() + settle).min(latest));
+        }
         tokio::select! {
             outcome = &mut load => {
                 table.finish();
@@ -240,15 +292,15 @@ async fn watched(
             () = tokio::time::sleep_until(began + next.unwrap_or_default()), if next.is_some() => {
                 faults.strike(cluster, live).await?;
             }
-            () = &mut over, if !told => {
+            () = tokio::time::sleep_until((live.end() + DOUBT).into()), if !told => {
                 told = true;
                 say_what_is_waited_for(cluster, live);
             }
-            _ = look.tick(), if faults.is_watching() => faults.look(&cluster.statuses().await),
+            _ = look.tick(), if faults.is_watching() => faults.look(cluster, live).await?,
             _ = tick.tick() => {
+                cluster.survey();
                 if table.is_watched() {
-                    let statuses = cluster.statuses().await;
-                    table.draw(&statuses, live.matched.load(Ordering::Relaxed), live.take_latency());
+                    table.draw(&cluster.statuses().await, live);
                 }
             }
         }

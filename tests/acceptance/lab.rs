@@ -45,16 +45,26 @@ impl Lab {
     }
 
     pub(super) fn with(setting: &Setting, clients: usize, tune: impl Fn(&mut Options)) -> Self {
-        let mut lab = Self { world: World::new(setting), trace: Vec::new() };
+        let mut lab = Self::of(World::new(setting));
+        lab.register(clients, tune);
+        lab.world.keep_trace();
+        lab
+    }
+
+    /// A world as it is.
+    pub(super) fn of(world: World) -> Self {
+        Self { world, trace: Vec::new() }
+    }
+
+    /// Adds clients and lets them register.
+    pub(super) fn register(&mut self, clients: usize, tune: impl Fn(&mut Options)) {
         for _ in 0..clients {
-            lab.world.add_client(&tune).unwrap_or_else(|violation| panic!("{violation}"));
+            self.world.add_client(&tune).unwrap_or_else(|violation| panic!("{violation}"));
         }
         let registered =
             |lab: &Self| lab.world.clients().iter().all(|client| client.machine().session().is_some());
-        lab.await_that("every client has its session", 20 * T0, registered);
-        lab.run(20_000);
-        lab.world.keep_trace();
-        lab
+        self.await_that("every client has its session", 20 * T0, registered);
+        self.run(20_000);
     }
 
     pub(super) fn replica(&self, id: u16) -> &Replica {
@@ -202,4 +212,10 @@ impl Seam for Silent {
 pub(super) fn newest_open_view(lab: &Lab) -> View {
     let open = lab.alive().into_iter().filter(|replica| replica.status() == Status::Normal);
     open.map(|replica| replica.view()).max().unwrap_or(View(0))
+}
+
+/// A number that the environment gives: how much a nightly run does.
+pub(super) fn number(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} is no number")))
 }

@@ -172,9 +172,25 @@ fn c9_a_replica_that_is_given_an_older_copy_of_its_folder_notices_and_halts() {
     let halted = until_status(&cluster, 3, "it to notice", |status| status.status == "halted");
     let said = halted.alarms.join("\n");
     assert!(said.contains("older copy") && said.contains("must not start again"), "{said}");
+    // Whatever starts it again, it votes no more: it executes what the others decide.
+    cluster.stop(3);
+    cluster.start(3);
+    let out = until_status(&cluster, 3, "it to stay out", |status| status.status == "out");
+    assert!(out.standing.contains("older copy") && out.standing.contains("fix: "), "{}", out.standing);
     cluster.start(2);
     block(cluster.until_linked());
-    cluster.answers(&["kv", "get", "a"], "2\n");
+    cluster.answers(&["kv", "put", "a", "3"], "replaced\n");
+    let executed = until_status(&cluster, 0, "an answer", |_| true).executed;
+    until_status(&cluster, 3, "it to follow", |status| status.executed >= executed && status.status == "out");
+    cluster.stop(3);
+    let check = quorate(&["check", folder.to_str().unwrap()]);
+    assert_eq!(check.status.code(), Some(1), "{}", text(&check.stdout));
+    assert!(text(&check.stdout).contains("older copy"), "{}", text(&check.stdout));
+    // That is no matter of its state.
+    let file = cluster.layout.cluster_file();
+    let why = quorate(&["divergence", folder.to_str().unwrap(), "--cluster", file.to_str().unwrap()]);
+    assert_eq!(why.status.code(), Some(0), "{}", text(&why.stderr));
+    assert!(text(&why.stdout).contains("never found to be wrong"), "{}", text(&why.stdout));
 }
 
 #[test]

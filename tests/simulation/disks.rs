@@ -5,7 +5,7 @@ use quorate_host::disk::{Crash, MemoryDisk};
 use quorate_host::folder::format_folder;
 use quorate_host::journal::{Durability, Reserve, Shape};
 use quorate_host::start::{Life, Started, begin};
-use quorate_host::superblock::{Identity, SnapshotPointer};
+use quorate_host::superblock::Identity;
 use quorate_protocol::application::machine;
 use quorate_protocol::certificate::Certificate;
 use quorate_protocol::codec::List;
@@ -123,11 +123,12 @@ fn diverged(context: &Context) -> (MemoryDisk, Life) {
     let shape = Shape::of(&context.parameters, context.committee.size());
     format_folder(&mut disk, identity, shape, Reserve::Records).expect("the folder is empty");
     let started = begin(disk, life.clone(), machine(counter::Counter::default()), Time(1));
-    let Started { mut executor, mut journal, mut writer, .. } = started.expect("it was only formatted");
+    let Started { mut executor, mut journal, mut writer, mut store, .. } =
+        started.expect("it was only formatted");
     executor.execute(Seq(1), None);
     let state = executor.checkpoint().expect("a counter is small");
-    let pointer = SnapshotPointer { seq: state.seq, root: state.root };
-    writer.store_snapshot(pointer, &state.snapshot).expect("the disk works");
+    let pointer = store.save(&state).expect("the disk works");
+    writer.point_to(pointer).expect("the disk works");
     let statement = Checkpoint { seq: Seq(1), root: Digest([9; 32]), epoch_end: Seq::MAX };
     journal.append(&Record::Stable(Certificate { statement, signatures: List(Vec::new()) }), None);
     writer.write(&journal.take_group().expect("a record waits"), true).expect("the disk works");

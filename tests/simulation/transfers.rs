@@ -1,14 +1,19 @@
 //! Replicas that were away for longer than the others keep their log: what they miss comes from the others' logs, or as
 //! a state; either way they vote meanwhile, and end with what everybody has.
 
+use bytes::Bytes;
+use quorate_protocol::application::{ApplicationError, Context, RejectedCommand, StateMachine};
 use quorate_protocol::codec;
+use quorate_protocol::map::Map;
 use quorate_protocol::message::{PeerMessage, Transfer};
 use quorate_protocol::replica::Status;
 use quorate_protocol::types::{ReplicaId, Seq, Time, View};
+use quorate_sim::app::Service;
 use quorate_sim::network::Cut;
 use quorate_sim::node::Sent;
+use quorate_sim::rng::Rng;
 use quorate_sim::scenario::{Load, Scenario, describe};
-use quorate_sim::world::{Fault, Rule, Seam, Setting, World};
+use quorate_sim::world::{Fault, Outage, Rule, Seam, Setting, World};
 
 /// When the misfortune begins.
 const START: Time = Time(1_200_000);
@@ -26,6 +31,50 @@ fn small(commands: u64) -> Scenario {
     setting.costs.store_us = 2_000;
     let load = Load { commands, in_flight: 2, bundle: 1, think_us: 5_000 };
     Scenario { setting, faults: Vec::new(), heal_at: Time(3_000_000), clients: vec![load] }
+}
+
+/// Entries so large that each is a chunk of its own, and every command changes one of them.
+struct Large {
+    entries: Map,
+}
+
+const ENTRIES: u8 = 12;
+
+impl Large {
+    fn machine() -> Box<dyn StateMachine> {
+        let mut large = Self { entries: Map::new() };
+        (0..ENTRIES).for_each(|key| large.write(key, 0));
+        assert_eq!(large.entries.chunks().len(), usize::from(ENTRIES));
+        Box::new(large)
+    }
+
+    fn write(&mut self, key: u8, value: u8) {
+        self.entries.insert(&[key], &[value; 33 << 10]).unwrap();
+    }
+
+    fn service() -> Service {
+        Service { machine: Self::machine, command: |rng| vec![rng.below(2) as u8, rng.below(256) as u8] }
+    }
+}
+
+impl StateMachine for Large {
+    fn apply(&mut self, _context: &Context, command: &[u8]) -> Result<Bytes, RejectedCommand> {
+        let [key @ 0..ENTRIES, value] = *command else { return Err(RejectedCommand) };
+        self.write(key, value);
+        Ok(Bytes::new())
+    }
+    fn save(&mut self, map: &mut Map) -> Result<(), ApplicationError> {
+        self.entries.seal();
+        map.clone_from(&self.entries);
+        Ok(())
+    }
+    fn load(&mut self, map: &Map) -> Result<(), ApplicationError> {
+        self.entries = map.clone();
+        Ok(())
+    }
+    fn release(&mut self) {
+        self.entries = Map::new();
+    }
 }
 
 /// Nothing goes to or comes from a replica for a while.
@@ -58,17 +107,29 @@ fn votes_again(world: &mut World) {
 
 #[test]
 fn f1_a_replica_that_was_cut_off_for_many_checkpoints_executes_everything_and_votes_again() {
-    let mut scenario = small(150);
+    let mut scenario = small(0);
     scenario.setting.cuts = cut_off(AWAY, START, Time(2_500_000)).to_vec();
     let mut world = World::new(&scenario.setting);
-    live(&scenario, &mut world);
+    let client = world.add_client(|options| options.retry_timeout_max_us = 1_000_000).unwrap();
+    world.employ(client, 40, 2, 5_000);
+    world.run_until(START).unwrap();
+    // It waits for nothing when it is cut off, or it would leave the view for that.
+    assert_eq!(
+        (world.accepted(), world.node(AWAY).replica().executed()),
+        (40, world.node(ReplicaId(0)).replica().committed())
+    );
+    world.employ(client, 110, 2, 5_000);
+    world.run_until(Time(10_000_000)).unwrap();
+    assert_eq!(world.accepted(), 150);
+    agree(&world);
     let node = world.node(AWAY);
     let counters = node.host().transfer_counters();
     assert!(counters.completed >= 1 && counters.banned == 0, "{counters:?}");
     assert!(node.replica().executed() > Seq(100), "many checkpoints were missed");
     assert!(
         world.nodes().iter().all(|node| node.replica().view() == View(0)),
-        "nobody had a reason to change the view"
+        "nobody had a reason to change the view: {counters:?} {}",
+        describe(&world)
     );
     votes_again(&mut world);
     agree_among(&world, &[0, 1, 3]);
@@ -113,7 +174,7 @@ impl Seam for PoisonedStates {
         let Sent::Replica(to, frame) = &sent else { return vec![sent] };
         let lie = match codec::decode::<PeerMessage>(frame) {
             Ok(PeerMessage::Transfer(Transfer::Meta { mut summary, chunks })) => {
-                summary.application.0[0] ^= 1;
+                summary.application.root.0[0] ^= 1;
                 Transfer::Meta { summary, chunks }
             }
             Ok(PeerMessage::Transfer(Transfer::Chunk { seq, index, bytes })) => {
@@ -145,7 +206,7 @@ fn f1_a_source_that_poisons_states_is_banned_and_the_rest_suffices() {
 }
 
 #[test]
-fn f1_a_replica_whose_process_dies_while_it_fetches_begins_anew_and_ends() {
+fn f1_a_replica_whose_process_dies_while_it_fetches_goes_on_and_ends() {
     let mut died_fetching = 0;
     for after_ms in [310, 320, 330, 340, 350, 360] {
         let mut scenario = small(200);
@@ -153,7 +214,7 @@ fn f1_a_replica_whose_process_dies_while_it_fetches_begins_anew_and_ends() {
         scenario.setting.cuts = cut_off(AWAY, START, back).to_vec();
         scenario.setting.profile.delay_us = 10_000;
         scenario.setting.costs.store_us = 30_000;
-        let outage = quorate_sim::world::Outage::clean(50_000);
+        let outage = Outage::clean(50_000);
         let whom = quorate_sim::world::Whom::One(AWAY);
         let at = back.plus(after_ms * 1_000);
         scenario.faults = vec![(at, Fault::Outage(whom, outage))];
@@ -285,4 +346,130 @@ fn what_executed_in_slots_that_a_replica_never_saw_starts_no_timer_of_it() {
     let views: Vec<_> = world.nodes().iter().map(|node| node.replica().view()).collect();
     assert_eq!(views, [View(0); 4]);
     agree(&world);
+}
+
+/// When the replica that was away is away once more.
+const ABSENT_AGAIN: (Time, Time) = (Time(30_000_000), Time(32_000_000));
+
+/// Sixty commands, while one replica is away that has nothing at all; the world stands where that one begins to fetch.
+fn away_with_a_large_state(away: ReplicaId) -> World {
+    let mut scenario = small(0);
+    scenario.setting.service = Large::service();
+    scenario.setting.cuts = cut_off(away, Time(0), Time(2_000_000)).to_vec();
+    scenario.setting.cuts.extend(cut_off(away, ABSENT_AGAIN.0, ABSENT_AGAIN.1));
+    let mut world = World::new(&scenario.setting);
+    let client = world.add_client(|options| options.retry_timeout_max_us = 1_000_000).unwrap();
+    world.employ(client, 60, 2, 5_000);
+    world.run_until(Time(1_999_000)).unwrap();
+    assert_eq!(world.accepted(), 60, "{}", describe(&world));
+    world
+}
+
+/// Lets it go on until something is so.
+fn until(world: &mut World, is_so: impl Fn(&World) -> bool) {
+    while !is_so(world) {
+        assert!(world.now() < Time(10_000_000), "it never came to that: {}", describe(world));
+        world.step().unwrap();
+    }
+}
+
+#[test]
+fn f1_a_replica_that_is_killed_at_any_chunk_fetches_no_chunk_twice() {
+    // The last one has the sessions.
+    for chunks in 0..=u64::from(ENTRIES) + 1 {
+        let mut world = away_with_a_large_state(AWAY);
+        let kept =
+            |world: &World| world.node(AWAY).host().transfer_progress().map(|progress| progress.have as u64);
+        until(&mut world, |world| kept(world).is_some_and(|kept| kept >= chunks));
+        let before = world.node(AWAY).host().transfer_counters();
+        assert!(before.completed == 0 && before.chunks >= chunks, "{before:?}");
+        let of = world.node(AWAY).host().transfer_progress().and_then(|progress| progress.of);
+        world.go_down(AWAY, Outage::clean(50_000)).unwrap();
+        world.run_until(Time(20_000_000)).unwrap();
+        agree(&world);
+        let after = world.node(AWAY).host().transfer_counters();
+        assert_eq!(after.completed, 1, "{after:?}");
+        if let Some(of) = of {
+            assert!(after.reused >= chunks, "{after:?} after {chunks}");
+            assert_eq!(after.reused + after.chunks, of as u64);
+        }
+    }
+}
+
+#[test]
+fn f1_what_did_not_change_while_a_replica_was_away_is_not_fetched() {
+    let mut world = away_with_a_large_state(AWAY);
+    world.run_until(ABSENT_AGAIN.0).unwrap();
+    let first = world.node(AWAY).host().transfer_counters();
+    assert_eq!((first.completed, first.reused), (1, 0));
+    // Two entries change, and the sessions.
+    world.employ(0, 60, 2, 5_000);
+    world.run_until(Time(50_000_000)).unwrap();
+    assert_eq!(world.accepted(), 120);
+    agree(&world);
+    let second = world.node(AWAY).host().transfer_counters();
+    assert_eq!(second.completed, 2, "{second:?}");
+    assert_eq!((second.reused, second.chunks - first.chunks), (u64::from(ENTRIES) - 2, 3));
+    assert!(second.reused_bytes > 9 * (33 << 10));
+}
+
+#[test]
+fn d6_a_replica_that_becomes_primary_while_it_transfers_leads_and_finishes() {
+    let next = ReplicaId(1);
+    let mut world = away_with_a_large_state(next);
+    until(&mut world, |world| world.node(next).host().transfer_counters().chunks >= 5);
+    // The rest is slow to come.
+    world.add_rule(Rule { from: None, to: Some(next), kind: Some("transfer".to_owned()), hold: false });
+    world.schedule(world.now(), Fault::Pause(ReplicaId(0), Time(6_000_000)));
+    world.employ(0, 60, 2, 5_000);
+    world.run_until(Time(4_000_000)).unwrap();
+    let replica = world.node(next).replica();
+    assert_eq!((replica.view(), replica.primary(), replica.status()), (View(1), next, Status::Normal));
+    let progress = world.node(next).host().transfer_progress().expect("it has not finished");
+    assert!(progress.have >= 5 && replica.executed() < replica.watermarks().0, "{progress}");
+    let accepted = world.accepted();
+    assert!(accepted > 60, "what it cannot execute it orders all the same: {}", describe(&world));
+    world.clear_rules();
+    world.run_until(Time(5_900_000)).unwrap();
+    assert_eq!(world.accepted(), 120, "{}", describe(&world));
+    let replica = world.node(next).replica();
+    assert_eq!(
+        (replica.view(), replica.primary()),
+        (View(1), next),
+        "nobody had a reason to change the view"
+    );
+    assert!(world.node(next).host().transfer_counters().completed >= 1);
+    world.run_until(Time(20_000_000)).unwrap();
+    agree(&world);
+}
+
+#[test]
+fn f1_a_replica_comes_back_while_the_others_go_on_at_full_speed() {
+    let mut scenario = small(0);
+    let everywhere = |rng: &mut Rng| vec![rng.below(ENTRIES.into()) as u8, rng.below(256) as u8];
+    scenario.setting.service = Service { command: everywhere, ..Large::service() };
+    // By the time a state has come and is taken over, the others have let go of the slots after it.
+    scenario.setting.costs.store_us = 6_000;
+    scenario.setting.cuts = cut_off(AWAY, START, Time(2_500_000)).to_vec();
+    let mut world = World::new(&scenario.setting);
+    let client = world.add_client(|options| options.retry_timeout_max_us = 1_000_000).unwrap();
+    world.employ(client, 100_000, 2, 5_000);
+    world.run_until(Time(2_500_000)).unwrap();
+    let missed = world.node(ReplicaId(0)).replica().executed().0 - world.node(AWAY).replica().executed().0;
+    assert!(missed > 32, "{missed}");
+    world.run_until(Time(6_000_000)).unwrap();
+    let counters = world.node(AWAY).host().transfer_counters();
+    assert!((1..=2).contains(&counters.completed), "{counters:?}");
+    assert!(counters.last_us > 50_000, "{counters:?}");
+    let (here, there) = (world.node(AWAY).replica(), world.node(ReplicaId(0)).replica());
+    assert!(
+        !here.behind() && there.executed().0 - here.executed().0 <= 8,
+        "{counters:?} {}",
+        describe(&world)
+    );
+    // Without replica 2 nothing commits but with its vote.
+    world.crash(ReplicaId(2)).unwrap();
+    let before = world.accepted();
+    world.run_until(Time(7_000_000)).unwrap();
+    assert!(world.accepted() > before + 50, "{}", describe(&world));
 }

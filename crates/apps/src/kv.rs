@@ -1,12 +1,12 @@
 //! A replicated ordered map from text to bytes.
 //!
-//! The whole map is written at every checkpoint, which is what bounds its size: see [`STATE_BYTES_MAX`].
+//! It lives in an authenticated map, so that a checkpoint costs what changed since the last one, however much there is.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
 
-use quorate_protocol::application::{Application, Context};
+use quorate_protocol::application::{Application, ApplicationError, Context, Snapshot};
+use quorate_protocol::map::Map;
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -18,21 +18,39 @@ pub const VALUE_BYTES_MAX: usize = 64 << 10;
 pub const SCAN_ENTRIES_MAX: usize = 1000;
 /// Most bytes of keys and values one scan returns.
 pub const SCAN_BYTES_MAX: usize = 128 << 10;
-/// Most bytes of all keys and values, each with [`ENTRY_BYTES`] more.
-pub const STATE_BYTES_MAX: usize = 24 << 20;
+/// Most bytes of all keys and values, each with [`ENTRY_BYTES`] more. Every replica holds them in memory.
+pub const STATE_BYTES_MAX: u64 = 1 << 30;
 /// What an entry takes besides its key and value: their two lengths.
-pub const ENTRY_BYTES: usize = 16;
+pub const ENTRY_BYTES: usize = 6;
 
 /// A value: any bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Value(pub Vec<u8>);
 
 /// The map.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Store {
-    entries: BTreeMap<String, Value>,
-    /// Bytes that the entries take; follows from them.
-    bytes: usize,
+    entries: Map,
+}
+
+impl Snapshot for Store {
+    fn save(&mut self, map: &mut Map) -> Result<(), ApplicationError> {
+        self.entries.seal();
+        map.clone_from(&self.entries);
+        Ok(())
+    }
+
+    fn load(map: &Map) -> Result<Self, ApplicationError> {
+        let is_text = |(key, _): (&[u8], &[u8])| std::str::from_utf8(key).is_ok();
+        if !map.range(Bound::Unbounded, Bound::Unbounded).all(is_text) {
+            return Err(ApplicationError::Decode("a key is no text".to_owned()));
+        }
+        Ok(Self { entries: map.clone() })
+    }
+
+    fn changed_bytes(&self) -> u64 {
+        self.entries.changed_bytes()
+    }
 }
 
 /// What can be asked of a [`Store`].
@@ -126,16 +144,16 @@ impl Application for Store {
     fn apply(&mut self, _context: &Context, command: Command) -> Reply {
         match command {
             Command::Get { key } => self.get(&key),
-            Command::Put { key, value } => match self.set(key, Some(value)) {
+            Command::Put { key, value } => match self.set(&key, Some(&value)) {
                 Ok(replaced) => Reply::Stored { replaced },
                 Err(refusal) => Reply::Refused(refusal),
             },
-            Command::Delete { key } => match self.set(key, None) {
+            Command::Delete { key } => match self.set(&key, None) {
                 Ok(existed) => Reply::Deleted { existed },
                 Err(refusal) => Reply::Refused(refusal),
             },
             Command::CompareAndSwap { key, expected, new } => {
-                self.compare_and_swap(key, expected.as_ref(), new)
+                self.compare_and_swap(&key, expected.as_ref(), new.as_ref())
             }
             Command::Scan { prefix, after, limit } => self.scan(&prefix, &after, limit),
         }
@@ -153,7 +171,7 @@ impl Application for Store {
 impl Store {
     /// Entries in the map.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn len(&self) -> u64 {
         self.entries.len()
     }
 
@@ -163,35 +181,47 @@ impl Store {
         self.entries.is_empty()
     }
 
+    /// Bytes of all entries.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.entries.bytes()
+    }
+
+    fn value(&self, key: &str) -> Option<Value> {
+        self.entries.get(key.as_bytes()).map(|value| Value(value.to_vec()))
+    }
+
     fn get(&self, key: &str) -> Reply {
-        Reply::Value(self.entries.get(key).cloned())
+        Reply::Value(self.value(key))
     }
 
     /// Sets or removes a key; says whether it was there.
-    fn set(&mut self, key: String, value: Option<Value>) -> Result<bool, Refusal> {
+    fn set(&mut self, key: &str, value: Option<&Value>) -> Result<bool, Refusal> {
+        self.set_within(STATE_BYTES_MAX, key, value)
+    }
+
+    fn set_within(&mut self, most: u64, key: &str, value: Option<&Value>) -> Result<bool, Refusal> {
         if key.len() > KEY_BYTES_MAX {
             return Err(Refusal::KeyTooLong);
         }
-        let old = self.entries.get(&key).map_or(0, |old| entry_bytes(&key, old));
-        let Some(value) = value else {
-            self.bytes -= old;
-            return Ok(self.entries.remove(&key).is_some());
+        let Some(Value(value)) = value else {
+            return Ok(self.entries.remove(key.as_bytes()));
         };
-        if value.0.len() > VALUE_BYTES_MAX {
+        if value.len() > VALUE_BYTES_MAX {
             return Err(Refusal::ValueTooLong);
         }
-        let bytes = self.bytes - old + entry_bytes(&key, &value);
-        if bytes > STATE_BYTES_MAX {
+        let old = self.entries.get(key.as_bytes()).map_or(0, |old| entry_bytes(key, old));
+        let bytes = self.entries.bytes() - old as u64 + entry_bytes(key, value) as u64;
+        if bytes > most {
             return Err(Refusal::StoreFull);
         }
-        self.bytes = bytes;
-        Ok(self.entries.insert(key, value).is_some())
+        self.entries.insert(key.as_bytes(), value).map_err(|_| Refusal::StoreFull)
     }
 
-    fn compare_and_swap(&mut self, key: String, expected: Option<&Value>, new: Option<Value>) -> Reply {
-        let current = self.entries.get(&key);
-        if current != expected {
-            return Reply::Differs { current: current.cloned() };
+    fn compare_and_swap(&mut self, key: &str, expected: Option<&Value>, new: Option<&Value>) -> Reply {
+        let current = self.value(key);
+        if current.as_ref() != expected {
+            return Reply::Differs { current };
         }
         match self.set(key, new) {
             Ok(_) => Reply::Swapped,
@@ -203,22 +233,23 @@ impl Store {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(SCAN_ENTRIES_MAX);
         // Without a key to go on behind, even the empty key is one to return.
         let first = after.is_empty() || after < prefix;
-        let from = if first { Bound::Included(prefix) } else { Bound::Excluded(after) };
-        let mut matching = self.entries.range::<str, _>((from, Bound::Unbounded)).peekable();
+        let from = if first { Bound::Included(prefix.as_bytes()) } else { Bound::Excluded(after.as_bytes()) };
+        let mut matching = self.entries.range(from, Bound::Unbounded);
         let (mut entries, mut bytes) = (Vec::new(), 0);
-        while let Some((key, value)) = matching.next_if(|(key, _)| key.starts_with(prefix)) {
-            bytes += entry_bytes(key, value);
+        while let Some((key, value)) = matching.next().filter(|(key, _)| key.starts_with(prefix.as_bytes())) {
+            let key = String::from_utf8_lossy(key).into_owned();
+            bytes += entry_bytes(&key, value);
             if entries.len() == limit || bytes > SCAN_BYTES_MAX {
                 return Reply::Entries { entries, more: true };
             }
-            entries.push((key.clone(), value.clone()));
+            entries.push((key, Value(value.to_vec())));
         }
         Reply::Entries { entries, more: false }
     }
 }
 
-fn entry_bytes(key: &str, value: &Value) -> usize {
-    ENTRY_BYTES + key.len() + value.0.len()
+fn entry_bytes(key: &str, value: &[u8]) -> usize {
+    ENTRY_BYTES + key.len() + value.len()
 }
 
 impl From<&str> for Value {

@@ -30,28 +30,37 @@ pub fn by_name(name: &str, reply_bytes: usize) -> Option<Box<dyn StateMachine>> 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::{NAMES, by_name};
+    use quorate_protocol::map::Map;
+
+    use super::{NAMES, StateMachine, by_name};
+
+    fn saved(machine: &mut dyn StateMachine) -> Map {
+        let mut map = Map::new();
+        machine.save(&mut map).unwrap();
+        map
+    }
 
     #[test]
-    fn every_name_has_an_application_that_restores_its_own_snapshot() {
+    fn every_name_has_an_application_that_restores_its_own_state() {
         for name in NAMES {
-            let machine = by_name(name, 16).unwrap();
-            let snapshot = machine.snapshot().unwrap();
+            let mut machine = by_name(name, 16).unwrap();
+            let map = saved(&mut *machine);
             let mut other = by_name(name, 16).unwrap();
-            other.restore(&snapshot).unwrap();
-            assert_eq!(other.snapshot().unwrap(), snapshot, "{name}");
-            assert_eq!(other.digest(&snapshot), machine.digest(&snapshot), "{name}");
+            other.load(&map).unwrap();
+            assert_eq!(saved(&mut *other).root(), map.root(), "{name}");
         }
         assert!(by_name("no such application", 0).is_none());
     }
 
     #[test]
     fn no_application_takes_another_bytes_for_its_state() {
+        let mut strange = Map::new();
+        strange.insert(b"\xff\xfe", b"123").unwrap();
         for name in NAMES {
             let mut machine = by_name(name, 16).unwrap();
-            let before = machine.snapshot().unwrap();
-            assert!(machine.restore(&[1, 2, 3]).is_err(), "{name}");
-            assert_eq!(machine.snapshot().unwrap(), before, "a failed restore changes nothing in {name}");
+            let before = saved(&mut *machine).root();
+            assert!(machine.load(&strange).is_err(), "{name}");
+            assert_eq!(saved(&mut *machine).root(), before, "a failed load changes nothing in {name}");
         }
     }
 }

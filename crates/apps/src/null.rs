@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 use quorate_protocol::application::{ApplicationError, Context, RejectedCommand, StateMachine};
+use quorate_protocol::map::Map;
+use quorate_protocol::pieces;
 
 /// Counts its commands, so that replicas that executed different numbers of them make different checkpoints.
 #[derive(Debug, Clone)]
@@ -28,13 +30,14 @@ impl StateMachine for Null {
         Some(self.reply.clone())
     }
 
-    fn snapshot(&self) -> Result<Vec<u8>, ApplicationError> {
-        Ok(self.commands.to_le_bytes().to_vec())
+    fn save(&mut self, map: &mut Map) -> Result<(), ApplicationError> {
+        pieces::write(map, &self.commands.to_le_bytes())
     }
 
-    fn restore(&mut self, snapshot: &[u8]) -> Result<(), ApplicationError> {
-        let Ok(bytes) = snapshot.try_into() else {
-            return Err(ApplicationError::Decode(format!("{} bytes instead of 8", snapshot.len())));
+    fn load(&mut self, map: &Map) -> Result<(), ApplicationError> {
+        let saved = pieces::read(map)?;
+        let Ok(bytes) = saved.as_slice().try_into() else {
+            return Err(ApplicationError::Decode(format!("{} bytes instead of 8", saved.len())));
         };
         self.commands = u64::from_le_bytes(bytes);
         Ok(())
@@ -46,7 +49,7 @@ impl StateMachine for Null {
 mod tests {
     use quorate_protocol::types::{ClientId, Digest};
 
-    use super::{Context, Null, StateMachine};
+    use super::{Context, Map, Null, StateMachine};
 
     #[test]
     fn any_bytes_are_a_command_and_every_reply_has_the_same_length() {
@@ -61,8 +64,13 @@ mod tests {
     #[test]
     fn a_lost_command_shows_in_the_state() {
         let context = Context::for_test(ClientId(Digest::ZERO));
-        let (mut one, two) = (Null::new(0), Null::new(0));
+        let (mut one, mut two) = (Null::new(0), Null::new(0));
         one.apply(&context, b"").unwrap();
-        assert_ne!(one.snapshot().unwrap(), two.snapshot().unwrap());
+        let root = |null: &mut Null| {
+            let mut map = Map::new();
+            null.save(&mut map).unwrap();
+            map.root()
+        };
+        assert_ne!(root(&mut one), root(&mut two));
     }
 }

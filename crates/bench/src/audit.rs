@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use quorate_apps::kv;
 use quorate_protocol::codec;
 
-use crate::load::{Workload, kv_key, kv_reads};
+use crate::load::{Keys, Workload};
 
 /// Puts of one key that are remembered: more than can be under way, so the newest acknowledged one is among them.
 const PUTS_MAX: usize = 1024;
@@ -26,8 +26,8 @@ const PUTS_MAX: usize = 1024;
 pub enum Observed {
     /// The counter's value.
     Counter(i64),
-    /// Every entry of the store.
-    Kv(BTreeMap<String, kv::Value>),
+    /// Every entry of the store: its key, and the number of the put that its value says it is of.
+    Kv(BTreeMap<String, Option<u64>>),
 }
 
 /// What a comparison came to.
@@ -58,7 +58,7 @@ impl Ledger {
     pub fn new(workload: Workload) -> Self {
         match workload {
             Workload::Counter => Self::Counter(CounterLedger::default()),
-            Workload::Kv => Self::Kv(KvLedger::default()),
+            Workload::Kv(keys) => Self::Kv(KvLedger { workload: keys, ..KvLedger::default() }),
             Workload::Null => Self::Nothing,
         }
     }
@@ -160,17 +160,32 @@ impl Puts {
 /// What the users of a store were told.
 #[derive(Debug, Default)]
 pub struct KvLedger {
-    keys: BTreeMap<(usize, u64), Puts>,
+    workload: Keys,
+    /// Of each client, each of its keys.
+    keys: Vec<Vec<Puts>>,
     answers: u64,
     lost: u64,
 }
 
 impl KvLedger {
+    fn puts(&mut self, client: usize, index: u64) -> Option<&mut Puts> {
+        let key = usize::try_from(self.workload.key(client, index)).ok()?;
+        self.keys.get_mut(client)?.get_mut(key)
+    }
+
     fn submitted(&mut self, client: usize, index: u64) {
-        if kv_reads(index) {
+        if self.workload.reads(index) {
             return;
         }
-        let puts = self.keys.entry((client, kv_key(index))).or_default();
+        // Clients and their keys are numbered without gaps, but for those whose first put comes soon.
+        let key = usize::try_from(self.workload.key(client, index)).unwrap_or_default();
+        if self.keys.len() <= client {
+            self.keys.resize_with(client + 1, Vec::new);
+        }
+        if self.keys[client].len() <= key {
+            self.keys[client].resize_with(key + 1, Puts::default);
+        }
+        let puts = &mut self.keys[client][key];
         puts.known.push_back((index, None));
         if puts.known.len() > PUTS_MAX {
             puts.known.pop_front();
@@ -179,31 +194,30 @@ impl KvLedger {
 
     fn answered(&mut self, client: usize, index: u64, seq: u64, reply: Option<kv::Reply>) {
         self.answers += 1;
-        let Some(puts) = self.keys.get_mut(&(client, kv_key(index))) else { return };
+        let reads = self.workload.reads(index);
+        let Some(puts) = self.puts(client, index) else { return };
         let as_promised = match reply {
-            Some(kv::Reply::Stored { .. }) if !kv_reads(index) => {
+            Some(kv::Reply::Stored { .. }) if !reads => {
                 let put = puts.known.iter_mut().rev().find(|(known, _)| *known == index);
                 put.map(|put| put.1 = Some(seq)).is_some()
             }
-            Some(kv::Reply::Value(value)) if kv_reads(index) => {
-                puts.may_show(value.as_ref().and_then(number_in), seq)
-            }
+            Some(kv::Reply::Value(value)) if reads => puts.may_show(value.as_ref().and_then(number_in), seq),
             _ => false,
         };
         self.lost += u64::from(!as_promised);
     }
 
-    fn audit(&self, entries: &BTreeMap<String, kv::Value>) -> Audit {
-        let gone = self.keys.iter().filter(|((client, key), puts)| {
-            let value = entries.get(&format!("client-{client}/{key}"));
-            !puts.may_show(value.and_then(number_in), u64::MAX)
+    fn audit(&self, entries: &BTreeMap<String, Option<u64>>) -> Audit {
+        let all = self.keys.iter().zip(0..).flat_map(|(keys, client)| {
+            keys.iter().zip(0..).map(move |(puts, key)| (Keys::name(client, key), puts))
         });
+        let gone = all.filter(|(name, puts)| !puts.may_show(entries.get(name).copied().flatten(), u64::MAX));
         Audit { answers: self.answers, lost: self.lost + gone.count() as u64, duplicated: None }
     }
 }
 
 /// The number of the put that wrote this value.
-fn number_in(value: &kv::Value) -> Option<u64> {
+pub(crate) fn number_in(value: &kv::Value) -> Option<u64> {
     value.0.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
@@ -216,6 +230,9 @@ mod tests {
     use quorate_protocol::types::{ClientId, Digest};
 
     use super::*;
+
+    /// A store that begins empty.
+    const KV: Workload = Workload::Kv(Keys { filled: 0, cold: 0 });
 
     fn context() -> Context {
         Context::for_test(ClientId(Digest::ZERO))
@@ -259,7 +276,7 @@ mod tests {
         let kv::Reply::Entries { entries, more: false } = store.apply(&context(), command) else {
             panic!("the test's store is small");
         };
-        Observed::Kv(entries.into_iter().collect())
+        Observed::Kv(entries.into_iter().map(|(key, value)| (key, number_in(&value))).collect())
     }
 
     #[test]
@@ -297,19 +314,19 @@ mod tests {
 
     #[test]
     fn a_store_that_did_everything_loses_nothing_though_answers_are_missing() {
-        let mut alone = Alone::new(Store::default(), Workload::Kv);
-        (0..2_000).for_each(|index| alone.run(Workload::Kv, index, index % 5 != 0));
+        let mut alone = Alone::new(Store::default(), KV);
+        (0..2_000).for_each(|index| alone.run(KV, index, index % 5 != 0));
         let audit = alone.ledger.audit(&entries(&mut alone.application)).unwrap();
         assert_eq!(audit, Audit { answers: 1_600, lost: 0, duplicated: None });
     }
 
     #[test]
     fn a_store_that_forgot_its_last_acknowledged_puts_is_caught_at_the_end() {
-        let mut alone = Alone::new(Store::default(), Workload::Kv);
-        (0..400).for_each(|index| alone.run(Workload::Kv, index, true));
+        let mut alone = Alone::new(Store::default(), KV);
+        (0..400).for_each(|index| alone.run(KV, index, true));
         let before = alone.application.clone();
         // Three puts and a read of each of two keys.
-        (400..408).for_each(|index| alone.run(Workload::Kv, index, true));
+        (400..408).for_each(|index| alone.run(KV, index, true));
         assert_eq!(alone.ledger.audit(&entries(&mut alone.application)).unwrap().lost, 0);
         alone.application = before;
         assert_eq!(alone.ledger.audit(&entries(&mut alone.application)).unwrap().lost, 2);
@@ -317,33 +334,48 @@ mod tests {
 
     #[test]
     fn a_store_that_forgot_a_put_which_was_read_since_is_caught_though_it_was_written_over() {
-        let mut alone = Alone::new(Store::default(), Workload::Kv);
-        (0..2).for_each(|index| alone.run(Workload::Kv, index, true));
+        let mut alone = Alone::new(Store::default(), KV);
+        (0..2).for_each(|index| alone.run(KV, index, true));
         let before = alone.application.clone();
-        alone.run(Workload::Kv, 2, true);
+        alone.run(KV, 2, true);
         alone.application = before;
-        alone.run(Workload::Kv, 3, true);
-        (4..600).for_each(|index| alone.run(Workload::Kv, index, true));
+        alone.run(KV, 3, true);
+        (4..600).for_each(|index| alone.run(KV, index, true));
+        assert_eq!(alone.ledger.audit(&entries(&mut alone.application)).unwrap().lost, 1);
+    }
+
+    #[test]
+    fn a_filled_store_that_lost_a_key_nobody_wrote_since_is_caught() {
+        let keys = Keys { filled: 500, cold: 0 };
+        let workload = Workload::Kv(keys);
+        let mut alone = Alone::new(Store::default(), workload);
+        (0..600).for_each(|index| alone.run(workload, index, index % 9 != 0));
+        assert_eq!(alone.ledger.audit(&entries(&mut alone.application)).unwrap().lost, 0);
+        let untouched = (1..500)
+            .filter(|key| key % 9 != 0)
+            .find(|key| (500..600).all(|index| keys.key(0, index) != *key));
+        let key = Keys::name(0, untouched.expect("100 operations do not reach 500 keys"));
+        alone.application.apply(&context(), kv::Command::Delete { key });
         assert_eq!(alone.ledger.audit(&entries(&mut alone.application)).unwrap().lost, 1);
     }
 
     #[test]
     fn a_put_that_was_never_answered_may_be_there_or_not() {
         for executes in [true, false] {
-            let mut alone = Alone::new(Store::default(), Workload::Kv);
-            alone.run(Workload::Kv, 0, true);
+            let mut alone = Alone::new(Store::default(), KV);
+            alone.run(KV, 0, true);
             alone.ledger.submitted(0, 1);
             if executes {
-                alone.execute(Workload::Kv, 1);
+                alone.execute(KV, 1);
             }
-            alone.run(Workload::Kv, 3, true);
+            alone.run(KV, 3, true);
             assert_eq!(alone.ledger.audit(&entries(&mut alone.application)).unwrap().lost, 0);
         }
     }
 
     #[test]
     fn answers_that_cannot_be_are_losses() {
-        let mut ledger = Ledger::new(Workload::Kv);
+        let mut ledger = Ledger::new(KV);
         ledger.submitted(0, 0);
         ledger.answered(0, 0, 1, b"nonsense");
         assert_eq!(ledger.audit(&Observed::Kv(BTreeMap::new())).unwrap().lost, 1);

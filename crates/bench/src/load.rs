@@ -1,88 +1,42 @@
-//! Closed-loop load: independent callers, each with some calls in flight, and what became of every call.
+//! Load: independent callers, each with some calls in flight or calling at a rate, and what became of every call.
 
-use std::collections::BTreeMap;
+mod calls;
+mod live;
+mod pace;
+mod phases;
+mod read;
+mod workload;
+
 use std::net::SocketAddr;
-use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use hdrhistogram::Histogram;
-use quorate_apps::{counter, kv};
+pub use hdrhistogram::Histogram;
 use quorate_node::client::{self, Caller, ConnectError};
 use quorate_node::transport::{ClientTransportConfig, Limits, SharedEndpoint, TransportError, bind};
-use quorate_protocol::client::{Answer, Options};
-use quorate_protocol::codec;
+use quorate_protocol::client::Options;
 use quorate_protocol::crypto::SecretKey;
 use quorate_protocol::message::Outcome;
 use quorate_protocol::parameters::Context;
-use quorate_protocol::types::{Seq, View};
-use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use crate::audit::{Ledger, Observed};
+use self::calls::{Stretch, work};
+pub use self::live::Live;
+use self::pace::Pace;
+pub use self::phases::{Measured, Phase};
+pub use self::workload::{KEY_BYTES, Keys, Workload};
 
-/// Keys that each client writes in turn, in the key-value workload.
-const KEYS_PER_CLIENT: u64 = 64;
 /// How long after the end of the load an answer is waited for.
 pub const GIVE_UP: Duration = Duration::from_secs(20);
-/// Longest latency that is recorded, in microseconds.
-const LATENCY_US_MAX: u64 = 120_000_000;
-
-/// What the callers ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Workload {
-    /// Three puts and a get, in turn.
-    Kv,
-    /// Additions to one counter.
-    Counter,
-    /// Bytes without meaning.
-    Null,
-}
-
-impl Workload {
-    /// The workload for an application.
-    #[must_use]
-    pub fn of(application: &str) -> Option<Self> {
-        match application {
-            "kv" => Some(Self::Kv),
-            "counter" => Some(Self::Counter),
-            "null" => Some(Self::Null),
-            _ => None,
-        }
-    }
-
-    /// The `index`th operation of a client, of about `payload` bytes.
-    pub(crate) fn operation(self, client: usize, index: u64, payload: usize) -> Bytes {
-        let encoded = match self {
-            Self::Null => return Bytes::from(vec![index.to_le_bytes()[0]; payload]),
-            Self::Counter => codec::encode_serde(&counter::Command::Add(1)),
-            Self::Kv => {
-                let key = format!("client-{client}/{}", kv_key(index));
-                // A value begins with the number of the put that wrote it, for the audit.
-                let mut value = index.to_le_bytes().to_vec();
-                value.resize(payload.saturating_sub(key.len()).max(value.len()), value[0]);
-                let value = kv::Value(value);
-                codec::encode_serde(&if kv_reads(index) {
-                    kv::Command::Get { key }
-                } else {
-                    kv::Command::Put { key, value }
-                })
-            }
-        };
-        encoded.expect("the workload's commands encode").into()
-    }
-}
-
-/// Which of its keys a client's `index`th operation is about, in the key-value workload.
-pub(crate) fn kv_key(index: u64) -> u64 {
-    index / 4 % KEYS_PER_CLIENT
-}
-
-/// Whether that operation is a read.
-pub(crate) fn kv_reads(index: u64) -> bool {
-    index % 4 == 3
-}
+/// Calls that each client keeps in flight at least while it fills the store.
+const FILLING_IN_FLIGHT: usize = 64;
+/// How long the filling may stand still.
+const STALLED: Duration = Duration::from_secs(60);
+/// Between two words about how far it has come.
+const PROGRESS: Duration = Duration::from_secs(1);
+/// Longer than any run.
+const A_DAY: Duration = Duration::from_secs(86_400);
 
 /// How much load, of what kind.
 #[derive(Debug, Clone)]
@@ -93,7 +47,7 @@ pub struct LoadConfig {
     pub replicas: Vec<SocketAddr>,
     /// Independent clients, each with a key of its own.
     pub clients: usize,
-    /// Calls that each client keeps in flight.
+    /// Calls that each client keeps in flight; one that calls at a rate may have more.
     pub in_flight: usize,
     /// Most operations the client library puts under one signature.
     pub bundle_max: usize,
@@ -115,114 +69,22 @@ pub enum LoadError {
     /// Clients could not register in time.
     #[error("the cluster gave no client a session within {0:?}; see the replicas' logs")]
     NoSession(Duration),
+    /// The store could not be filled.
+    #[error(
+        "the store could not be filled: {failed} of {of} puts were not carried out; see the replicas' logs"
+    )]
+    NotFilled {
+        /// Puts without the answer that they were done.
+        failed: u64,
+        /// All puts.
+        of: u64,
+    },
     /// The state could not be read after the run.
     #[error("the cluster did not say what it holds; see `quorate why`")]
     Unread,
     /// The operating system gave no randomness.
     #[error("no randomness for keys: {0}")]
     Randomness(getrandom::Error),
-}
-
-/// What is counted while the load runs.
-#[derive(Debug)]
-pub struct Live {
-    /// Operations answered by enough replicas alike, since the load began.
-    pub matched: AtomicU64,
-    /// Operations answered otherwise than with a result, or not at all.
-    pub failed: AtomicU64,
-    /// Operations submitted once every client had its session.
-    pub submitted: AtomicU64,
-    /// Highest slot of any accepted answer.
-    pub highest: AtomicU64,
-    /// Set to end the load.
-    pub stop: AtomicBool,
-    hopeless: watch::Sender<bool>,
-    newest_view: AtomicU64,
-    /// Latency in microseconds of what matched since it was last taken.
-    recent: Mutex<Histogram<u64>>,
-    /// When the first answer of each view was accepted.
-    views: Mutex<BTreeMap<u64, Instant>>,
-    /// Moments after which the first accepted answer is looked for, and when that came.
-    probes: Mutex<Vec<Option<Instant>>>,
-    probing: AtomicBool,
-    ledger: Mutex<Ledger>,
-}
-
-impl Live {
-    fn new(workload: Workload) -> Self {
-        Self {
-            matched: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            submitted: AtomicU64::new(0),
-            highest: AtomicU64::new(0),
-            stop: AtomicBool::new(false),
-            hopeless: watch::Sender::new(false),
-            newest_view: AtomicU64::new(0),
-            recent: Mutex::new(new_histogram()),
-            views: Mutex::new(BTreeMap::new()),
-            probes: Mutex::new(Vec::new()),
-            probing: AtomicBool::new(false),
-            ledger: Mutex::new(Ledger::new(workload)),
-        }
-    }
-
-    /// Waits for no answer any more: the load ends at once, and what is in flight counts as failed.
-    pub fn give_up(&self) {
-        self.hopeless.send_replace(true);
-    }
-
-    /// What clients were told so far.
-    pub fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes when the next answer is accepted; gives back the number under which [`Live::probed`] knows it.
-    pub fn probe(&self) -> usize {
-        let mut probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
-        probes.push(None);
-        self.probing.store(true, Ordering::Relaxed);
-        probes.len() - 1
-    }
-
-    /// When the first answer after a [`Live::probe`] was accepted, if one was.
-    #[must_use]
-    pub fn probed(&self, probe: usize) -> Option<Instant> {
-        self.probes.lock().unwrap_or_else(PoisonError::into_inner).get(probe).copied().flatten()
-    }
-
-    /// When the first answer of a view beyond `view` was accepted after `since`, if one was.
-    #[must_use]
-    pub fn first_answer_beyond(&self, view: u64, since: Instant) -> Option<Instant> {
-        let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
-        views.range(view + 1..).map(|(_, at)| *at).find(|at| *at >= since)
-    }
-
-    fn note_submitted(&self, client: usize, indices: Range<u64>) {
-        self.submitted.fetch_add(indices.end - indices.start, Ordering::Relaxed);
-        let mut ledger = self.ledger();
-        indices.for_each(|index| ledger.submitted(client, index));
-    }
-
-    fn note(&self, (seq, view): (Seq, View), took_us: u64, now: Instant) {
-        self.matched.fetch_add(1, Ordering::Relaxed);
-        self.highest.fetch_max(seq.0, Ordering::Relaxed);
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(took_us);
-        if self.probing.swap(false, Ordering::Relaxed) {
-            let mut probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
-            probes.iter_mut().for_each(|probe| *probe = probe.or(Some(now)));
-        }
-        if self.newest_view.fetch_max(view.0, Ordering::Relaxed) < view.0 {
-            self.views.lock().unwrap_or_else(PoisonError::into_inner).entry(view.0).or_insert(now);
-        }
-    }
-
-    /// The median and the 99th percentile, in microseconds, of what matched since the last call.
-    pub fn take_latency(&self) -> (u64, u64) {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = (recent.value_at_quantile(0.5), recent.value_at_quantile(0.99));
-        recent.reset();
-        found
-    }
 }
 
 /// What became of the calls.
@@ -238,9 +100,11 @@ pub struct LoadReport {
     pub measured: Duration,
     /// Latency of the matched calls, in microseconds.
     pub latency: Histogram<u64>,
+    /// The same for each phase of the run that there was.
+    pub phases: Vec<Measured>,
     /// Highest slot of any accepted answer.
     pub highest: u64,
-    /// Requests sent, each with one signature.
+    /// Requests sent during the run, each with one signature.
     pub bundles: u64,
     /// Operations in them.
     pub operations: u64,
@@ -255,6 +119,17 @@ pub struct Load {
     config: LoadConfig,
     callers: Vec<Caller>,
     live: Arc<Live>,
+    /// Of each client: its next operation.
+    next: Vec<u64>,
+}
+
+/// What all clients' libraries counted.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    bundles: u64,
+    operations: u64,
+    retries: u64,
+    dissents: u64,
 }
 
 impl Load {
@@ -278,7 +153,8 @@ impl Load {
             callers.push(client::connect(transport, Some(endpoint.clone()), options).await?);
         }
         let live = Arc::new(Live::new(config.workload));
-        let load = Self { config, callers, live };
+        let next = vec![1; callers.len()];
+        let load = Self { config, callers, live, next };
         let first = load.callers.iter().enumerate().map(|(client, caller)| {
             load.live.ledger().submitted(client, 0);
             let operation = load.config.workload.operation(client, 0, load.config.payload);
@@ -304,74 +180,147 @@ impl Load {
         Arc::clone(&self.live)
     }
 
-    /// Reads the replicated state through a client of its own; none for an application whose state says nothing.
+    /// Fills the store with the keys of the workload; tells every second how many of how many are there.
     ///
     /// # Errors
-    /// [`LoadError`] if the cluster does not answer.
-    pub async fn observe(config: &LoadConfig, patience: Duration) -> Result<Option<Observed>, LoadError> {
-        let transport = ClientTransportConfig {
-            context: config.context.clone(),
-            key: Arc::new(new_key()?),
-            replicas: config.replicas.clone(),
-            limits: Limits::default(),
-        };
-        let caller = client::connect(transport, None, Options::new(0)).await?;
-        let observed = match config.workload {
-            Workload::Counter => read_counter(&caller, patience).await.map(Some),
-            Workload::Kv => read_store(&caller, patience).await.map(Some),
-            Workload::Null => Ok(None),
-        };
-        caller.close().await;
-        observed
+    /// [`LoadError::NotFilled`] if a put was not carried out, or none was for a minute.
+    pub async fn fill(&mut self, mut told: impl FnMut(u64, u64)) -> Result<(), LoadError> {
+        let filled = self.config.workload.filled();
+        let of = filled.saturating_sub(1) * self.callers.len() as u64;
+        let in_flight = self.config.in_flight.max(FILLING_IN_FLIGHT);
+        self.live.extend(Instant::now() + A_DAY);
+        let mut tasks = self.work((in_flight, filled), None);
+        let mut tick = tokio::time::interval(PROGRESS);
+        let (mut last, mut moved) = (0, Instant::now());
+        loop {
+            tokio::select! {
+                done = tasks.join_next() => match done {
+                    Some(done) => self.note_done(done.ok()),
+                    None => break,
+                },
+                _ = tick.tick() => {
+                    let done = self.live.matched.load(Ordering::Relaxed);
+                    told(done, of);
+                    if done > last {
+                        (last, moved) = (done, Instant::now());
+                    } else if moved.elapsed() > STALLED {
+                        self.live.give_up();
+                    }
+                }
+            }
+        }
+        let failed = of.saturating_sub(self.live.matched.load(Ordering::Relaxed));
+        if failed > 0 { Err(LoadError::NotFilled { failed, of }) } else { Ok(()) }
     }
 
-    /// Runs for `duration` after a `warm_up` that is not measured, or until told to stop; waits for all answers.
-    pub async fn run(self, warm_up: Duration, duration: Duration) -> LoadReport {
+    /// How many operations a second the cluster answers at most: with every client in a hurry, for `time` after a
+    /// `warm_up`.
+    pub async fn peak(&mut self, warm_up: Duration, time: Duration) -> f64 {
+        self.live.end.send_replace(Instant::now() + warm_up + time);
+        let tasks = self.work((self.config.in_flight, u64::MAX), None);
+        let live = self.live();
+        let count = || (live.matched.load(Ordering::Relaxed), Instant::now());
+        tokio::time::sleep(warm_up).await;
+        let (before, began) = count();
+        tokio::time::sleep(time).await;
+        let (after, ended) = count();
+        self.join(tasks).await;
+        (after - before) as f64 / ended.duration_since(began).as_secs_f64()
+    }
+
+    /// Begins to run for `duration` after a `warm_up` that is not measured. With a `rate`, so many calls are due each
+    /// second, and their latency counts from then; without one every client is in a hurry.
+    pub async fn begin(self, warm_up: Duration, duration: Duration, rate: Option<f64>) -> Running {
+        let before = self.counted().await;
         let begin = Instant::now() + warm_up;
-        let window = (begin, begin + duration);
-        let tasks: Vec<_> = self
-            .callers
-            .iter()
-            .enumerate()
-            .map(|(client, caller)| {
-                let caller = caller.clone();
-                tokio::spawn(keep_in_flight(
-                    client,
-                    caller,
-                    self.config.clone(),
-                    Arc::clone(&self.live),
-                    window,
-                ))
-            })
-            .collect();
-        let mut latency = new_histogram();
-        let (mut bundles, mut operations, mut retries, mut dissents) = (0, 0, 0, 0);
-        for task in tasks {
-            if let Ok(of_client) = task.await {
-                latency.add(&of_client).expect("all histograms have one shape");
-            }
+        self.live.end.send_replace(begin + duration);
+        self.live.phases().measure(begin);
+        let tasks = self.work((self.room(rate), u64::MAX), rate);
+        Running { load: self, tasks, begin, before }
+    }
+
+    /// Calls that each client may have in flight at a rate: those of a second, but no more than its session has room
+    /// for.
+    fn room(&self, rate: Option<f64>) -> usize {
+        let Some(rate) = rate else { return self.config.in_flight };
+        let of_a_second = (rate / self.callers.len() as f64).ceil();
+        let window = usize::try_from(self.config.context.parameters.client_window).unwrap_or(usize::MAX);
+        // A conversion that does not fit ends at the largest number.
+        (of_a_second as usize).max(self.config.in_flight).min(window)
+    }
+
+    /// Lets all clients work side by side.
+    fn work(&self, (in_flight, limit): (usize, u64), rate: Option<f64>) -> JoinSet<(usize, u64)> {
+        let LoadConfig { workload, payload, .. } = self.config;
+        let stretch = Stretch { live: self.live(), workload, payload, in_flight, limit };
+        let (clients, start) = (self.callers.len(), Instant::now());
+        let mut tasks = JoinSet::new();
+        for (client, (caller, next)) in self.callers.iter().zip(&self.next).enumerate() {
+            let pace = rate.map(|rate| Pace::new(rate, (client, clients), start));
+            let worked = work((client, caller.clone()), stretch.clone(), *next, pace);
+            tasks.spawn(async move { (client, worked.await) });
         }
-        let ended = Instant::now().min(window.1);
+        tasks
+    }
+
+    async fn join(&mut self, mut tasks: JoinSet<(usize, u64)>) {
+        while let Some(done) = tasks.join_next().await {
+            self.note_done(done.ok());
+        }
+    }
+
+    fn note_done(&mut self, done: Option<(usize, u64)>) {
+        let Some((client, next)) = done else { return };
+        if let Some(of_client) = self.next.get_mut(client) {
+            *of_client = next;
+        }
+    }
+
+    async fn counted(&self) -> Counted {
+        let mut counted = Counted::default();
         for caller in &self.callers {
-            if let Some(report) = caller.report().await {
-                bundles += report.counters.bundles;
-                operations += report.counters.operations;
-                retries += report.counters.retries;
-                dissents += report.counters.dissents;
-            }
+            let Some(report) = caller.report().await else { continue };
+            counted.bundles += report.counters.bundles;
+            counted.operations += report.counters.operations;
+            counted.retries += report.counters.retries;
+            counted.dissents += report.counters.dissents;
+        }
+        counted
+    }
+}
+
+/// Load that runs.
+pub struct Running {
+    load: Load,
+    tasks: JoinSet<(usize, u64)>,
+    begin: Instant,
+    before: Counted,
+}
+
+impl Running {
+    /// Waits until the load's time is over, which others may extend, and for all answers.
+    pub async fn finish(self) -> LoadReport {
+        let Self { mut load, tasks, begin, before } = self;
+        load.join(tasks).await;
+        let live = load.live();
+        let ended = Instant::now().min(live.end());
+        let after = load.counted().await;
+        for caller in &load.callers {
             caller.close().await;
         }
+        let (latency, phases) = live.phases().finish(ended);
         LoadReport {
             matched: latency.len(),
-            failed: self.live.failed.load(Ordering::Relaxed),
-            submitted: self.live.submitted.load(Ordering::Relaxed),
+            failed: live.failed.load(Ordering::Relaxed),
+            submitted: live.submitted.load(Ordering::Relaxed),
             measured: ended.saturating_duration_since(begin),
             latency,
-            highest: self.live.highest.load(Ordering::Relaxed),
-            bundles,
-            operations,
-            retries,
-            dissents,
+            phases,
+            highest: live.highest.load(Ordering::Relaxed),
+            bundles: after.bundles - before.bundles,
+            operations: after.operations - before.operations,
+            retries: after.retries,
+            dissents: after.dissents,
         }
     }
 }
@@ -380,42 +329,6 @@ fn new_key() -> Result<SecretKey, LoadError> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(LoadError::Randomness)?;
     Ok(SecretKey::from_seed(&seed))
-}
-
-/// One operation whose reply is read.
-async fn ask<C: serde::Serialize, R: serde::de::DeserializeOwned>(
-    caller: &Caller,
-    command: &C,
-    patience: Duration,
-) -> Result<R, LoadError> {
-    let operation = codec::encode_serde(command).expect("commands encode");
-    let answer = caller.call_within(operation.into(), patience).await;
-    match answer.map(|answer| answer.outcome) {
-        Ok(Outcome::Done(reply)) => codec::decode_serde(&reply).map_err(|_| LoadError::Unread),
-        Ok(_) | Err(_) => Err(LoadError::Unread),
-    }
-}
-
-async fn read_counter(caller: &Caller, patience: Duration) -> Result<Observed, LoadError> {
-    ask(caller, &counter::Command::Get, patience).await.map(Observed::Counter)
-}
-
-async fn read_store(caller: &Caller, patience: Duration) -> Result<Observed, LoadError> {
-    let (mut all, mut after) = (BTreeMap::new(), String::new());
-    loop {
-        let limit = u32::try_from(kv::SCAN_ENTRIES_MAX).unwrap_or(u32::MAX);
-        let scan = kv::Command::Scan { prefix: String::new(), after: after.clone(), limit };
-        let kv::Reply::Entries { entries, more } = ask(caller, &scan, patience).await? else {
-            return Err(LoadError::Unread);
-        };
-        if let Some((last, _)) = entries.last() {
-            after.clone_from(last);
-        }
-        all.extend(entries);
-        if !more {
-            return Ok(Observed::Kv(all));
-        }
-    }
 }
 
 /// Runs futures side by side; there are as many as clients.
@@ -434,74 +347,4 @@ async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output>
         std::task::Poll::Pending
     })
     .await
-}
-
-fn new_histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("the bounds are constants that make sense")
-}
-
-async fn keep_in_flight(
-    client: usize,
-    caller: Caller,
-    config: LoadConfig,
-    live: Arc<Live>,
-    (begin, end): (Instant, Instant),
-) -> Histogram<u64> {
-    let mut latency = new_histogram();
-    let mut hopeless = live.hopeless.subscribe();
-    let mut calls = caller.stream(config.in_flight);
-    // The tag of a call is its place among those in flight; its start and its index are kept there.
-    let mut started = vec![(Instant::now(), 0); config.in_flight];
-    let mut free: Vec<u64> = (0..config.in_flight as u64).collect();
-    let mut index = 1_u64;
-    let mut next = Vec::with_capacity(config.in_flight);
-    loop {
-        let now = Instant::now();
-        if now < end && !live.stop.load(Ordering::Relaxed) {
-            let fresh = free.drain(..).zip(index..);
-            let before = next.len();
-            for (tag, index) in fresh {
-                started[usize::try_from(tag).unwrap_or_default()] = (now, index);
-                next.push((tag, config.workload.operation(client, index, config.payload)));
-            }
-            let added = (next.len() - before) as u64;
-            live.note_submitted(client, index..index + added);
-            index += added;
-            if calls.submit(&mut next).await.is_err() {
-                return latency;
-            }
-        }
-        if calls.in_flight() == 0 {
-            return latency;
-        }
-        let patience = tokio::time::timeout_at((end + GIVE_UP).into(), calls.next());
-        let answers = tokio::select! {
-            answers = patience => answers.ok().flatten(),
-            _ = hopeless.wait_for(|given_up| *given_up) => None,
-        };
-        let Some(answers) = answers else {
-            live.failed.fetch_add(calls.in_flight() as u64, Ordering::Relaxed);
-            return latency;
-        };
-        let now = Instant::now();
-        for (tag, answer) in answers {
-            free.push(tag);
-            let place = usize::try_from(tag).unwrap_or_default();
-            let (began, index) = started[place];
-            let took = now.saturating_duration_since(began);
-            let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-            match answer {
-                Ok(Answer { outcome: Outcome::Done(ref reply), seq, view, .. }) => {
-                    live.ledger().answered(client, index, seq.0, reply);
-                    live.note((seq, view), took_us, now);
-                    if (begin..end).contains(&now) {
-                        latency.saturating_record(took_us);
-                    }
-                }
-                Ok(_) | Err(_) => {
-                    live.failed.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        }
-    }
 }

@@ -17,15 +17,26 @@ struct Absence {
 /// Sees that each planned deed can be done, and that at most f replicas are gone for good.
 pub(super) fn check(plan: &[Planned], replicas: u16) -> anyhow::Result<()> {
     let mut gone = Vec::new();
+    let tolerated = faults(usize::from(replicas));
     for planned in plan {
-        let after = planned.after.as_secs_f64();
+        let after = match planned.requests {
+            Some(requests) => format!("{requests} requests"),
+            None => format!("{} s", planned.after.as_secs_f64()),
+        };
+        if planned.requests.is_some() && gone.len() > tolerated {
+            bail!(
+                "{} after {after} cannot be done: no request is answered while {} of {replicas} replicas are gone; bring \
+                 one back by the clock",
+                flag(*planned),
+                gone.len()
+            );
+        }
         match (step(&mut gone, *planned, replicas), planned.of_series) {
             // What a series does is given by chance; one that finds nothing to do says so in the report.
             (Ok(()), _) | (Err(_), true) => {}
-            (Err(why), false) => bail!("{} after {after} s cannot be done: {why}", flag(*planned)),
+            (Err(why), false) => bail!("{} after {after} cannot be done: {why}", flag(*planned)),
         }
     }
-    let tolerated = faults(usize::from(replicas));
     if gone.len() > tolerated {
         bail!(
             "{} of {replicas} replicas would be gone at the end, and {tolerated} may be: no operation would be answered \

@@ -16,8 +16,9 @@ use quorate_protocol::types::ReplicaId;
 use tokio::process::{Child, Command};
 
 use super::Args;
+use super::footprint::{DiskUse, peak_memory};
 use super::plan::Deed;
-use super::report::Verdict;
+use super::verdict::Verdict;
 
 /// A replica's process may take this long to end by itself.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -27,6 +28,15 @@ struct Member {
     child: Child,
     log: PathBuf,
     state: State,
+    footprint: Footprint,
+}
+
+/// The most that a replica ever took, whichever process it was.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Footprint {
+    /// Bytes; none where the system does not say.
+    pub(crate) memory: Option<u64>,
+    pub(crate) disk: DiskUse,
 }
 
 /// What was done to a replica on purpose.
@@ -103,11 +113,29 @@ impl Cluster {
             .kill_on_drop(true)
             .spawn()
             .context("cannot start a replica")?;
-        Ok(Member { child, log, state: State::Running })
+        Ok(Member { child, log, state: State::Running, footprint: Footprint::default() })
+    }
+
+    /// Looks what every replica takes of the machine.
+    pub(crate) fn survey(&mut self) {
+        let layout = Layout::new(&self.folder);
+        for (id, member) in (0..).zip(&mut self.members) {
+            let memory = member.child.id().and_then(peak_memory);
+            member.footprint.memory = member.footprint.memory.max(memory);
+            let disk = DiskUse::of(&layout.data(ReplicaId(id)));
+            member.footprint.disk = member.footprint.disk.max(disk);
+        }
+    }
+
+    /// The most that each replica took at any survey, in order of id.
+    pub(crate) fn footprints(&self) -> Vec<Footprint> {
+        self.members.iter().map(|member| member.footprint).collect()
     }
 
     /// Kills replicas, as a power cut would: all of them before any is waited for.
     pub(crate) async fn kill(&mut self, replicas: &[u16]) -> anyhow::Result<()> {
+        // Its memory is forgotten with it.
+        self.survey();
         for replica in replicas {
             let Some(member) = self.members.get_mut(usize::from(*replica)) else { continue };
             member.child.start_kill().with_context(|| format!("cannot kill replica {replica}"))?;
@@ -123,7 +151,9 @@ impl Cluster {
     /// Starts replicas that were killed.
     pub(crate) fn restart(&mut self, replicas: &[u16]) -> anyhow::Result<()> {
         for replica in replicas {
-            self.members[usize::from(*replica)] = self.spawn(ReplicaId(*replica))?;
+            let place = usize::from(*replica);
+            let footprint = self.members[place].footprint;
+            self.members[place] = Member { footprint, ..self.spawn(ReplicaId(*replica))? };
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! What goes wrong during a run, and when: replicas that are killed or stopped, and come back.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use quorate_bench::load::Live;
+use quorate_bench::load::{Live, Phase};
 use quorate_node::status::Status;
 use serde::Serialize;
 
@@ -54,16 +55,24 @@ pub(crate) struct FaultReport {
 #[derive(Debug)]
 pub(crate) struct Faults {
     began: Instant,
-    /// The next one last, to be taken off the end.
+    /// Those that have their time, the next one last, to be taken off the end.
     plan: Vec<Planned>,
+    /// Those that wait for requests.
+    counted: Vec<Planned>,
+    /// Whether any was to wait for requests, so that the plan takes as long as it takes.
+    is_open_ended: bool,
     came: Vec<Fault>,
     returns: Returns,
 }
 
 impl Faults {
-    pub(crate) fn new(mut plan: Vec<Planned>) -> Self {
+    pub(crate) fn new(plan: Vec<Planned>) -> Self {
+        let (counted, mut plan): (Vec<_>, Vec<_>) =
+            plan.into_iter().partition(|planned| planned.requests.is_some());
         plan.reverse();
-        Self { began: Instant::now(), plan, came: Vec::new(), returns: Returns::default() }
+        let is_open_ended = !counted.is_empty();
+        let (came, returns) = (Vec::new(), Returns::default());
+        Self { began: Instant::now(), plan, counted, is_open_ended, came, returns }
     }
 
     /// The load begins.
@@ -76,19 +85,63 @@ impl Faults {
         self.plan.last().map(|planned| planned.after)
     }
 
-    /// Whether somebody is on its way back, and has to be watched.
+    /// Whether somebody is on its way back, or waits for requests to be, and has to be watched.
     pub(crate) fn is_watching(&self) -> bool {
-        self.returns.is_watching()
+        self.returns.is_watching() || !self.counted.is_empty()
     }
 
-    /// Looks how far those that came back have come.
-    pub(crate) fn look(&mut self, statuses: &[Option<Status>]) {
-        self.returns.look(statuses, Instant::now());
+    /// Whether the load must go on for the sake of those who come back after so many requests. Where none are answered
+    /// any more, and nobody will come back by the clock, it need not.
+    pub(crate) fn is_unfinished(&self, cluster: &Cluster) -> bool {
+        self.is_open_ended && (!self.plan.is_empty() || self.is_watching() && cluster.has_quorum())
     }
 
-    /// Does what is due.
+    /// Looks how far those that came back have come, and brings back whose requests were answered.
+    pub(crate) async fn look(&mut self, cluster: &mut Cluster, live: &Live) -> anyhow::Result<()> {
+        if !self.is_watching() {
+            return Ok(());
+        }
+        self.returns.look(&cluster.statuses().await, Instant::now());
+        let matched = live.matched.load(Ordering::Relaxed);
+        let is_due = |planned: &Planned| {
+            let mut targets = self.targets(planned.deed, planned.who, (None, cluster)).into_iter();
+            let missed = targets.next().and_then(|replica| self.returns.missed(replica, matched));
+            missed >= planned.requests
+        };
+        if let Some(due) = self.counted.iter().position(is_due) {
+            let planned = self.counted.remove(due);
+            self.carry_out(planned, cluster, live).await?;
+        }
+        self.enter_phase(cluster, live);
+        Ok(())
+    }
+
+    /// Does what is due by its time.
     pub(crate) async fn strike(&mut self, cluster: &mut Cluster, live: &Live) -> anyhow::Result<()> {
-        let Some(Planned { deed, who, .. }) = self.plan.pop() else { return Ok(()) };
+        let Some(planned) = self.plan.pop() else { return Ok(()) };
+        self.carry_out(planned, cluster, live).await?;
+        self.enter_phase(cluster, live);
+        Ok(())
+    }
+
+    fn enter_phase(&self, cluster: &Cluster, live: &Live) {
+        if self.came.iter().all(|fault| fault.replicas.is_empty()) {
+            return;
+        }
+        live.enter(match self.returns.is_watching() {
+            _ if !cluster.absent().is_empty() => Phase::Away,
+            true => Phase::CatchingUp,
+            false => Phase::After,
+        });
+    }
+
+    async fn carry_out(
+        &mut self,
+        planned: Planned,
+        cluster: &mut Cluster,
+        live: &Live,
+    ) -> anyhow::Result<()> {
+        let Planned { deed, who, .. } = planned;
         let reign = match (deed, who) {
             (Deed::Kill | Deed::Pause, Who::Replica(_) | Who::Primary) => primary(cluster, who).await,
             (Deed::Kill | Deed::Pause, Who::All | Who::Last) | (Deed::Restart | Deed::Resume, _) => None,
@@ -100,11 +153,12 @@ impl Faults {
         let stood = !cluster.has_quorum();
         let struck = reign.filter(|(primary, _)| replicas.contains(primary)).map(|(_, view)| view);
         let before = match deed {
+            Deed::Pause => cluster.statuses().await,
             Deed::Kill if who == Who::All => cluster.statuses().await,
-            Deed::Kill | Deed::Restart | Deed::Pause | Deed::Resume => Vec::new(),
+            Deed::Kill | Deed::Restart | Deed::Resume => Vec::new(),
         };
         self.returns.look(&before, Instant::now());
-        let at = Instant::now();
+        let (at, matched) = (Instant::now(), live.matched.load(Ordering::Relaxed));
         match deed {
             Deed::Kill => cluster.kill(&replicas).await?,
             Deed::Restart => cluster.restart(&replicas)?,
@@ -113,9 +167,9 @@ impl Faults {
         }
         let mut sign = struck.map_or(Sign::None, Sign::ViewBeyond);
         match deed {
-            Deed::Kill | Deed::Pause => self.returns.gone(&replicas),
+            Deed::Kill | Deed::Pause => self.returns.gone(&replicas, matched, &before),
             Deed::Restart | Deed::Resume => {
-                self.returns.back(&replicas, self.began, at);
+                self.returns.back(&replicas, matched, (self.began, at));
                 if stood && cluster.has_quorum() {
                     sign = Sign::Probe(live.probe());
                 }
@@ -161,6 +215,24 @@ impl Faults {
             }
         };
         self.came.iter().map(told).collect()
+    }
+
+    /// The load is over: whoever still waits for requests will not come back.
+    pub(crate) fn give_up(&mut self, live: &Live, cluster: &Cluster) {
+        let matched = live.matched.load(Ordering::Relaxed);
+        for planned in std::mem::take(&mut self.counted) {
+            let Planned { deed, who, requests, .. } = planned;
+            let target = self.targets(deed, who, (None, cluster)).first().copied();
+            let missed = target.and_then(|replica| Some((replica, self.returns.missed(replica, matched)?)));
+            let could_not = match (missed, requests) {
+                (Some((replica, missed)), Some(requests)) => {
+                    format!("{replica}: {missed} of {requests} requests were answered since it went")
+                }
+                _ => could_not(who, target, cluster),
+            };
+            let (replicas, sign) = (Vec::new(), Sign::None);
+            self.came.push(Fault { at: Instant::now(), deed, replicas, could_not: Some(could_not), sign });
+        }
     }
 
     /// Which of those that came back caught up, and how soon.

@@ -19,14 +19,18 @@ pub(crate) enum Who {
     All,
 }
 
-/// When a fault is due after the load began: once, or every so often.
+/// When a fault is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum When {
+    /// So long after the load began.
     Once(Duration),
+    /// Every so often.
     Every(Duration),
+    /// When so many requests were answered since the replica went.
+    After(u64),
 }
 
-/// A replica and a time, as in `0@3s`, `primary@3s` or `primary@every:5s`.
+/// A replica and a time, as in `0@3s`, `primary@3s`, `primary@every:5s` or `0@after:100000`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct At {
     pub(crate) who: Who,
@@ -44,9 +48,15 @@ impl FromStr for At {
             "last" => Who::Last,
             number => Who::Replica(number.parse().map_err(|_| fix)?),
         };
-        let when = match when.strip_prefix("every:") {
-            Some(period) => When::Every(super::duration(period)?),
-            None => When::Once(super::duration(when)?),
+        let when = match when.split_once(':') {
+            Some(("every", period)) => When::Every(super::duration(period)?),
+            Some(("after", requests)) => match requests.parse() {
+                Ok(requests) if requests > 0 => When::After(requests),
+                _ => {
+                    return Err("write a number of requests behind `after:`, such as after:100000".to_owned());
+                }
+            },
+            Some(_) | None => When::Once(super::duration(when)?),
         };
         Ok(Self { who, when })
     }
@@ -86,11 +96,20 @@ impl Deed {
 /// One fault to come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Planned {
+    /// Since the load began. With `requests`, when what it makes up for is due.
     pub(crate) after: Duration,
+    /// Not before so many requests were answered since the replica went.
+    pub(crate) requests: Option<u64>,
     pub(crate) deed: Deed,
     pub(crate) who: Who,
     /// One of many that `every:` stands for.
     pub(crate) of_series: bool,
+}
+
+impl Planned {
+    fn at(after: Duration, deed: Deed, who: Who) -> Self {
+        Self { after, requests: None, deed, who, of_series: false }
+    }
 }
 
 /// Everything that was asked for, in order of time.
@@ -103,20 +122,24 @@ pub(crate) fn plan(args: &Args) -> anyhow::Result<Vec<Planned>> {
         (Deed::Pause, &args.pause),
         (Deed::Resume, &args.resume),
     ];
+    let mut counted = Vec::new();
     for (deed, faults) in asked {
         for At { who, when } in faults {
             check(deed, *who, args.replicas)?;
             match when {
-                When::Once(after) => plan.push(Planned { after: *after, deed, who: *who, of_series: false }),
+                When::Once(after) => plan.push(Planned::at(*after, deed, *who)),
                 When::Every(period) => {
                     plan.extend(series(deed, *who, *period, (args.duration, &mut random))?)
                 }
+                When::After(_) if deed.undone_by().is_some() => {
+                    bail!("`after:` is for --restart and --resume; say when to {} with a time", deed.verb())
+                }
+                When::After(requests) => counted.push((deed, *who, *requests)),
             }
         }
     }
     let all = |deed, times: &[Duration]| {
-        let planned = |after: &Duration| Planned { after: *after, deed, who: Who::All, of_series: false };
-        times.iter().map(planned).collect::<Vec<_>>()
+        times.iter().map(|after| Planned::at(*after, deed, Who::All)).collect::<Vec<_>>()
     };
     plan.extend(all(Deed::Kill, &args.kill_all));
     plan.extend(all(Deed::Restart, &args.restart_all));
@@ -124,8 +147,27 @@ pub(crate) fn plan(args: &Args) -> anyhow::Result<Vec<Planned>> {
         bail!("a fault after {:?} would come too late; lengthen --duration", late.after);
     }
     plan.sort_unstable();
+    for (deed, who, requests) in counted {
+        let after = undoes(&plan, deed, who);
+        plan.push(Planned { requests: Some(requests), ..Planned::at(after, deed, who) });
+    }
+    plan.sort_unstable();
     absent::check(&plan, args.replicas)?;
     Ok(plan)
+}
+
+/// When the fault is due that somebody comes back from after so many requests; never, if there is none.
+fn undoes(plan: &[Planned], deed: Deed, who: Who) -> Duration {
+    let mut faults = plan.iter().filter(|fault| fault.deed.undone_by() == Some(deed) && !fault.of_series);
+    let found = match who {
+        Who::Last | Who::Primary => faults.next_back(),
+        Who::Replica(_) | Who::All => {
+            let named = faults.clone().find(|fault| fault.who == who);
+            // It may be the one that was the primary.
+            named.or_else(|| faults.find(|fault| matches!(fault.who, Who::Primary | Who::All)))
+        }
+    };
+    found.map_or(Duration::MAX, |fault| fault.after)
 }
 
 fn check(deed: Deed, who: Who, replicas: u16) -> anyhow::Result<()> {
@@ -159,9 +201,9 @@ fn series(
     while begin + period <= duration {
         let offset = period.mul_f64(random.fraction() / 4.0);
         let after = begin + offset;
-        planned.push(Planned { after, deed, who, of_series: true });
+        planned.push(Planned { of_series: true, ..Planned::at(after, deed, who) });
         let back = if who == Who::Primary { Who::Last } else { who };
-        planned.push(Planned { after: after + period / 2, deed: undo, who: back, of_series: true });
+        planned.push(Planned { of_series: true, ..Planned::at(after + period / 2, undo, back) });
         begin += period;
     }
     Ok(planned)
@@ -246,7 +288,21 @@ mod tests {
         assert_eq!(at("last@3s"), once(Who::Last, 3000));
         let every = When::Every(Duration::from_secs(5));
         assert_eq!(at("primary@every:5s"), Ok(At { who: Who::Primary, when: every }));
-        for wrong in ["", "3s", "x@3s", "0@", "0@soon", "-1@3s", "0@every:", "backup@1s"] {
+        assert_eq!(at("3@after:100000"), Ok(At { who: Who::Replica(3), when: When::After(100_000) }));
+        for wrong in [
+            "",
+            "3s",
+            "x@3s",
+            "0@",
+            "0@soon",
+            "-1@3s",
+            "0@every:",
+            "backup@1s",
+            "0@after:",
+            "0@after:0",
+            "0@after:5s",
+            "0@then:5s",
+        ] {
             assert!(at(wrong).is_err(), "{wrong}");
         }
     }
@@ -271,6 +327,16 @@ mod tests {
             ("--pause 0@1s --restart last@2s", "nobody was killed"),
             ("--restart-all 1s", "--restart-all after 1 s cannot be done: nobody was killed"),
             ("--kill-all 1s --kill-all 2s --restart-all 3s", "all replicas are gone by then"),
+            ("--kill 3@after:1000", "say when to kill with a time"),
+            (
+                "--restart 3@after:1000",
+                "--restart 3 after 1000 requests cannot be done: replica 3 runs by then",
+            ),
+            ("--pause 3@1s --restart 3@after:9", "is paused, not killed; use --resume"),
+            (
+                "--kill 3@1s --kill 2@1s --restart 3@after:9",
+                "no request is answered while 2 of 4 replicas are gone",
+            ),
         ] {
             let error = planned(words).unwrap_err().to_string();
             assert!(error.contains(fix), "{words}: {error}");
@@ -288,6 +354,10 @@ mod tests {
             "--kill primary@1s --restart 3@2s --kill 2@3s",
             "--kill 0@1s --kill-all 2s --restart-all 3s",
             "--kill 0@every:2s --kill-all 3s --restart-all 4s",
+            "--kill 3@1s --restart 3@after:1000",
+            "--kill 3@1s --restart 3@after:1000 --kill 3@9s",
+            "--kill primary@1s --restart last@after:1000 --pause 2@2s --resume 2@after:1000",
+            "--kill primary@1s --restart 0@after:1000",
         ] {
             let error = planned(words).err();
             assert!(error.is_none(), "{words}: {error:?}");

@@ -11,82 +11,18 @@ use quorate_protocol::committee::faults;
 use serde::Serialize;
 
 use super::Args;
+use super::against::{Against, Earlier};
+use super::amount::told as bytes_told;
 use super::cluster::Cluster;
+use super::demand::Prepared;
 use super::faults::FaultReport;
+use super::machine::{MachineUse, machine_use};
+use super::phases::{PhaseReport, phases};
 use super::rejoin::Rejoined;
+use super::verdict::Verdict;
 
-/// Whether the replicas agree.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Their histories are equal up to every accepted answer and beyond; these few were gone on purpose.
-    Agreement(Vec<u16>),
-    /// These replicas' histories differ from the first one's.
-    Diverged(Vec<u16>),
-    /// These replicas did not come as far as accepted answers do, or as the others.
-    Behind(Vec<u16>),
-    /// The replicas that run agree, and this many operations got no answer.
-    Unanswered(u64),
-    /// They agree on a history that lacks acknowledged operations, or has some twice.
-    Unfaithful { lost: u64, duplicated: u64 },
-    /// No answer was accepted at all.
-    NoProgress,
-    /// These replicas did not answer.
-    Unreachable(Vec<u16>),
-    /// These replicas were gone on purpose, more than the cluster tolerates.
-    TooFew(Vec<u16>),
-}
-
-impl Verdict {
-    pub(crate) fn is_good(&self) -> bool {
-        matches!(self, Self::Agreement(_))
-    }
-
-    fn sentence(&self, replicas: u16) -> String {
-        match self {
-            Self::Agreement(absent) => match absent.as_slice() {
-                [] => "all replicas executed the same history".to_owned(),
-                [_, more @ ..] => {
-                    let there = usize::from(replicas).saturating_sub(absent.len());
-                    let were = if more.is_empty() { "was" } else { "were" };
-                    let gone = named(absent);
-                    format!(
-                        "{there} of {replicas} replicas executed the same history, {gone} {were} not there at the end"
-                    )
-                }
-            },
-            Self::Diverged(who) => {
-                format!("DIVERGED: the histories of replicas {who:?} differ from replica 0's")
-            }
-            Self::Behind(who) => {
-                format!("INCOMPLETE: replicas {who:?} did not catch up with the others in time")
-            }
-            Self::Unanswered(count) => format!(
-                "STALLED: {count} operations were never answered; more replicas are gone than the cluster tolerates"
-            ),
-            Self::Unfaithful { lost, duplicated } => {
-                format!("LOST: {lost} acknowledged operations are gone, and {duplicated} executed twice")
-            }
-            Self::NoProgress => "NO PROGRESS: no answer was accepted".to_owned(),
-            Self::Unreachable(who) => format!("UNKNOWN: replicas {who:?} do not answer"),
-            Self::TooFew(who) => format!(
-                "UNKNOWN: {} of {replicas} replicas were not there at the end, more than the cluster tolerates",
-                who.len()
-            ),
-        }
-    }
-}
-
-/// `replica 0`, or `replicas 0 and 3`.
-fn named(replicas: &[u16]) -> String {
-    match replicas {
-        [] => "nobody".to_owned(),
-        [one] => format!("replica {one}"),
-        [first @ .., last] => {
-            let first: Vec<String> = first.iter().map(ToString::to_string).collect();
-            format!("replicas {} and {last}", first.join(", "))
-        }
-    }
-}
+/// Returns that are told one by one.
+const RETURNS_MAX: usize = 4;
 
 /// One run. Field names are part of the interface.
 #[derive(Debug, Clone, Serialize)]
@@ -100,6 +36,9 @@ pub(crate) struct Report {
     bundle_max: u16,
     durability: String,
     file_system: String,
+    #[serde(flatten)]
+    prepared: Prepared,
+    hot_per_cent: u8,
     duration_s: f64,
     pub(crate) matched: u64,
     failed: u64,
@@ -119,6 +58,10 @@ pub(crate) struct Report {
     retries: u64,
     dissents: u64,
     view_changes: u64,
+    /// Checkpoints that became stable during the run, at the replica that saw most of them.
+    checkpoints: u64,
+    /// Latency while somebody was gone and came back, against that before; empty if nobody was.
+    phases: Vec<PhaseReport>,
     /// The longest of `recoveries_ms`; null if there is none.
     recovery_ms: Option<u64>,
     recovery_p50_ms: Option<u64>,
@@ -137,6 +80,11 @@ pub(crate) struct Report {
     duplicated: Option<u64>,
     /// Replicas that were killed or paused and did not come back.
     absent: Vec<u16>,
+    /// Memory and disk.
+    #[serde(flatten)]
+    machine: MachineUse,
+    /// Against the earlier run that was named; null if none was.
+    against: Option<Against>,
     pub(crate) agreement: bool,
     #[serde(rename = "verdict")]
     sentence: String,
@@ -160,11 +108,42 @@ fn quantile(values: &[u64], per_cent: usize) -> Option<u64> {
 /// What a report is made of.
 pub(crate) struct Run<'a> {
     pub(crate) load: &'a LoadReport,
-    pub(crate) before: &'a [Option<Status>],
-    pub(crate) after: &'a [Option<Status>],
+    pub(crate) statuses: Statuses<'a>,
     pub(crate) faults: Vec<FaultReport>,
     pub(crate) rejoined: Vec<Rejoined>,
     pub(crate) audit: Option<Audit>,
+    pub(crate) prepared: Prepared,
+}
+
+/// What the replicas said of themselves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Statuses<'a> {
+    /// Before any operation but the clients' first.
+    pub(crate) at_start: &'a [Option<Status>],
+    /// Before the run.
+    pub(crate) before: &'a [Option<Status>],
+    /// After it.
+    pub(crate) after: &'a [Option<Status>],
+}
+
+impl Statuses<'_> {
+    /// By how much a counter has grown during the run, all replicas together.
+    fn grown(&self, name: &str) -> u64 {
+        let counted = |statuses: &[Option<Status>]| -> u64 {
+            statuses.iter().flatten().map(|status| status.counter(name)).sum()
+        };
+        counted(self.after).saturating_sub(counted(self.before))
+    }
+
+    /// By how much it has grown at each replica that ran all the time since `since`.
+    fn grown_at(self, since: &[Option<Status>], name: &str) -> impl Iterator<Item = u64> {
+        since.iter().zip(self.after).filter_map(move |(before, after)| {
+            let (before, after) = (before.as_ref()?, after.as_ref()?);
+            // A replica that was started again has begun to count anew.
+            let throughout = after.started == before.started;
+            throughout.then(|| after.counter(name).saturating_sub(before.counter(name)))
+        })
+    }
 }
 
 impl Run<'_> {
@@ -180,22 +159,20 @@ impl Run<'_> {
         }
     }
 
-    /// Operations that executed for the first time during the load, on a replica that ran throughout.
+    /// Operations that executed for the first time since the clients' first, on a replica that ran throughout.
     fn executed(&self) -> Option<u64> {
-        let name = "quorate_operations_executed_total";
-        let both = self.before.iter().zip(self.after).filter_map(|(before, after)| {
-            let (before, after) = (before.as_ref()?, after.as_ref()?);
-            // A replica that was started again has begun to count anew.
-            let throughout = after.started == before.started;
-            throughout.then(|| after.counter(name).saturating_sub(before.counter(name)))
-        });
-        both.max()
+        self.statuses.grown_at(self.statuses.at_start, "quorate_operations_executed_total").max()
     }
 }
 
 impl Report {
-    pub(crate) fn new(args: &Args, cluster: &Cluster, run: Run<'_>, verdict: Verdict) -> Self {
-        let Run { load, before, after, .. } = run;
+    pub(crate) fn new(
+        (args, payload): (&Args, u32),
+        cluster: &Cluster,
+        run: Run<'_>,
+        verdict: Verdict,
+    ) -> Self {
+        let Run { load, statuses, .. } = run;
         let (lost, duplicated) = run.lost_and_duplicated();
         let verdict = match (lost.unwrap_or(0), duplicated.unwrap_or(0)) {
             (0, 0) => verdict,
@@ -203,24 +180,24 @@ impl Report {
             _ => verdict,
         };
         let recoveries: Vec<u64> = run.faults.iter().filter_map(|fault| fault.recovery_ms).collect();
-        let counted = |name: &str, statuses: &[Option<Status>]| -> u64 {
-            statuses.iter().flatten().map(|status| status.counter(name)).sum()
-        };
-        let grown = |name: &str| counted(name, after).saturating_sub(counted(name, before));
+        let grown = |name: &str| statuses.grown(name);
         let batches = grown("quorate_batches_committed_total");
         let operations = grown("quorate_operations_committed_total");
+        let checkpoints = statuses.grown_at(statuses.before, "quorate_stable_checkpoints_total");
         let seconds = load.measured.as_secs_f64();
         Self {
             replicas: args.replicas,
             f: faults(usize::from(args.replicas)),
             application: args.application.clone(),
-            payload_bytes: args.payload,
+            payload_bytes: payload,
             clients: args.clients,
             in_flight: args.in_flight,
             bundle_max: args.bundle,
             durability: args.durability.to_string(),
             file_system: file_system_of(cluster.folder())
                 .map_or_else(|| "unknown".to_owned(), |found| found.kind),
+            prepared: run.prepared,
+            hot_per_cent: args.hot.unwrap_or(100),
             duration_s: seconds,
             matched: load.matched,
             failed: load.failed,
@@ -240,7 +217,9 @@ impl Report {
             busy: grown("quorate_requests_busy_total"),
             retries: load.retries,
             dissents: load.dissents,
-            view_changes: after.iter().flatten().map(|status| status.view).max().unwrap_or(0),
+            view_changes: statuses.after.iter().flatten().map(|status| status.view).max().unwrap_or(0),
+            checkpoints: checkpoints.max().unwrap_or(0),
+            phases: phases(&load.phases),
             recovery_ms: recoveries.iter().copied().max(),
             recovery_p50_ms: quantile(&recoveries, 50),
             recovery_p99_ms: quantile(&recoveries, 99),
@@ -250,6 +229,8 @@ impl Report {
             lost,
             duplicated,
             absent: cluster.absent(),
+            machine: machine_use(&cluster.footprints(), statuses.after),
+            against: None,
             agreement: verdict.is_good(),
             sentence: verdict.sentence(args.replicas),
             verdict,
@@ -257,30 +238,42 @@ impl Report {
         }
     }
 
+    /// Holds it against an earlier one, if there is one.
+    pub(crate) fn compare(&mut self, earlier: Option<(Earlier, &Path)>) {
+        let found = (self.throughput_rps, self.p99_us);
+        self.against = earlier.map(|(earlier, path)| earlier.compare(path, found));
+    }
+
     /// For people.
     pub(crate) fn summary(&self) -> String {
         let Self { replicas, f, clients, in_flight, application, payload_bytes, .. } = self;
+        let calling = match self.prepared.rate {
+            Some(rate) => format!("that call {rate:.0} times a second"),
+            None => format!("with {in_flight} calls in flight"),
+        };
         format!(
-            "{replicas} replicas (f = {f}), {clients} clients with {in_flight} calls in flight, application \
-             {application}, {payload_bytes} B\n\
+            "{replicas} replicas (f = {f}), {clients} clients {calling}, application {application}, {payload_bytes} B\n\
              durability {} on {}, mean batch {:.1} operations, mean bundle {:.1}, {:.2} signatures checked per \
              operation\n\n\
-             matched      {} operations in {:.1} s: {:.0} per second\n\
+             {}matched      {} operations in {:.1} s: {:.0} per second\n\
              latency      p50 {:.2} ms, p99 {:.2} ms, at most {:.2} ms\n\
-             {}trouble      {} view changes, {} dropped frames, {} busy, {} retries, {} dissents\n\
+             {}{}{}trouble      {} view changes, {} dropped frames, {} busy, {} retries, {} dissents\n\
              verdict      {}",
             self.durability,
             self.file_system,
             self.batch_mean,
             self.bundle_mean,
             self.signatures_verified_per_operation,
+            self.of_preparation(),
             self.matched,
             self.duration_s,
             self.throughput_rps,
             self.p50_us as f64 / 1000.0,
             self.p99_us as f64 / 1000.0,
             self.max_us as f64 / 1000.0,
+            self.of_comparison(),
             self.of_faults(),
+            self.machine.lines(self.checkpoints),
             self.view_changes,
             self.frames_dropped,
             self.busy,
@@ -290,9 +283,41 @@ impl Report {
         )
     }
 
+    /// What was there before the run, where anything was.
+    fn of_preparation(&self) -> String {
+        let Prepared { preloaded_keys, preloaded_bytes, preload_s, peak, rate } = self.prepared;
+        let mut text = String::new();
+        if preloaded_keys > 0 {
+            let bytes = bytes_told(preloaded_bytes);
+            text.push_str(&format!("preloaded    {bytes} in {preloaded_keys} keys, in {preload_s:.1} s\n"));
+        }
+        if let Some(peak) = peak {
+            text.push_str(&format!(
+                "peak         {peak:.0} per second, with {} calls in flight\n",
+                self.in_flight
+            ));
+        }
+        // Half a per cent may be due and not sent when the load ends.
+        if let Some(rate) = rate.filter(|rate| self.throughput_rps < 0.98 * rate) {
+            let share = 100.0 * self.throughput_rps / rate;
+            text.push_str(&format!(
+                "fell behind  {share:.0} % of the operations that were due were answered\n"
+            ));
+        }
+        text
+    }
+
+    /// How it compares with an earlier run, where one was named.
+    fn of_comparison(&self) -> String {
+        self.against.as_ref().map_or(String::new(), |against| against.line() + "\n")
+    }
+
     /// What was done to replicas and what came of it, where anything was done or lost.
     fn of_faults(&self) -> String {
         let mut text = String::new();
+        for phase in &self.phases {
+            text.push_str(&format!("{}\n", phase.line()));
+        }
         for fault in &self.faults {
             text.push_str(&format!("fault        {}\n", told(fault)));
         }
@@ -304,13 +329,7 @@ impl Report {
                 format!("{count} times, next answer after p50 {p50} ms, p99 {p99} ms, at most {longest} ms");
             text.push_str(&format!("recovery     {line}\n"));
         }
-        if !self.rejoined.is_empty() {
-            let (all, back) =
-                (self.rejoined.len(), self.rejoined.iter().filter(|back| back.rejoined).count());
-            let longest = self.rejoined.iter().filter_map(|back| back.after_ms).max();
-            let soon = longest.map_or(String::new(), |ms| format!(", the slowest after {ms} ms"));
-            text.push_str(&format!("rejoined     {back} of {all} replicas that came back caught up{soon}\n"));
-        }
+        text.push_str(&self.of_returns());
         let unknown = |count: Option<u64>| count.map_or("unknown".to_owned(), |count| count.to_string());
         let harmless =
             self.failed == 0 && self.lost == Some(0) && self.duplicated.is_none_or(|count| count == 0);
@@ -323,6 +342,17 @@ impl Report {
             ));
         }
         text
+    }
+
+    /// Who came back, and what that took: each of a few, or all together.
+    fn of_returns(&self) -> String {
+        if self.rejoined.len() <= RETURNS_MAX {
+            return self.rejoined.iter().map(|back| format!("rejoined     {}\n", back.line())).collect();
+        }
+        let (all, back) = (self.rejoined.len(), self.rejoined.iter().filter(|back| back.rejoined).count());
+        let longest = self.rejoined.iter().filter_map(|back| back.after_ms).max();
+        let soon = longest.map_or(String::new(), |ms| format!(", the slowest after {ms} ms"));
+        format!("rejoined     {back} of {all} replicas that came back caught up{soon}\n")
     }
 
     /// Writes the JSON object where it was asked for.
@@ -384,19 +414,5 @@ mod tests {
             ..fault
         };
         assert_eq!(told(&vain), "after 3.2 s: could not restart 3: it was running");
-    }
-
-    #[test]
-    fn who_was_not_there_at_the_end_is_named() {
-        for (absent, said) in [
-            (vec![], "all replicas executed the same history"),
-            (vec![0], "6 of 7 replicas executed the same history, replica 0 was not there at the end"),
-            (
-                vec![0, 3],
-                "5 of 7 replicas executed the same history, replicas 0 and 3 were not there at the end",
-            ),
-        ] {
-            assert_eq!(Verdict::Agreement(absent).sentence(7), said);
-        }
     }
 }

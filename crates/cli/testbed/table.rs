@@ -1,23 +1,26 @@
 //! The live table: one line a replica, redrawn in place, and only where somebody is looking.
 
 use std::io::{IsTerminal, Write, stderr};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
+use quorate_bench::load::Live;
 use quorate_node::status::Status;
 
 /// What a run looks like while it runs.
 pub(crate) struct Table {
     watched: bool,
     started: Instant,
-    duration: Duration,
+    /// Answers before the run.
+    before: u64,
     lines: usize,
     last: (Instant, u64),
 }
 
 impl Table {
-    pub(crate) fn new(duration: Duration) -> Self {
-        let now = Instant::now();
-        Self { watched: stderr().is_terminal(), started: now, duration, lines: 0, last: (now, 0) }
+    pub(crate) fn new(live: &Live) -> Self {
+        let (now, before) = (Instant::now(), live.matched.load(Ordering::Relaxed));
+        Self { watched: stderr().is_terminal(), started: now, before, lines: 0, last: (now, 0) }
     }
 
     pub(crate) fn is_watched(&self) -> bool {
@@ -25,8 +28,10 @@ impl Table {
     }
 
     /// Draws over what was drawn before.
-    pub(crate) fn draw(&mut self, statuses: &[Option<Status>], matched: u64, (p50_us, p99_us): (u64, u64)) {
+    pub(crate) fn draw(&mut self, statuses: &[Option<Status>], live: &Live) {
         let now = Instant::now();
+        let matched = live.matched.load(Ordering::Relaxed) - self.before;
+        let (p50_us, p99_us) = live.take_latency();
         let since = now.duration_since(self.last.0).as_secs_f64().max(0.001);
         let rate = matched.saturating_sub(self.last.1) as f64 / since;
         self.last = (now, matched);
@@ -43,7 +48,7 @@ impl Table {
             });
         }
         let elapsed = now.duration_since(self.started).as_secs_f64();
-        let total = self.duration.as_secs_f64() + super::WARM_UP.as_secs_f64();
+        let total = live.end().saturating_duration_since(self.started).as_secs_f64();
         let (p50, p99) = (p50_us as f64 / 1000.0, p99_us as f64 / 1000.0);
         text.push_str(&format!(
             "{elapsed:.0} of {total:.0} s, {matched} answers matched, {rate:.0} per second, p50 {p50:.1} ms, p99 {p99:.1} ms\n"

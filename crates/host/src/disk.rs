@@ -18,10 +18,14 @@ pub enum FileName {
     Superblock,
     /// Votes, certificates and bodies.
     Journal,
-    /// The state after a slot.
+    /// Which chunks the state after a slot consists of, and where they stand.
     Snapshot(Seq),
+    /// Chunks of states; numbers are never used twice.
+    Segment(u64),
     /// A snapshot that is still being written.
     SnapshotDraft,
+    /// Why the state was wrong, if it ever was.
+    Divergence,
     /// The folder itself; names the culprit in errors and holds no bytes.
     Folder,
 }
@@ -32,7 +36,9 @@ impl fmt::Display for FileName {
             Self::Superblock => write!(f, "superblock"),
             Self::Journal => write!(f, "journal"),
             Self::Snapshot(seq) => write!(f, "snapshot-{}", seq.0),
+            Self::Segment(number) => write!(f, "state-{number}"),
             Self::SnapshotDraft => write!(f, "snapshot.draft"),
+            Self::Divergence => write!(f, "divergence"),
             Self::Folder => write!(f, "."),
         }
     }
@@ -46,7 +52,11 @@ impl FileName {
             "superblock" => Self::Superblock,
             "journal" => Self::Journal,
             "snapshot.draft" => Self::SnapshotDraft,
-            _ => Self::Snapshot(Seq(name.strip_prefix("snapshot-")?.parse().ok()?)),
+            "divergence" => Self::Divergence,
+            _ => match name.strip_prefix("state-") {
+                Some(number) => Self::Segment(number.parse::<u32>().ok()?.into()),
+                None => Self::Snapshot(Seq(name.strip_prefix("snapshot-")?.parse().ok()?)),
+            },
         };
         // A second spelling of one name (`snapshot-007`) is not ours.
         (file.to_string() == name).then_some(file)
@@ -130,6 +140,13 @@ pub struct DiskError {
 
 /// Files of one folder, synchronous.
 pub trait Disk {
+    /// The same folder for another role of this process, such as the one that stores states: what one of them writes
+    /// the other reads.
+    #[must_use]
+    fn share(&self) -> Self
+    where
+        Self: Sized;
+
     /// Reads into `bytes` from `offset`; returns how many bytes there were, fewer only at the end of the file.
     ///
     /// # Errors
@@ -209,16 +226,23 @@ mod tests {
 
     #[test]
     fn file_names_survive_being_written_and_read() {
-        for file in
-            [FileName::Superblock, FileName::Journal, FileName::SnapshotDraft, FileName::Snapshot(Seq(70))]
-        {
+        for file in [
+            FileName::Superblock,
+            FileName::Journal,
+            FileName::SnapshotDraft,
+            FileName::Snapshot(Seq(70)),
+            FileName::Segment(9),
+            FileName::Divergence,
+        ] {
             assert_eq!(FileName::parse(&file.to_string()), Some(file));
         }
     }
 
     #[test]
     fn foreign_names_are_not_taken_for_ours() {
-        for name in ["snapshot-007", "snapshot-+7", "snapshot-", "Journal", "notes.txt", "."] {
+        for name in
+            ["snapshot-007", "snapshot-+7", "snapshot-", "state-07", "state-", "Journal", "notes.txt", "."]
+        {
             assert_eq!(FileName::parse(name), None, "{name}");
         }
     }

@@ -1,9 +1,14 @@
 //! The execution role: the executor, its retries and its checkpoints, wherever it runs.
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 use std::sync::Arc;
 
 use quorate_protocol::executor::{Executed, Executor, RestoreError, State};
 use quorate_protocol::message::Reply;
+use quorate_protocol::parameters::Parameters;
 use quorate_protocol::request::{Body, Request};
 use quorate_protocol::signed::Verified;
 use quorate_protocol::types::{ClientId, Digest, ReplicaId, Seq};
@@ -17,12 +22,18 @@ pub enum Task {
         seq: Seq,
         /// The batch; none for the null batch.
         body: Option<Arc<Body>>,
-        /// Whether a checkpoint is due after it.
-        checkpoint: bool,
     },
     /// Answer a request from the replies that are kept, or say that it has to be ordered.
     Screen(Screening),
-    /// Go on from a state that was fetched and is certified, unless execution has come further by itself.
+    /// Let go of the state, unless execution has come as far as this slot by itself: the state after it is here and is
+    /// to be loaded, and there should not be two of them in memory. Nothing but [`Task::Install`] may follow.
+    Release {
+        /// The slot.
+        seq: Seq,
+        /// The state is wrong, however far execution has come.
+        wrong: bool,
+    },
+    /// Go on from a state that was fetched and is certified.
     Install(Box<State>),
 }
 
@@ -79,11 +90,12 @@ pub enum Done {
         /// The slot up to which this was found.
         executed: Seq,
     },
+    /// Let go of the state.
+    Released,
+    /// Kept the state, which is of a later slot than the one that was fetched.
+    Outran,
     /// Went on from a fetched state.
-    Installed {
-        /// The state; none if execution had come further by itself.
-        state: Option<Box<State>>,
-    },
+    Installed,
     /// A certified state was not taken, and what the application is now nobody knows; the replica has to stop.
     NotInstalled {
         /// The slot.
@@ -100,19 +112,26 @@ pub enum Done {
     },
 }
 
-/// Executes tasks one after the other.
+/// Executes tasks one after the other, and says when a checkpoint is due: a function of what was executed alone, so that
+/// replicas make theirs after the same slots.
 #[derive(Debug)]
 pub struct Execution {
     executor: Executor,
+    /// A checkpoint is due after each multiple of so many slots,
+    interval: u64,
+    /// and when so many bytes changed since the last one, if this is not 0.
+    bytes: u64,
     /// The last state that was installed, which covers all slots up to here.
     installed: Seq,
+    released: bool,
 }
 
 impl Execution {
-    /// Starts from an executor.
+    /// Starts from an executor, in a cluster with these parameters.
     #[must_use]
-    pub fn new(executor: Executor) -> Self {
-        Self { executor, installed: Seq(0) }
+    pub fn new(executor: Executor, parameters: &Parameters) -> Self {
+        let (interval, bytes) = (parameters.checkpoint_interval, parameters.checkpoint_bytes);
+        Self { executor, interval, bytes, installed: Seq(0), released: false }
     }
 
     /// The executor, to be asked.
@@ -128,13 +147,24 @@ impl Execution {
     }
 
     /// Does one task.
+    ///
+    /// # Panics
+    /// If there is no state to do it with, because of [`Task::Release`].
     pub fn run(&mut self, task: Task) -> Done {
+        let is_install = matches!(task, Task::Install(_));
+        assert!(is_install || !self.released, "whatever comes between Release and Install is kept back");
         match task {
             // It was handed over before the replica knew of the state that came instead.
             Task::Execute { seq, .. } if seq <= self.installed => {
                 Done::Executed { seq, replies: Vec::new(), fresh: 0, state: None }
             }
-            Task::Execute { seq, body, checkpoint } => self.execute(seq, body.as_deref(), checkpoint),
+            Task::Execute { seq, body } => self.execute(seq, body.as_deref()),
+            Task::Release { seq, wrong } if !wrong && seq <= self.executor.executed() => Done::Outran,
+            Task::Release { .. } => {
+                self.executor.release();
+                self.released = true;
+                Done::Released
+            }
             Task::Install(state) => self.install(state),
             Task::Screen(screening) => {
                 let request = screening.request();
@@ -152,21 +182,20 @@ impl Execution {
     }
 
     fn install(&mut self, state: Box<State>) -> Done {
-        if state.seq <= self.executor.executed() {
-            return Done::Installed { state: None };
-        }
-        match self.executor.install(&state.snapshot, state.root) {
+        let seq = state.seq;
+        match self.executor.install(*state) {
             Ok(()) => {
-                self.installed = state.seq;
-                Done::Installed { state: Some(state) }
+                (self.installed, self.released) = (seq, false);
+                Done::Installed
             }
-            Err(why) => Done::NotInstalled { seq: state.seq, why },
+            Err(why) => Done::NotInstalled { seq, why },
         }
     }
 
-    fn execute(&mut self, seq: Seq, body: Option<&Body>, checkpoint: bool) -> Done {
+    fn execute(&mut self, seq: Seq, body: Option<&Body>) -> Done {
         let Executed { replies, fresh, .. } = self.executor.execute(seq, body);
-        if !checkpoint {
+        let much_changed = self.bytes > 0 && self.executor.changed_bytes() >= self.bytes;
+        if !much_changed && !seq.0.is_multiple_of(self.interval) {
             return Done::Executed { seq, replies, fresh, state: None };
         }
         match self.executor.checkpoint() {

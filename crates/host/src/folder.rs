@@ -1,11 +1,15 @@
 //! A replica's folder: made once, checked whenever somebody asks.
 
+mod outlook;
+
 use quorate_protocol::types::Seq;
 
 use crate::disk::{Disk, DiskError, FileName};
 use crate::journal::{self, JournalError, RecoveryReport, Reserve, Shape};
-use crate::snapshots::{self, SnapshotError};
+use crate::store::{Spare, Store, StoreError};
 use crate::superblock::{Identity, Superblock, SuperblockError};
+
+pub use outlook::Outlook;
 
 /// Why a folder was not formatted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,14 +51,20 @@ pub struct FolderReport {
     pub superblock: Result<(Superblock, usize), SuperblockError>,
     /// How the journal would be recovered, or why it would not; none without a superblock.
     pub journal: Option<Result<RecoveryReport, JournalError>>,
-    /// Every snapshot, and its size in bytes or what is wrong with it.
-    pub snapshots: Vec<(Seq, Result<u64, SnapshotError>)>,
+    /// Every snapshot, and the bytes of its state or what is wrong with it. Snapshots share what they have in common.
+    pub snapshots: Vec<(Seq, Result<u64, StoreError>)>,
+    /// What the segments hold besides, of older states or of one that is being fetched.
+    pub spare: Spare,
+    /// Bytes of all snapshots, and of the segments that hold their chunks, on the disk.
+    pub state_bytes: u64,
+    /// Bytes of all files that belong here; what was never written in the journal counts too.
+    pub bytes: u64,
     /// Files that do not belong here.
     pub foreign: Vec<String>,
 }
 
 impl FolderReport {
-    /// Whether a replica can start from the folder as it is, remembering everything.
+    /// Whether the folder is as it should be: a replica's that remembers everything and takes part, or a whole copy.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let Ok((superblock, _)) = &self.superblock else { return false };
@@ -62,7 +72,8 @@ impl FolderReport {
         let has_state = superblock.snapshot.is_none_or(|pointer| {
             self.snapshots.iter().any(|(seq, state)| *seq == pointer.seq && state.is_ok())
         });
-        journal.amnesia.is_none() && superblock.amnesia.is_none() && has_state
+        let remembers = journal.amnesia.is_none() && superblock.amnesia.is_none();
+        remembers && has_state && outlook::is_in_order(superblock)
     }
 }
 
@@ -73,17 +84,34 @@ impl FolderReport {
 /// If the disk fails.
 pub fn check_folder(disk: &mut impl Disk, shape: Shape) -> Result<FolderReport, DiskError> {
     let names = disk.list()?;
-    let foreign = names.into_iter().filter(|name| FileName::parse(name).is_none()).collect();
+    let (mut foreign, mut bytes, mut state_bytes) = (Vec::new(), 0, 0);
+    for name in names {
+        let Some(file) = FileName::parse(&name) else {
+            foreign.push(name);
+            continue;
+        };
+        let length = disk.len(file)?.unwrap_or(0);
+        bytes += length;
+        if matches!(file, FileName::Snapshot(_) | FileName::SnapshotDraft | FileName::Segment(_)) {
+            state_bytes += length;
+        }
+    }
     let superblock = Superblock::read(disk);
     let journal = superblock
         .as_ref()
         .ok()
         .map(|(superblock, _)| journal::inspect(disk, superblock, shape).map(|(_, report)| report));
-    let mut found = Vec::new();
-    for seq in snapshots::list(disk)? {
-        found.push((seq, snapshots::load(disk, seq).map(|(_, bytes)| bytes.len() as u64)));
+    let mut store = Store::examine(disk.share(), false)?;
+    let spare = store.spare();
+    let mut snapshots = Vec::new();
+    for seq in store.list() {
+        // Every chunk is read once, however many snapshots share it.
+        match store.verify(seq) {
+            Err(StoreError::Disk(error)) => return Err(error),
+            checked => snapshots.push((seq, checked)),
+        }
     }
-    Ok(FolderReport { superblock, journal, snapshots: found, foreign })
+    Ok(FolderReport { superblock, journal, snapshots, spare, state_bytes, bytes, foreign })
 }
 
 #[cfg(test)]

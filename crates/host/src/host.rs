@@ -10,13 +10,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quorate_protocol::certificate::Certificate;
 use quorate_protocol::codec::{self, List};
-use quorate_protocol::executor::State;
 use quorate_protocol::message::{BusyReason, Checkpoint, ClientMessage, PeerMessage, PrePrepare, Reply};
 use quorate_protocol::process::{Alarm, Effect, Event, Process, Recipient, Record, Say};
-use quorate_protocol::replica::{Replica, Status};
+use quorate_protocol::replica::Replica;
 use quorate_protocol::request::Request;
 use quorate_protocol::signed::{Signed, Signer, Statement, Verified};
-use quorate_protocol::types::{ClientId, Digest, Number, Position, PublicKey, ReplicaId, Seq, Session, Time};
+use quorate_protocol::standing::{Evidence, Standing};
+use quorate_protocol::types::{ClientId, Number, Position, PublicKey, ReplicaId, Seq, Session, Time};
 use quorate_protocol::verify::{Incoming, Invalid};
 
 use crate::border::{Border, Refusal};
@@ -26,9 +26,12 @@ use crate::journal::{Group, Journal};
 use crate::lane::Class;
 use crate::transfer::Transfers;
 
+mod divergence;
 mod transfers;
 
-pub use transfers::InstallError;
+pub use transfers::{InstallError, JOBS_AT_ONCE, StoringError};
+
+use transfers::Storing;
 
 /// Requests whose numbers are remembered to tell retries from new ones.
 const SEEN_MAX: usize = 65_536;
@@ -94,7 +97,7 @@ pub struct Host {
     events: VecDeque<Event>,
     effects: Vec<Effect>,
     tasks: VecDeque<Task>,
-    states: VecDeque<Box<State>>,
+    storing: Storing,
     alarms: Vec<Alarm>,
     seen: BTreeMap<(ClientId, Session), Number>,
     /// The newest state that is stored here, or had to be fetched.
@@ -102,11 +105,11 @@ pub struct Host {
     transfers: Transfers,
     /// The state that the replica asked for in this step.
     wanted: Option<Certificate<Checkpoint>>,
-    /// Roots of fetched states that execution went on from and that are not stored yet.
-    installing: BTreeMap<Seq, Digest>,
     /// Where the replica's log had got when this was last looked at, and its low watermark.
     caught_up_to: Seq,
     served_low: Seq,
+    /// What proves that this replica's state is wrong, until it is given to whoever stores it.
+    evidence: Option<Box<Evidence>>,
     failed: Option<String>,
     /// Up to where the disk had synced, and since when it has not got beyond that while messages wait for it.
     disk: (Position, Option<Time>),
@@ -130,16 +133,16 @@ impl Host {
             events: VecDeque::new(),
             effects: Vec::new(),
             tasks: VecDeque::new(),
-            states: VecDeque::new(),
+            storing: Storing::new(replica.executed()),
             alarms: Vec::new(),
             seen: BTreeMap::new(),
             state_of,
             transfers: Transfers::new(replica.context(), replica.id()),
             wanted: None,
-            installing: BTreeMap::new(),
             caught_up_to: Seq(0),
             served_low: Seq(0),
             replica,
+            evidence: None,
             failed: None,
             disk: (Position(0), None),
             newest_invalid: None,
@@ -252,17 +255,9 @@ impl Host {
     pub fn take_unverified_of_replicas(&mut self) -> Vec<Incoming> {
         self.border.take(&self.replica, false)
     }
-    /// What waits to be executed, in order.
-    pub fn take_tasks(&mut self) -> VecDeque<Task> {
-        std::mem::take(&mut self.tasks)
-    }
     /// What waits to be written, if anything does.
     pub fn take_group(&mut self) -> Option<Group> {
         self.journal.take_group()
-    }
-    /// A state that has to be stored before its checkpoint is announced.
-    pub fn take_state(&mut self) -> Option<Box<State>> {
-        self.states.pop_front()
     }
     /// Alarms raised since this was last asked.
     pub fn take_alarms(&mut self) -> Vec<Alarm> {
@@ -288,8 +283,10 @@ impl Host {
                     for request in requests {
                         if self.is_new(&request) && forwarded_by.is_none() {
                             together.push(request);
-                        } else {
+                        } else if self.tasks.len() < UNVERIFIED_MAX {
                             self.tasks.push_back(Task::Screen(Screening::After { request, forwarded_by }));
+                        } else if forwarded_by.is_none() {
+                            self.refuse(&request, BusyReason::VerifierFull, link);
                         }
                     }
                 }
@@ -313,10 +310,7 @@ impl Host {
                         self.note_executed(client, &replies);
                         self.reply(client, replies, link);
                     }
-                    if let Some(state) = state {
-                        self.transfers.shelve((*state).clone());
-                        self.queue_state(state);
-                    }
+                    state.into_iter().for_each(|state| self.queue_state(state));
                     self.events.push_back(Event::Executed { seq, root: None });
                 }
                 Done::Known { client, replies } => {
@@ -326,7 +320,9 @@ impl Host {
                     }
                 }
                 Done::Fresh { screening, executed } => together.extend(self.pass_fresh(screening, executed)),
-                Done::Installed { state } => state.into_iter().for_each(|state| self.installed(state)),
+                Done::Released => self.released(),
+                Done::Outran => self.outran(now),
+                Done::Installed => self.installed(),
                 Done::NotInstalled { seq, why } => self.failed = Some(InstallError { seq, why }.to_string()),
                 Done::Failed { seq, why } => {
                     self.failed = Some(format!("no checkpoint can be made at slot {seq}: {why}"));
@@ -361,15 +357,6 @@ impl Host {
         for outgoing in self.gate.open(position) {
             self.release(outgoing, link);
         }
-        self.run(now, link);
-    }
-
-    /// The state after `seq` is stored; its checkpoint may be announced.
-    pub fn stored(&mut self, now: Time, seq: Seq, root: Digest, link: &mut impl Link) {
-        self.state_of = self.state_of.max(seq);
-        self.reclaim();
-        let event = self.event_of_stored(seq, root);
-        self.events.push_back(event);
         self.run(now, link);
     }
 
@@ -420,16 +407,14 @@ impl Host {
                     self.release(outgoing, link);
                 }
             }
-            Effect::Execute { seq, body } => {
-                let interval = self.replica.context().parameters.checkpoint_interval;
-                self.tasks.push_back(Task::Execute { seq, body, checkpoint: seq.0.is_multiple_of(interval) });
-            }
+            Effect::Execute { seq, body } => self.tasks.push_back(Task::Execute { seq, body }),
             Effect::Forward { to, request } => {
                 let frame = encode(&PeerMessage::Forward(request));
                 self.send(to, Class::Bulk, frame, link);
             }
             Effect::Refuse { request, reason } => self.refuse(&request, reason, link),
             Effect::Install(certificate) => self.want_state(&certificate),
+            Effect::Preserve(evidence) => self.preserve(evidence),
             Effect::LookUp(requests) => self.look_up(requests),
             Effect::Alarm(alarm) => self.alarms.push(alarm),
         }
@@ -452,7 +437,8 @@ impl Host {
             | Record::Prepared(_)
             | Record::Stable(_)
             | Record::Horizon { .. }
-            | Record::Healed => None,
+            | Record::Healed
+            | Record::Standing(_) => None,
         };
         self.journal.append(record, signed.as_deref());
         self.reclaim();
@@ -517,6 +503,10 @@ impl Host {
     /// Sends a message whose promise is durable, and hands it back to the replica where that is in its audience.
     fn release(&mut self, outgoing: Outgoing, link: &mut impl Link) {
         let Outgoing { to, class, frame, own } = outgoing;
+        // What it had decided to say before it learnt that it must not.
+        if own.is_some() && self.is_out() {
+            return;
+        }
         match to {
             Recipient::Everyone => {
                 let others = self.replica.context().committee.size() as u64 - 1;
@@ -544,7 +534,7 @@ impl Host {
     /// Answers a client: few frames, none larger than a link takes.
     fn reply(&self, client: ClientId, replies: Vec<Reply>, link: &mut impl Link) {
         // Who found its state to be wrong answers from it no more.
-        if self.replica.status() == Status::Halted {
+        if self.replica.is_mute() {
             return;
         }
         let (epoch, view) = (self.replica.context().epoch, self.replica.view());

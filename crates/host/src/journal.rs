@@ -34,6 +34,7 @@ mod writer;
 
 use quorate_protocol::codec::CodecError;
 use quorate_protocol::process::Record;
+use quorate_protocol::standing::Standing;
 use quorate_protocol::types::{ClusterId, Position, ReplicaId, Seq, View};
 
 use crate::disk::DiskError;
@@ -172,6 +173,8 @@ pub struct Group {
     pub(crate) reclaim: Option<Seq>,
     /// The box in the superblock goes, once the rest of the group is durable.
     pub(crate) healed: bool,
+    /// What the superblock says of the replica's word, before the rest of the group is written.
+    pub(crate) standing: Option<Standing>,
     last: Position,
 }
 
@@ -225,6 +228,7 @@ impl Journal {
                 self.pending.horizon = Some((old_view.max(*view), old_high.max(*high)));
             }
             Record::Healed => self.pending.healed = true,
+            Record::Standing(standing) => self.pending.standing = Some(*standing),
             Record::Vote { .. }
             | Record::Body { .. }
             | Record::Prepared(_)

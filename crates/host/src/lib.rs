@@ -1,14 +1,16 @@
 //! Everything safety rests on besides the protocol, over `Disk` and `Link` traits.
 
+pub mod backup;
 pub mod border;
 pub mod disk;
+pub mod divergence;
 pub mod execution;
 pub mod folder;
 pub mod gate;
 pub mod host;
 pub mod journal;
 pub mod lane;
-pub mod snapshots;
 pub mod start;
+pub mod store;
 pub mod superblock;
 pub mod transfer;

@@ -7,13 +7,15 @@ use quorate_protocol::message::Checkpoint;
 use quorate_protocol::parameters::Context;
 use quorate_protocol::process::{Effect, Record};
 use quorate_protocol::replica::{Memory, Replica, Unrecoverable};
+use quorate_protocol::standing::{Batches, Divergence, Evidence};
 use quorate_protocol::types::{Seq, Time};
 
 use crate::disk::{Disk, DiskError};
+use crate::divergence::{Case, CaseError};
 use crate::journal::{
     self, Durability, Journal, JournalError, Opened, Recovered, RecoveryReport, Shape, Writer,
 };
-use crate::snapshots::{self, SnapshotError};
+use crate::store::{Store, StoreError};
 use crate::superblock::{Identity, SnapshotPointer, Superblock, SuperblockError};
 
 /// Whose life goes on.
@@ -40,8 +42,10 @@ pub struct Started<D: Disk> {
     pub journal: Journal,
     /// Who writes that down.
     pub writer: Writer<D>,
-    /// States to serve; for [`Host::shelve`](crate::host::Host::shelve).
-    pub states: Vec<State>,
+    /// Where states are stored and served from.
+    pub store: Store<D>,
+    /// The state that it starts from.
+    pub state: Option<SnapshotPointer>,
     /// The state that it should have started from and is damaged: it fetches one from the others.
     pub lost_state: Option<Seq>,
     /// How the journal was found. If it had lost promises, the replica is bound by what they may have been.
@@ -62,6 +66,9 @@ pub enum StartError {
     /// The state on the disk cannot be used.
     #[error("the state at slot {0} cannot be loaded: {1}")]
     State(Seq, String),
+    /// The states on the disk cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The disk cannot be used.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -84,25 +91,30 @@ pub fn begin<D: Disk>(
     let (superblock, superblock_copies) = Superblock::open(&mut disk, &identity)?;
     let promised = (superblock.view_promised, superblock.high_promised);
     let newest = superblock.snapshot;
-    let mut states = states_of(&mut disk, &context, newest)?;
+    // A folder that another version wrote is refused before anything in it is changed.
+    let mut store = Store::open(disk.share(), durability == Durability::Sync)?;
     let shape = Shape::of(&context.parameters, context.committee.size());
-    let Opened { journal, writer, records, report } = journal::open(disk, superblock, shape, durability)?;
-    drop_contradicted(&mut states, &records);
-    let lost_state = newest.filter(|pointer| states.first().map(|state| state.seq) != Some(pointer.seq));
-    let executor = match states.first() {
+    let Opened { journal, mut writer, records, report } = journal::open(disk, superblock, shape, durability)?;
+    look_back(&mut store, &mut writer, &records)?;
+    let loaded = newest_whole(&mut store, newest)?;
+    let state = loaded.as_ref().and_then(|state| store.snapshot_pointer(state.seq));
+    let lost_state = newest.filter(|pointer| state != Some(*pointer));
+    let executor = match loaded {
         None => Executor::new(context.clone(), machine),
-        Some(State { seq, root, snapshot, .. }) => {
-            let restored = Executor::restore(context.clone(), machine, snapshot, *root);
-            restored.map_err(|error| StartError::State(*seq, error.to_string()))?
+        Some(state) => {
+            let seq = state.seq;
+            let restored = Executor::restore(context.clone(), machine, state);
+            restored.map_err(|error| StartError::State(seq, error.to_string()))?
         }
     };
     let memory = Memory {
         records: records.into_iter().map(|recovered| (recovered.record, recovered.signed)).collect(),
         position: journal.last(),
         promised,
-        state: states.first().map(|state| (state.seq, state.root)),
+        state: state.map(|pointer| (pointer.seq, pointer.root)),
         // Opening a damaged journal put it into the superblock, where every later start finds it until it has healed.
         amnesia: writer.superblock().amnesia,
+        standing: writer.superblock().standing,
     };
     let mut effects = Vec::new();
     let replica = Replica::recover(context, identity.replica, memory, now, &mut effects)?;
@@ -114,50 +126,71 @@ pub fn begin<D: Disk>(
         writer,
         report,
         superblock_copies,
-        states,
+        store,
+        state,
         lost_state: lost_state.map(|lost| lost.seq),
     })
 }
 
-/// A state with another root than its slot's stable certificate is wrong, and so is what followed from it: the replica
-/// had diverged, and halted. It fetches a certified state instead.
-fn drop_contradicted(states: &mut Vec<State>, records: &[Recovered]) {
-    for record in records {
-        let Record::Stable(Certificate { statement: Checkpoint { seq, root, .. }, .. }) = &record.record
-        else {
-            continue;
-        };
-        if states.iter().any(|state| state.seq == *seq && state.root != *root) {
-            states.retain(|state| state.seq < *seq);
-        }
+/// A state with another root than its slot's stable certificate is wrong, and so is what followed from it. If the
+/// replica died before it could note that, it is noted now; and what it could not preserve, as far as it is there.
+fn look_back<D: Disk>(
+    store: &mut Store<D>,
+    writer: &mut Writer<D>,
+    records: &[Recovered],
+) -> Result<(), StartError> {
+    let certified = records.iter().filter_map(|record| match &record.record {
+        Record::Stable(certificate) => Some(certificate),
+        _ => None,
+    });
+    let standing = writer.superblock().standing;
+    let contradiction = certified.clone().find_map(|certificate| contradicted_by(store, certificate));
+    let found = contradiction.map_or(standing, |found| standing.after(found));
+    if found != standing {
+        writer.update(|superblock| superblock.standing = found)?;
     }
+    let case = match Case::read(store.disk()) {
+        Ok(case) => case,
+        Err(CaseError::Disk(error)) => return Err(error.into()),
+        // The operator hears of it who asks for it.
+        Err(CaseError::Damaged | CaseError::FutureVersion { .. }) => None,
+    };
+    let kept = case.as_ref().map(|case| case.divergence);
+    store.pin(case.iter().flat_map(Case::needs));
+    let Some(divergence) = found.unmended() else { return Ok(()) };
+    if kept != Some(divergence) {
+        let mut certified = certified;
+        let certificate = certified.find(|certificate| certificate.statement.seq == divergence.seq).cloned();
+        let agreed = store.list().into_iter().rev().find(|seq| *seq < divergence.seq).unwrap_or_default();
+        let (votes, batches) = (Vec::new(), Batches::default());
+        store.preserve(&Evidence { divergence, proven: true, agreed, votes, certificate, batches })?;
+    }
+    Ok(store.withdraw(divergence.seq)?)
 }
 
-/// The states that are whole, the newest first: the one to start from, and older ones to serve. If the newest is
-/// damaged the replica starts from an older one, or from none, and fetches what it lacks from others.
-fn states_of(
-    disk: &mut impl Disk,
-    context: &Context,
+/// Where the state of a certificate's slot is another one here.
+fn contradicted_by<D: Disk>(store: &Store<D>, certificate: &Certificate<Checkpoint>) -> Option<Divergence> {
+    let Checkpoint { seq, root, .. } = certificate.statement;
+    let here = store.snapshot_pointer(seq).filter(|pointer| pointer.root != root)?;
+    Some(Divergence { seq, ours: here.root, theirs: root })
+}
+
+/// The newest state that is whole, of those that the superblock names or named; no other is loaded. If the newest of all
+/// is damaged the replica starts from an older one, or from none, and fetches what it lacks from others.
+fn newest_whole<D: Disk>(
+    store: &mut Store<D>,
     newest: Option<SnapshotPointer>,
-) -> Result<Vec<State>, StartError> {
-    let Some(newest) = newest else { return Ok(Vec::new()) };
-    let config = context.config_digest();
-    let mut states = Vec::new();
-    let mut seqs = snapshots::list(disk)?;
-    seqs.retain(|seq| *seq <= newest.seq);
-    seqs.sort_unstable_by(|one, other| other.cmp(one));
-    for seq in seqs {
-        let (pointer, bytes) = match snapshots::load(disk, seq) {
-            Ok(loaded) => loaded,
-            Err(SnapshotError::Disk(error)) => return Err(error.into()),
-            Err(error @ SnapshotError::FutureVersion { .. }) => {
-                return Err(StartError::State(seq, error.to_string()));
-            }
-            Err(SnapshotError::Missing(_) | SnapshotError::Damaged(_)) => continue,
-        };
-        let expected = if seq == newest.seq { newest.root } else { pointer.root };
-        let state = State::of(config, bytes.into()).ok();
-        states.extend(state.filter(|state| (state.seq, state.root) == (seq, expected)));
+) -> Result<Option<State>, StoreError> {
+    let Some(newest) = newest else { return Ok(None) };
+    for seq in store.list().into_iter().rev().filter(|seq| *seq <= newest.seq) {
+        if seq == newest.seq && store.snapshot_pointer(seq) != Some(newest) {
+            continue;
+        }
+        match store.load(seq) {
+            Ok(state) => return Ok(Some(state)),
+            Err(error) if error.is_damage() => {}
+            Err(error) => return Err(error),
+        }
     }
-    Ok(states)
+    Ok(None)
 }

@@ -3,9 +3,15 @@
 //! Four copies, each a block with its own number, a generation and a checksum over the whole block. The newest
 //! generation with two valid copies counts. A store writes and syncs copies 0 and 1, then 2 and 3, so that at every
 //! moment two copies of the old or of the new generation are whole; once it returned, any two copies may rot.
+//!
+//! A block is a checksum (CRC-32C, 4 bytes, over the rest), `QUORATES`, the format's version, the copy's number (2 bytes
+//! each), the length of the fields (4 bytes), the fields in the encoding of messages, and zeros. Version 2 has the
+//! replica's standing behind the fields of version 1, which stand for a replica whose word counts. A program that knows
+//! version 1 only refuses it, so that none lets a replica vote that has to stay out.
 
 use quorate_protocol::codec;
 pub use quorate_protocol::replica::AmnesiaBox;
+pub use quorate_protocol::standing::{Divergence, Exclusion, Standing};
 use quorate_protocol::types::{ClusterId, Digest, Epoch, PublicKey, ReplicaId, Seq, View};
 
 use crate::disk::{Disk, DiskError, FileName, read_padded};
@@ -15,7 +21,7 @@ const COPIES_NEEDED: usize = 2;
 const BLOCK: usize = 4096;
 const MAGIC: &[u8; 8] = b"QUORATES";
 /// Version of the folder's format that this program writes; it reads no later one.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
 
 /// Whose folder it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +66,8 @@ pub struct Superblock {
     pub journal_instance: u64,
     /// Set while the journal is written without syncing: what it holds then proves nothing.
     pub unsynced: bool,
+    /// What the replica's past leaves of its word.
+    pub standing: Standing,
 }
 
 /// Why a folder's superblock is not used.
@@ -105,6 +113,9 @@ pub enum SuperblockError {
         /// The replica's key now.
         expected: PublicKey,
     },
+    /// The replica is to run elsewhere.
+    #[error("no replica starts from this folder: {0}")]
+    Elsewhere(Exclusion),
     /// No generation has two valid copies.
     #[error(
         "the superblock is damaged ({valid} of 4 copies are valid, no two agree), so this replica cannot know how far \
@@ -128,7 +139,7 @@ pub enum SuperblockError {
     Disk(#[from] DiskError),
 }
 
-/// Field order on disk; nested because tuples are short.
+/// Fields of version 1, in their order on disk; nested because tuples are short.
 type Wire = (
     (u64, ClusterId, ReplicaId, PublicKey, u64),
     (Epoch, View, Seq),
@@ -138,7 +149,7 @@ type Wire = (
 
 /// What one copy turned out to be.
 enum CopyState {
-    Valid(Superblock),
+    Valid(Box<Superblock>),
     Future(u16),
     Invalid,
 }
@@ -160,6 +171,7 @@ impl Superblock {
             amnesia: None,
             journal_instance: 1,
             unsynced: false,
+            standing: Standing::Normal,
         }
     }
 
@@ -203,7 +215,7 @@ impl Superblock {
         for copy in 0..COPIES {
             let block = read_padded(disk, FileName::Superblock, (copy * BLOCK) as u64, BLOCK)?;
             match parse(&block, copy) {
-                CopyState::Valid(superblock) => valid.push(superblock),
+                CopyState::Valid(superblock) => valid.push(*superblock),
                 CopyState::Future(version) => future = Some(version),
                 CopyState::Invalid => {}
             }
@@ -236,7 +248,11 @@ impl Superblock {
         if found.key != expected.key {
             return Err(SuperblockError::OtherKey { found: found.key, expected: expected.key });
         }
-        Ok(())
+        match self.standing {
+            // Two replicas with one key, though one of them never votes, would take each other's links.
+            Standing::Out(why) if why.is_elsewhere() => Err(SuperblockError::Elsewhere(why)),
+            Standing::Normal | Standing::Diverged { .. } | Standing::Out(_) => Ok(()),
+        }
     }
 
     /// Writes the next generation; durable when it returns. Two syncs.
@@ -275,7 +291,8 @@ impl Superblock {
             ),
             (self.journal_instance, self.unsynced),
         );
-        let bytes = codec::encode(&wire).expect("the superblock's fields take far less than a block");
+        let bytes = codec::encode(&(wire, self.standing))
+            .expect("the superblock's fields take far less than a block");
         let mut block = [0; BLOCK];
         block[4..12].copy_from_slice(MAGIC);
         block[12..14].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
@@ -299,13 +316,17 @@ fn parse(block: &[u8], copy: usize) -> CopyState {
     }
     let length = u32::from_le_bytes([block[16], block[17], block[18], block[19]]) as usize;
     let Some(bytes) = block.get(20..20 + length) else { return CopyState::Invalid };
-    let Ok(wire) = codec::decode::<Wire>(bytes) else { return CopyState::Invalid };
+    let decoded = match number(12) {
+        1 => codec::decode::<Wire>(bytes).map(|wire| (wire, Standing::Normal)),
+        _ => codec::decode::<(Wire, Standing)>(bytes),
+    };
+    let Ok((wire, standing)) = decoded else { return CopyState::Invalid };
     if usize::from(number(14)) != copy {
         return CopyState::Invalid;
     }
     let ((generation, cluster, replica, key, incarnation), (epoch, view, high), (snapshot, amnesia), last) =
         wire;
-    CopyState::Valid(Superblock {
+    CopyState::Valid(Box::new(Superblock {
         generation,
         identity: Identity { cluster, replica, key },
         incarnation,
@@ -316,7 +337,8 @@ fn parse(block: &[u8], copy: usize) -> CopyState {
         amnesia: amnesia.map(|(epoch, view, high)| AmnesiaBox { epoch, view, high }),
         journal_instance: last.0,
         unsynced: last.1,
-    })
+        standing,
+    }))
 }
 
 #[cfg(test)]

@@ -13,18 +13,20 @@ use quorate_host::disk::{Disk, DiskError, DiskFailure, FileName, Operation};
 const LOCK: &str = "lock";
 /// What is in a folder that was formatted and nothing else.
 pub(crate) const FORMATTED: [&str; 3] = [LOCK, "journal", "superblock"];
-/// Files kept open; more than a replica uses at once.
-const OPEN_MAX: usize = 8;
+/// Files kept open: as many as a state of half a gibibyte consists of, so that reading one opens each file once.
+const OPEN_MAX: usize = 64;
 const ZEROS: usize = 1 << 20;
 
 /// A folder that this process holds alone. Files are readable by their owner only.
 ///
-/// A disk belongs to one thread; [`FileDisk::share`] makes another one for another thread under the same lock.
+/// A disk belongs to one thread; [`Disk::share`] makes another one for another thread under the same lock.
 #[derive(Debug)]
 pub struct FileDisk {
     folder: PathBuf,
     lock: Arc<File>,
-    open: BTreeMap<FileName, File>,
+    /// Open files, each with when it was used last, counted in uses.
+    open: BTreeMap<FileName, (u64, File)>,
+    uses: u64,
     read_only: bool,
 }
 
@@ -84,7 +86,7 @@ impl FileDisk {
     }
 
     fn of(folder: &Path, lock: File, read_only: bool) -> Self {
-        Self { folder: folder.to_owned(), lock: Arc::new(lock), open: BTreeMap::new(), read_only }
+        Self { folder: folder.to_owned(), lock: Arc::new(lock), open: BTreeMap::new(), uses: 0, read_only }
     }
 
     fn locked(lock: &File) -> Result<(), DiskError> {
@@ -93,17 +95,6 @@ impl FileDisk {
             TryLockError::WouldBlock => DiskError { file, operation, kind: DiskFailure::Locked },
             TryLockError::Error(error) => failed(file, operation)(error),
         })
-    }
-
-    /// The same folder for another thread of this process, such as one that stores snapshots.
-    #[must_use]
-    pub fn share(&self) -> Self {
-        Self {
-            folder: self.folder.clone(),
-            lock: Arc::clone(&self.lock),
-            open: BTreeMap::new(),
-            read_only: self.read_only,
-        }
     }
 
     /// Where the folder is.
@@ -123,17 +114,32 @@ impl FileDisk {
             options.truncate(false).mode(0o600);
             let opened = options.open(self.path(file)).map_err(failed(file, operation))?;
             if self.open.len() >= OPEN_MAX {
-                // The names sort snapshots last, oldest first among them; what is closed here is opened again at need.
-                let surplus = self.open.keys().rfind(|name| **name > FileName::Journal).copied();
-                surplus.and_then(|name| self.open.remove(&name));
+                // Those of states only, which are synced before the next one is begun: what failed to reach the medium
+                // is told to handles that were open then. What is closed here is opened again at need.
+                let of_states = self.open.iter().filter(|(name, _)| **name > FileName::Journal);
+                let oldest = of_states.min_by_key(|(_, (used, _))| *used).map(|(name, _)| *name);
+                oldest.and_then(|name| self.open.remove(&name));
             }
-            self.open.insert(file, opened);
+            self.open.insert(file, (0, opened));
         }
-        Ok(self.open.get(&file).expect("it was opened just now, unless it was open"))
+        self.uses += 1;
+        let (used, handle) = self.open.get_mut(&file).expect("it was opened just now, unless it was open");
+        *used = self.uses;
+        Ok(handle)
     }
 }
 
 impl Disk for FileDisk {
+    fn share(&self) -> Self {
+        Self {
+            folder: self.folder.clone(),
+            lock: Arc::clone(&self.lock),
+            open: BTreeMap::new(),
+            uses: 0,
+            read_only: self.read_only,
+        }
+    }
+
     fn read_at(&mut self, file: FileName, offset: u64, bytes: &mut [u8]) -> Result<usize, DiskError> {
         let handle = self.file(file, Operation::Read, false)?;
         let mut done = 0;

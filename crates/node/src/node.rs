@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::cluster_file::{ClusterFile, NodeDefaults};
-use crate::roles::{Back, Executing, Returns, Verification, Writing};
+use crate::roles::{Back, Executing, Returns, Storing, Verification, Writing};
 use crate::status::Status;
 use crate::transport::{Inbound, LinkId, Remote, Transport, TransportError};
 use crate::why::Why;
@@ -102,9 +102,9 @@ pub enum NodeError {
     /// The operating system gave no randomness.
     #[error("no randomness: {0}")]
     Randomness(getrandom::Error),
-    /// The application's state cannot be written down.
+    /// A state cannot be made, stored or installed.
     #[error("{0}")]
-    Application(String),
+    State(String),
 }
 
 // Not as their sources: an error that says what its source says would say it twice in one line.
@@ -186,6 +186,7 @@ pub struct Node<D: Disk> {
     verification: Verification,
     executing: Executing,
     writing: Writing<D>,
+    storing: Storing,
     inbox: mpsc::Receiver<Inbound>,
     returns: mpsc::UnboundedReceiver<Back>,
     questions: mpsc::Receiver<Question>,
@@ -268,6 +269,8 @@ impl<D: Disk + Send + 'static> Node<D> {
     async fn close(self, ended: Result<(), NodeError>) -> Result<(), NodeError> {
         self.admin.abort();
         self.links.transport.close().await;
+        // The store lets go of its files before the journal says that everything is durable.
+        self.storing.close();
         let closed = self.writing.close();
         // Why the replica stopped says more than that its journal, which may be the reason, did not close.
         ended.and(closed.map_err(NodeError::from))
@@ -338,11 +341,17 @@ impl<D: Disk + Send + 'static> Node<D> {
                 self.writing.written();
                 self.host.durable(now, position?, &mut self.links);
             }
-            Back::Stored(stored, counters) => {
+            Back::Pointed(pointed, counters) => {
                 self.journal = counters;
-                self.writing.stored();
-                let (seq, root) = stored?;
-                self.host.stored(now, seq, root, &mut self.links);
+                self.writing.pointed();
+                self.host.pointed(now, pointed?, &mut self.links);
+            }
+            Back::Stored(finished, counters) => {
+                self.storing.finished(counters);
+                match *finished {
+                    Ok(finished) => self.host.stored(now, finished, &mut self.links),
+                    Err(why) => self.host.not_stored(why),
+                }
             }
         }
         Ok(())
@@ -379,14 +388,15 @@ impl<D: Disk + Send + 'static> Node<D> {
                 busy = true;
                 self.host.durable(self.clock.now(), written?, &mut self.links);
             }
-            while self.writing.takes_state()
-                && let Some(state) = self.host.take_state()
+            while let Some(job) = self.host.take_job() {
+                self.storing.run(job);
+            }
+            if self.writing.takes_pointer()
+                && let Some(pointer) = self.host.take_pointer()
+                && let Some(pointed) = self.writing.point(pointer)
             {
-                if let Some(stored) = self.writing.store(state) {
-                    busy = true;
-                    let (seq, root) = stored?;
-                    self.host.stored(self.clock.now(), seq, root, &mut self.links);
-                }
+                busy = true;
+                self.host.pointed(self.clock.now(), pointed?, &mut self.links);
             }
             if !busy {
                 break;
@@ -409,7 +419,7 @@ impl<D: Disk + Send + 'static> Node<D> {
         self.progress.executed.store(self.host.replica().executed().0, Ordering::Relaxed);
         self.progress.view.store(self.host.replica().view().0, Ordering::Relaxed);
         match self.host.failed() {
-            Some(why) => Err(NodeError::Application(why.to_owned())),
+            Some(why) => Err(NodeError::State(why.to_owned())),
             None => Ok(()),
         }
     }

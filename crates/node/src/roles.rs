@@ -1,4 +1,4 @@
-//! Verification, execution and the journal as roles: each runs on the protocol's thread or on threads of its own. Which
+//! Verification, execution, the journal and the store as roles: each runs on the protocol's thread or on threads of its own. Which
 //! one is configuration; what they do is the same.
 
 use std::collections::VecDeque;
@@ -8,12 +8,16 @@ use std::thread::JoinHandle;
 use quorate_host::disk::Disk;
 use quorate_host::execution::{Done, Execution, Task};
 use quorate_host::journal::{Counters as JournalCounters, Group, JournalError, Writer};
+use quorate_host::store::{Counters as StoreCounters, Finished, StoreError};
 use quorate_host::superblock::SnapshotPointer;
-use quorate_protocol::executor::State;
 use quorate_protocol::process::Event;
 use quorate_protocol::types::{Digest, Position, Seq};
 use quorate_protocol::verify::{Checks, Incoming, Invalid, Verifier};
 use tokio::sync::mpsc::UnboundedSender;
+
+mod storing;
+
+pub(crate) use storing::Storing;
 
 /// Jobs that may wait for one worker.
 const JOBS_MAX: usize = 64;
@@ -30,7 +34,8 @@ pub(crate) enum Back {
     },
     Done(Done),
     Written(Result<Position, JournalError>, JournalCounters),
-    Stored(Result<(Seq, Digest), JournalError>, JournalCounters),
+    Pointed(Result<SnapshotPointer, JournalError>, JournalCounters),
+    Stored(Box<Result<Finished, StoreError>>, StoreCounters),
     /// The role's thread panicked.
     Died(&'static str),
 }
@@ -206,25 +211,23 @@ impl Executing {
     }
 }
 
-/// Writes the journal and the snapshots.
+/// Writes the journal and the superblock.
 pub(crate) enum Writing<D: Disk> {
     Here(Box<Writer<D>>),
-    Thread { jobs: SyncSender<WriteJob>, thread: JoinHandle<()>, busy: bool, states: usize },
+    Thread { jobs: SyncSender<WriteJob>, thread: JoinHandle<()>, busy: bool, pointing: bool },
 }
 
 /// What the journal's thread is asked.
 pub(crate) enum WriteJob {
     Group(Group),
-    State(Box<State>),
+    Point(SnapshotPointer),
 }
 
 /// What became of a group: durable up to here, or not known yet.
 pub(crate) type Written = Option<Result<Position, JournalError>>;
 
-fn store<D: Disk>(writer: &mut Writer<D>, state: &State) -> Result<(Seq, Digest), JournalError> {
-    writer.store_snapshot(SnapshotPointer { seq: state.seq, root: state.root }, &state.snapshot)?;
-    Ok((state.seq, state.root))
-}
+/// What became of a pointer to a state: the superblock has it, or that is not known yet.
+pub(crate) type Pointed = Option<Result<SnapshotPointer, JournalError>>;
 
 impl<D: Disk + Send + 'static> Writing<D> {
     pub(crate) fn thread(mut writer: Writer<D>, returns: Returns) -> Result<Self, std::io::Error> {
@@ -237,9 +240,9 @@ impl<D: Disk + Send + 'static> Writing<D> {
                         let written = writer.write(&group, true);
                         Back::Written(written, writer.counters())
                     }
-                    WriteJob::State(state) => {
-                        let stored = store(&mut writer, &state);
-                        Back::Stored(stored, writer.counters())
+                    WriteJob::Point(pointer) => {
+                        let pointed = writer.point_to(pointer).map(|()| pointer);
+                        Back::Pointed(pointed, writer.counters())
                     }
                 };
                 if back.send(done).is_err() {
@@ -249,7 +252,7 @@ impl<D: Disk + Send + 'static> Writing<D> {
             // A clean stop: the error of a last write has been reported with that write.
             drop(writer.close());
         })?;
-        Ok(Self::Thread { jobs, thread, busy: false, states: 0 })
+        Ok(Self::Thread { jobs, thread, busy: false, pointing: false })
     }
 
     /// Whether a group may be given to it: what comes meanwhile is written together.
@@ -266,7 +269,7 @@ impl<D: Disk + Send + 'static> Writing<D> {
             Self::Thread { jobs, busy, .. } => {
                 *busy = true;
                 jobs.try_send(WriteJob::Group(group))
-                    .expect("one group and two states fit, and the thread lives");
+                    .expect("one group and one pointer fit, and the thread lives");
                 None
             }
         }
@@ -279,29 +282,29 @@ impl<D: Disk + Send + 'static> Writing<D> {
         }
     }
 
-    /// A state was stored.
-    pub(crate) fn stored(&mut self) {
-        if let Self::Thread { states, .. } = self {
-            *states -= 1;
+    /// The superblock has a pointer.
+    pub(crate) fn pointed(&mut self) {
+        if let Self::Thread { pointing, .. } = self {
+            *pointing = false;
         }
     }
 
-    /// Whether it takes another state: the disk is less than two behind.
-    pub(crate) fn takes_state(&self) -> bool {
+    /// Whether it takes a pointer: the superblock has the one before.
+    pub(crate) fn takes_pointer(&self) -> bool {
         match self {
             Self::Here(_) => true,
-            Self::Thread { states, .. } => *states < 2,
+            Self::Thread { pointing, .. } => !pointing,
         }
     }
 
-    /// Stores a state, if it takes one.
-    pub(crate) fn store(&mut self, state: Box<State>) -> Option<Result<(Seq, Digest), JournalError>> {
+    /// Points the superblock at a state, if it takes a pointer.
+    pub(crate) fn point(&mut self, pointer: SnapshotPointer) -> Pointed {
         match self {
-            Self::Here(writer) => Some(store(writer, &state)),
-            Self::Thread { jobs, states, .. } => {
-                *states += 1;
-                let job = WriteJob::State(state);
-                jobs.try_send(job).expect("one group and two states fit, and the thread lives");
+            Self::Here(writer) => Some(writer.point_to(pointer).map(|()| pointer)),
+            Self::Thread { jobs, pointing, .. } => {
+                *pointing = true;
+                let job = WriteJob::Point(pointer);
+                jobs.try_send(job).expect("one group and one pointer fit, and the thread lives");
                 None
             }
         }

@@ -20,8 +20,12 @@ pub struct Status {
     /// The primary of that view.
     pub primary: u16,
     /// `normal`, `view-changing`, `behind` (it misses more than the others' logs hold, and cannot execute), `recovering`
-    /// (it may have forgotten votes; see `forgot`) or `halted`.
+    /// (it may have forgotten votes; see `forgot`), `diverged` (its state was wrong, and it fetches another), `out` (it
+    /// executes and serves, and never votes or answers again; see `standing`) or `halted`.
     pub status: String,
+    /// What its past leaves of its word, if that is not all of it.
+    #[serde(default)]
+    pub standing: String,
     /// Until the view is over in which it may have forgotten votes: how far they may have reached. It binds nothing any
     /// more once `status` is not `recovering`.
     pub forgot: Option<Forgot>,
@@ -40,6 +44,15 @@ pub struct Status {
     pub pooled: u64,
     /// Messages that wait for the disk.
     pub waiting_for_disk: u64,
+    /// Bytes of the state of its newest checkpoint: the pages of the application's map and of the sessions'.
+    #[serde(default)]
+    pub state_bytes: u64,
+    /// Bytes that its snapshots take on the disk, all together.
+    #[serde(default)]
+    pub snapshots_bytes: u64,
+    /// Most bytes that its journal takes on the disk, and will in time.
+    #[serde(default)]
+    pub journal_bytes: u64,
     /// How full the fullest part of its journal is; room is made when it is needed, so a full one may be in order.
     pub journal_used_percent: u64,
     /// `sync`, `os` or `none`.
@@ -55,6 +68,9 @@ pub struct Status {
     pub clients: u64,
     /// What it counts, by the name of its metric.
     pub counters: Vec<(String, u64)>,
+    /// What goes up and down, by the name of its metric, besides what has a field of its own.
+    #[serde(default)]
+    pub gauges: Vec<(String, u64)>,
     /// What its operator should know and mend.
     pub warnings: Vec<String>,
     /// Alarms, the newest last; at most 64.
@@ -111,12 +127,18 @@ impl Status {
             ("quorate_executed_sequence", self.executed),
             ("quorate_pooled_operations", self.pooled),
             ("quorate_waiting_for_disk_messages", self.waiting_for_disk),
+            ("quorate_state_bytes", self.state_bytes),
+            ("quorate_snapshots_bytes", self.snapshots_bytes),
+            ("quorate_journal_bytes", self.journal_bytes),
             ("quorate_journal_used_percent", self.journal_used_percent),
             ("quorate_peer_links_up", self.links_up.len() as u64),
             ("quorate_client_links_up", self.clients),
         ];
         for (name, value) in gauges {
             text.push_str(&self.metric("gauge", name, value));
+        }
+        for (name, value) in &self.gauges {
+            text.push_str(&self.metric("gauge", name, *value));
         }
         for (name, value) in &self.counters {
             text.push_str(&self.metric("counter", name, *value));

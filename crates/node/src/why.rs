@@ -2,6 +2,7 @@
 
 use quorate_host::transfer::Progress;
 use quorate_protocol::replica::{AmnesiaBox, Promise, Reason, Unserved, Votes, Wait};
+use quorate_protocol::standing::Standing;
 use quorate_protocol::types::{ReplicaId, Seq, View};
 use serde::{Deserialize, Serialize};
 
@@ -78,10 +79,12 @@ impl Waiting {
 
     /// Parts of a state that is on its way from other replicas.
     pub(crate) fn transfer(progress: &Progress) -> Self {
-        let Progress { seq, have, of, from } = progress;
+        let Progress { seq, have, of, reused, from } = progress;
         let of = of.map_or(String::new(), |of| format!(" of {of}"));
+        let reused = if *reused == 0 { String::new() } else { format!(" ({reused} were here)") };
+        let asked = list(from);
         let what =
-            format!("the rest of the state of checkpoint {seq}: has {have}{of} chunks, asks {}", list(from));
+            format!("the rest of the state of checkpoint {seq}: has {have}{of} chunks{reused}, asks {asked}");
         Self::new("transfer", what).at(*seq).owed_by(from)
     }
 
@@ -139,6 +142,10 @@ fn told(reason: &Reason) -> Waiting {
         Reason::State { executed, stable } => state(*executed, *stable),
         Reason::Recovering { view, primary } => recovering(*view, *primary),
         Reason::Forgotten { forgot, stable } => forgotten(*forgot, *stable),
+        Reason::Diverged { standing, stable } => diverged(*standing, *stable),
+        Reason::Out { standing } => {
+            Waiting::new("out", format!("nothing that would let it vote or answer: {standing}"))
+        }
         Reason::Halted { alarm } => {
             let why = alarm.as_ref().map_or("see its alarms".to_owned(), ToString::to_string);
             Waiting::new("halted", format!("nothing any more: {why}"))
@@ -260,6 +267,16 @@ fn recovering(view: View, primary: ReplicaId) -> Waiting {
     Waiting::new("recovering", what)
 }
 
+fn diverged(standing: Standing, stable: Seq) -> Waiting {
+    let wrong = standing.divergence().map_or(Seq(0), |divergence| divergence.seq);
+    let (what, state) = match stable < wrong {
+        true => ("a stable checkpoint at or beyond", format!("the newest is {stable}")),
+        false => ("the certified state of a checkpoint at or beyond", format!("it fetches that of {stable}")),
+    };
+    let what = format!("{what} sequence {wrong}, where its own state was wrong; {state}");
+    Waiting::new("diverged", what).at(wrong)
+}
+
 fn forgotten(forgot: AmnesiaBox, stable: Seq) -> Waiting {
     let what = format!(
         "a stable checkpoint at sequence {} or beyond: its journal lost promises, and up to there it casts no vote in \
@@ -272,6 +289,9 @@ fn forgotten(forgot: AmnesiaBox, stable: Seq) -> Waiting {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use quorate_protocol::standing::Divergence;
+    use quorate_protocol::types::Digest;
+
     use super::*;
 
     fn ids(replicas: &[u16]) -> Vec<ReplicaId> {
@@ -295,13 +315,27 @@ mod tests {
 
     #[test]
     fn a_transfer_says_how_far_it_has_come_and_who_is_asked() {
-        let mut progress = Progress { seq: Seq(256), have: 3, of: Some(12), from: ids(&[0, 2]) };
+        let mut progress = Progress { seq: Seq(256), have: 3, of: Some(12), reused: 0, from: ids(&[0, 2]) };
         let told = Waiting::transfer(&progress);
         assert_eq!(told.what, "the rest of the state of checkpoint 256: has 3 of 12 chunks, asks 0 and 2");
         assert_eq!((told.sequence, &told.missing[..]), (Some(256), &[0, 2][..]));
         (progress.have, progress.of, progress.from) = (0, None, Vec::new());
         let told = Waiting::transfer(&progress);
         assert_eq!(told.what, "the rest of the state of checkpoint 256: has 0 chunks, asks nobody");
+    }
+
+    #[test]
+    fn a_replica_whose_state_was_wrong_says_what_it_waits_for() {
+        let (ours, theirs) = (Digest([1; 32]), Digest([2; 32]));
+        let divergence = Divergence { seq: Seq(256), ours, theirs };
+        let standing = Standing::Diverged { divergence, mended: false };
+        let of = |stable| told(&Reason::Diverged { standing, stable }).what;
+        let words =
+            "a stable checkpoint at or beyond sequence 256, where its own state was wrong; the newest is 128";
+        assert_eq!(of(Seq(128)), words);
+        let words = "the certified state of a checkpoint at or beyond sequence 256, where its own state was wrong; it \
+                     fetches that of 384";
+        assert_eq!(of(Seq(384)), words);
     }
 
     #[test]

@@ -10,17 +10,78 @@ use serde::de::DeserializeOwned;
 
 use crate::codec;
 use crate::crypto::{HashTag, Hasher};
+use crate::map::{Map, MapError};
+use crate::pieces;
 use crate::types::{ClientId, Digest, Number, Seq, Session, Time};
 
-/// Most bytes an application's snapshot may have.
+/// Most bytes of a state that serde writes as a whole at every checkpoint. A larger one lives in a [`Map`].
 pub const SNAPSHOT_BYTES_MAX: usize = 32 << 20;
+
+/// How a state is written into the map that replicas make checkpoints of, and read from it again.
+///
+/// Types that serde describes have it: their bytes are written as a whole at every checkpoint, which is fast for small
+/// states and refused beyond [`SNAPSHOT_BYTES_MAX`]. An application with a large state keeps it in a [`Map`] and hands
+/// that out: a checkpoint then costs what changed since the last one, and a copy costs nothing.
+///
+/// ```
+/// use quorate_protocol::application::{ApplicationError, Snapshot};
+/// use quorate_protocol::map::Map;
+///
+/// struct Accounts {
+///     balances: Map,
+/// }
+///
+/// impl Snapshot for Accounts {
+///     fn save(&mut self, map: &mut Map) -> Result<(), ApplicationError> {
+///         self.balances.seal();
+///         map.clone_from(&self.balances);
+///         Ok(())
+///     }
+///     fn load(map: &Map) -> Result<Self, ApplicationError> {
+///         Ok(Self { balances: map.clone() })
+///     }
+///     fn changed_bytes(&self) -> u64 {
+///         self.balances.changed_bytes()
+///     }
+/// }
+/// ```
+pub trait Snapshot: Sized {
+    /// Writes the state into `map`, which holds what was written last. Equal histories must give equal maps.
+    ///
+    /// # Errors
+    /// [`ApplicationError`] says what keeps the state from being written.
+    fn save(&mut self, map: &mut Map) -> Result<(), ApplicationError>;
+
+    /// The state that a map holds.
+    ///
+    /// # Errors
+    /// [`ApplicationError::Decode`] if it holds no state of this application.
+    fn load(map: &Map) -> Result<Self, ApplicationError>;
+
+    /// Bytes that changed since the state was last saved, which bring the next checkpoint nearer; 0 if nobody counts.
+    /// The same everywhere, as [`Map::changed_bytes`] is.
+    fn changed_bytes(&self) -> u64 {
+        0
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> Snapshot for T {
+    fn save(&mut self, map: &mut Map) -> Result<(), ApplicationError> {
+        let bytes = codec::encode_serde(self).map_err(|_| ApplicationError::Encode)?;
+        pieces::write(map, &bytes)
+    }
+
+    fn load(map: &Map) -> Result<Self, ApplicationError> {
+        codec::decode_serde(&pieces::read(map)?).map_err(|error| ApplicationError::Decode(error.to_string()))
+    }
+}
 
 /// The user's whole obligation: a state, and what a command does to it.
 ///
-/// Use `BTreeMap` and integers, never `HashMap` and floats. Keep values without bytes (`()`, empty structs) out of the
-/// lists of a command, and recursion out of its types: commands come from clients, and such lists and depths cost
-/// nothing to claim.
-pub trait Application: Serialize + DeserializeOwned + Send + 'static {
+/// The state is of a type that serde describes, or implements [`Snapshot`] by itself. Use `BTreeMap` and integers, never
+/// `HashMap` and floats. Keep values without bytes (`()`, empty structs) out of the lists of a command, and recursion
+/// out of its types: commands come from clients, and such lists and depths cost nothing to claim.
+pub trait Application: Snapshot + Send + 'static {
     /// What clients ask.
     type Command: Serialize + DeserializeOwned;
     /// What they are told.
@@ -33,27 +94,6 @@ pub trait Application: Serialize + DeserializeOwned + Send + 'static {
     fn query(&self, _command: Self::Command) -> Option<Self::Reply> {
         None
     }
-
-    /// The state as bytes: equal states give equal bytes.
-    ///
-    /// # Errors
-    /// [`ApplicationError::Encode`] if serde cannot encode the state.
-    fn snapshot(&self) -> Result<Vec<u8>, ApplicationError> {
-        codec::encode_serde(self).map_err(|_| ApplicationError::Encode)
-    }
-
-    /// The state that a snapshot holds.
-    ///
-    /// # Errors
-    /// [`ApplicationError::Decode`] if the bytes are no snapshot of this application.
-    fn restore(snapshot: &[u8]) -> Result<Self, ApplicationError> {
-        codec::decode_serde(snapshot).map_err(|error| ApplicationError::Decode(error.to_string()))
-    }
-
-    /// Names the state, which `snapshot` was just taken of. An application that keeps a root of its own returns that.
-    fn digest(&self, snapshot: &[u8]) -> Digest {
-        snapshot_digest(snapshot)
-    }
 }
 
 /// What is wrong between an application and its snapshot.
@@ -65,19 +105,20 @@ pub enum ApplicationError {
     /// The snapshot is no state of this application.
     #[error("the snapshot is no state of this application ({0}); check that all replicas run the same one")]
     Decode(String),
+    /// The state is too large to be written as a whole.
+    #[error(
+        "the application's state takes {0} bytes, more than the {SNAPSHOT_BYTES_MAX} that are written as a whole; keep \
+         it in a `Map`, or let the application refuse commands that would make it larger"
+    )]
+    TooLarge(usize),
+    /// The state does not fit the map.
+    #[error("the application's state does not fit its map: {0}")]
+    Map(#[from] MapError),
     /// Two equal states gave different bytes.
     #[error(
         "the application's snapshot changes when it is restored; use BTreeMap instead of HashMap in its state"
     )]
     Unstable,
-}
-
-/// Digest of a snapshot's bytes.
-#[must_use]
-pub fn snapshot_digest(snapshot: &[u8]) -> Digest {
-    let mut hasher = Hasher::new(HashTag::Snapshot);
-    hasher.update(snapshot);
-    hasher.finish()
 }
 
 /// What an application may know besides its state and the command; all replicas see the same.
@@ -179,63 +220,80 @@ pub trait StateMachine: Send {
         None
     }
 
-    /// The state as bytes, at most [`SNAPSHOT_BYTES_MAX`]: equal states give equal bytes.
+    /// Writes the state into `map`, which holds what was written last. Equal histories give equal maps.
     ///
     /// # Errors
     /// [`ApplicationError`] says what keeps the state from being written.
-    fn snapshot(&self) -> Result<Vec<u8>, ApplicationError>;
+    fn save(&mut self, map: &mut Map) -> Result<(), ApplicationError>;
 
-    /// Replaces the state by that of a snapshot; keeps it if that fails.
+    /// Replaces the state by the one that a map holds; keeps it if that fails.
     ///
     /// # Errors
-    /// [`ApplicationError::Decode`] if the bytes are no snapshot of this machine.
-    fn restore(&mut self, snapshot: &[u8]) -> Result<(), ApplicationError>;
+    /// [`ApplicationError::Decode`] if it holds no state of this machine.
+    fn load(&mut self, map: &Map) -> Result<(), ApplicationError>;
 
-    /// Names the state, which `snapshot` was just taken of.
-    fn digest(&self, snapshot: &[u8]) -> Digest {
-        snapshot_digest(snapshot)
+    /// Bytes that changed since the state was last saved; 0 if nobody counts. The same everywhere.
+    fn changed_bytes(&self) -> u64 {
+        0
     }
+
+    /// Lets go of the memory that a large state takes: nothing is asked any more until another one is loaded.
+    fn release(&mut self) {}
 }
 
 /// The state machine of an application, beginning with the given state.
 #[must_use]
 pub fn machine<A: Application>(application: A) -> Box<dyn StateMachine> {
-    Box::new(Typed(application))
+    Box::new(Typed(Some(application)))
 }
 
-/// Puts bytes on both sides of an application.
-struct Typed<A>(A);
+/// Puts bytes on both sides of an application; empty between a release and the next load.
+struct Typed<A>(Option<A>);
+
+impl<A> Typed<A> {
+    fn state(&mut self) -> &mut A {
+        self.0.as_mut().expect("nothing is asked of a machine that was released")
+    }
+}
 
 impl<A: Application> StateMachine for Typed<A> {
     fn apply(&mut self, context: &Context, command: &[u8]) -> Result<Bytes, RejectedCommand> {
         let command = codec::decode_serde(command).map_err(|_| RejectedCommand)?;
-        let reply = self.0.apply(context, command);
+        let reply = self.state().apply(context, command);
         Ok(codec::encode_serde(&reply)
             .expect("replies are of types that serde describes with a known length")
             .into())
     }
 
     fn query(&self, command: &[u8]) -> Option<Bytes> {
-        let reply = self.0.query(codec::decode_serde(command).ok()?)?;
+        let reply = self.0.as_ref()?.query(codec::decode_serde(command).ok()?)?;
         codec::encode_serde(&reply).ok().map(Bytes::from)
     }
 
-    fn snapshot(&self) -> Result<Vec<u8>, ApplicationError> {
-        let snapshot = self.0.snapshot()?;
+    fn save(&mut self, map: &mut Map) -> Result<(), ApplicationError> {
+        self.state().save(map)?;
         // A hash map writes its entries in an order of its own, and a restored one in another. Found here, it costs a
         // developer an error; found in a cluster, no checkpoint ever becomes stable.
-        if cfg!(debug_assertions) && A::restore(&snapshot)?.snapshot()? != snapshot {
-            return Err(ApplicationError::Unstable);
+        if cfg!(debug_assertions) {
+            let mut again = map.clone();
+            A::load(map)?.save(&mut again)?;
+            if again.root() != map.root() {
+                return Err(ApplicationError::Unstable);
+            }
         }
-        Ok(snapshot)
-    }
-
-    fn restore(&mut self, snapshot: &[u8]) -> Result<(), ApplicationError> {
-        self.0 = A::restore(snapshot)?;
         Ok(())
     }
 
-    fn digest(&self, snapshot: &[u8]) -> Digest {
-        self.0.digest(snapshot)
+    fn load(&mut self, map: &Map) -> Result<(), ApplicationError> {
+        self.0 = Some(A::load(map)?);
+        Ok(())
+    }
+
+    fn changed_bytes(&self) -> u64 {
+        self.0.as_ref().map_or(0, A::changed_bytes)
+    }
+
+    fn release(&mut self) {
+        self.0 = None;
     }
 }

@@ -231,12 +231,16 @@ impl<const MAX: usize> WireMin for Blob<MAX> {
 
 impl<const MAX: usize> Encode for Blob<MAX> {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        let Ok(length) = u32::try_from(self.0.len()) else {
-            return Err(EncodeError::Other("bytes too long"));
-        };
-        length.encode(encoder)?;
-        encoder.writer().write(&self.0)
+        encode_bytes(&self.0, encoder)
     }
+}
+
+fn encode_bytes<E: Encoder>(bytes: &[u8], encoder: &mut E) -> Result<(), EncodeError> {
+    let Ok(length) = u32::try_from(bytes.len()) else {
+        return Err(EncodeError::Other("bytes too long"));
+    };
+    length.encode(encoder)?;
+    encoder.writer().write(bytes)
 }
 
 impl<C, const MAX: usize> Decode<C> for Blob<MAX> {
@@ -331,7 +335,7 @@ fn frame_at(framed: &[u8], at: usize) -> Option<(usize, usize)> {
 impl<const COUNT: usize, const BYTES: usize> Encode for Frames<COUNT, BYTES> {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
         self.count.encode(encoder)?;
-        Blob::<BYTES>(self.framed.clone()).encode(encoder)
+        encode_bytes(&self.framed, encoder)
     }
 }
 

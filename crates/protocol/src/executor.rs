@@ -3,17 +3,19 @@
 //! An executor is a function of the ordered batches alone. It reads no clock; the time an application sees is agreed.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::application::{self, SNAPSHOT_BYTES_MAX, StateMachine};
+use crate::application::{self, StateMachine};
 use crate::codec::Blob;
 use crate::crypto::{HashTag, Hasher};
+use crate::map::Map;
 use crate::message::{Outcome, Reply};
 use crate::parameters::Context;
 use crate::request::{Body, Kind, Request, null_digest};
 use crate::session::{Answer, Judgement, Limits, Sessions};
-use crate::snapshot::{self, Frames, Header};
+use crate::snapshot;
 pub use crate::snapshot::{CheckpointError, RestoreError, State, Summary};
 use crate::types::{ClientId, Digest, Number, Seq, Session, Time};
 
@@ -30,8 +32,12 @@ pub struct Executor {
     reply_bytes_max: usize,
     machine: Box<dyn StateMachine>,
     sessions: Sessions,
+    /// Application and sessions as they were written last.
+    saved: (Map, Map),
     executed: Seq,
     time: Time,
+    /// Bytes of the batches since the last checkpoint.
+    ordered_bytes: u64,
     /// Heads of the history after `executed` (last) and the slots before it.
     heads: VecDeque<Digest>,
     counters: Counters,
@@ -73,62 +79,66 @@ impl Executor {
     /// An executor at the beginning of history, with the application's first state.
     #[must_use]
     pub fn new(context: Context, machine: Box<dyn StateMachine>) -> Self {
-        let sessions = Sessions::new(Limits::of(&context.parameters));
-        Self::at(context, machine, sessions, Header::new(Seq(0), Time(0), Digest::ZERO, Digest::ZERO))
-    }
-
-    /// The executor that made a snapshot, as it was then. `machine` may be in any state; it takes that of the snapshot.
-    ///
-    /// # Errors
-    /// [`RestoreError`] if the snapshot is not the one that `root` names, or `machine` is another application.
-    pub fn restore(
-        context: Context,
-        machine: Box<dyn StateMachine>,
-        snapshot: &[u8],
-        root: Digest,
-    ) -> Result<Self, RestoreError> {
-        let mut executor = Self::new(context, machine);
-        executor.install(snapshot, root)?;
-        Ok(executor)
-    }
-
-    /// Takes the place of the executor that made a snapshot, as it was then. Counters go on.
-    ///
-    /// # Errors
-    /// [`RestoreError`] as of [`Executor::restore`]. The application may be in any state then: nothing must be executed
-    /// any more.
-    pub fn install(&mut self, snapshot: &[u8], root: Digest) -> Result<(), RestoreError> {
-        let frames = Frames::split(snapshot)?;
-        let found = frames.summary(self.config, snapshot).0.root();
-        if found != root {
-            return Err(RestoreError::WrongRoot { expected: root, found });
-        }
-        let sessions = snapshot::decode_sessions(frames.sessions, self.sessions.limits())?;
-        self.machine.restore(frames.application)?;
-        let application = self.machine.snapshot()?;
-        if application != frames.application || self.machine.digest(&application) != frames.header.application
-        {
-            return Err(RestoreError::Unfaithful);
-        }
-        self.sessions = sessions;
-        (self.executed, self.time) = (frames.header.seq, frames.header.time);
-        self.heads = VecDeque::from([frames.header.history]);
-        Ok(())
-    }
-
-    fn at(context: Context, machine: Box<dyn StateMachine>, sessions: Sessions, header: Header) -> Self {
         let reply_bytes_max = usize::try_from(context.parameters.reply_bytes_max).unwrap_or(usize::MAX);
         Self {
             null: null_digest(context.cluster),
             config: context.config_digest(),
             reply_bytes_max,
             machine,
-            sessions,
-            executed: header.seq,
-            time: header.time,
-            heads: VecDeque::from([header.history]),
+            sessions: Sessions::new(Limits::of(&context.parameters)),
+            saved: (Map::new(), Map::new()),
+            executed: Seq(0),
+            time: Time(0),
+            ordered_bytes: 0,
+            heads: VecDeque::from([Digest::ZERO]),
             counters: Counters::default(),
         }
+    }
+
+    /// The executor that made a state, as it was then. `machine` may be in any state; it takes that one.
+    ///
+    /// # Errors
+    /// [`RestoreError`] if the state is of another configuration, or `machine` is another application.
+    pub fn restore(
+        context: Context,
+        machine: Box<dyn StateMachine>,
+        state: State,
+    ) -> Result<Self, RestoreError> {
+        let mut executor = Self::new(context, machine);
+        executor.install(state)?;
+        Ok(executor)
+    }
+
+    /// Takes the place of the executor that made a state, as it was then. Counters go on.
+    ///
+    /// # Errors
+    /// [`RestoreError`] as of [`Executor::restore`]. The application may be in any state then: nothing must be executed
+    /// any more.
+    pub fn install(&mut self, state: State) -> Result<(), RestoreError> {
+        if state.config != self.config {
+            return Err(RestoreError::OtherConfiguration);
+        }
+        self.release();
+        let sessions = snapshot::load_sessions(&state.sessions, self.sessions.limits())?;
+        self.machine.load(&state.application)?;
+        let mut again = state.application.clone();
+        self.machine.save(&mut again)?;
+        if again.root() != state.application.root() {
+            return Err(RestoreError::Unfaithful);
+        }
+        self.sessions = sessions;
+        (self.executed, self.time) = (state.seq, state.time);
+        self.heads = VecDeque::from([state.history]);
+        self.ordered_bytes = 0;
+        self.saved = (again, state.sessions);
+        Ok(())
+    }
+
+    /// Lets go of the memory that the state takes. Nothing may be executed before the next [`Executor::install`].
+    pub fn release(&mut self) {
+        self.machine.release();
+        self.sessions = Sessions::new(self.sessions.limits());
+        self.saved = (Map::new(), Map::new());
     }
 
     /// Executes a slot: in order, without gaps, exactly once. No body stands for the null batch.
@@ -144,12 +154,13 @@ impl Executor {
             self.time = self.time.max(body.batch.nondet.time);
             let mut position = BTreeMap::new();
             for request in body.batch.requests.iter() {
+                self.ordered_bytes = self.ordered_bytes.saturating_add(request.bytes() as u64);
                 let client = request.client();
                 let at = *position.entry(client).or_insert_with(|| {
                     replies.push((client, Vec::new()));
                     replies.len() - 1
                 });
-                self.execute_request(seq, request, &mut replies[at].1);
+                self.execute_request(seq, request, 0..usize::MAX, &mut replies[at].1);
             }
         }
         let digest = body.map_or(self.null, |body| body.digest);
@@ -160,12 +171,31 @@ impl Executor {
         Executed { seq, replies, fresh: usize::try_from(fresh).unwrap_or(usize::MAX), digest, history }
     }
 
-    fn execute_request(&mut self, seq: Seq, request: &Request, replies: &mut Vec<Reply>) {
+    /// Executes one operation of the slot that is next, after those before it, for whoever wants to watch what it does.
+    /// The slot does not count as executed, so nothing but its other operations may follow.
+    ///
+    /// # Panics
+    /// If `seq` is not the one after [`Executor::executed`].
+    pub fn rehearse(&mut self, seq: Seq, body: &Body, request: &Request, operation: usize) -> Option<Reply> {
+        assert_eq!(seq, self.executed.next(), "slots execute in order");
+        self.sessions.advance(seq);
+        self.time = self.time.max(body.batch.nondet.time);
+        let mut replies = Vec::new();
+        self.execute_request(seq, request, operation..operation + 1, &mut replies);
+        replies.pop()
+    }
+
+    fn execute_request(
+        &mut self,
+        seq: Seq,
+        request: &Request,
+        which: Range<usize>,
+        replies: &mut Vec<Reply>,
+    ) {
         replies.reserve(request.len());
         match request.kind() {
             Kind::Register => self.execute_registration(seq, request, replies),
-            Kind::Operations => self.execute_operations(seq, request, false, replies),
-            Kind::Fifo => self.execute_operations(seq, request, true, replies),
+            Kind::Operations | Kind::Fifo => self.execute_operations(seq, request, which, replies),
         }
     }
 
@@ -176,7 +206,14 @@ impl Executor {
         replies.push(reply_of(request.session(), Number(0), answer));
     }
 
-    fn execute_operations(&mut self, seq: Seq, request: &Request, fifo: bool, replies: &mut Vec<Reply>) {
+    fn execute_operations(
+        &mut self,
+        seq: Seq,
+        request: &Request,
+        which: Range<usize>,
+        replies: &mut Vec<Reply>,
+    ) {
+        let fifo = request.kind() == Kind::Fifo;
         let limits = self.sessions.limits();
         let Some(session) = self.sessions.get_mut(request.client(), request.session()) else {
             self.counters.refused += request.len() as u64;
@@ -195,7 +232,7 @@ impl Executor {
             time: self.time,
             history: self.heads.back().copied().expect("the head of the history is always kept"),
         };
-        for (number, operation, command) in request.operations() {
+        for (number, operation, command) in request.operations().take(which.end).skip(which.start) {
             let answer = match session.judge(number, fifo, &limits) {
                 Judgement::Known(answer) => {
                     self.counters.duplicates += 1;
@@ -292,22 +329,30 @@ impl Executor {
         }
     }
 
-    /// The replicated state after the last executed slot, and the root to vote for (OSDI '99, section 4.3).
+    /// Bytes that changed since the last checkpoint, of the application's state where it counts them, or that were
+    /// ordered since, whichever are more; the same everywhere.
+    #[must_use]
+    pub fn changed_bytes(&self) -> u64 {
+        self.machine.changed_bytes().max(self.ordered_bytes)
+    }
+
+    /// The replicated state after the last executed slot, whose root is voted for (OSDI '99, section 4.3). Costs what
+    /// changed since the last one; what is hashed is hashed when the root is asked for.
     ///
     /// # Errors
     /// [`CheckpointError`] says what keeps the state from being written.
-    pub fn checkpoint(&self) -> Result<State, CheckpointError> {
-        let application = self.machine.snapshot()?;
-        if application.len() > SNAPSHOT_BYTES_MAX {
-            return Err(CheckpointError::TooLarge(application.len()));
-        }
-        let sessions = snapshot::encode_sessions(&self.sessions)?;
-        let history = self.heads.back().copied().expect("the head of the history is always kept");
-        let header = Header::new(self.executed, self.time, history, self.machine.digest(&application));
-        let frames = Frames { header, application: &application, sessions: &sessions };
-        let snapshot = frames.join()?;
-        let (summary, chunks) = frames.summary(self.config, &snapshot);
-        Ok(State { seq: self.executed, root: summary.root(), summary, chunks, snapshot: snapshot.into() })
+    pub fn checkpoint(&mut self) -> Result<State, CheckpointError> {
+        self.machine.save(&mut self.saved.0)?;
+        snapshot::save_sessions(&mut self.sessions, &mut self.saved.1)?;
+        self.ordered_bytes = 0;
+        Ok(State {
+            seq: self.executed,
+            time: self.time,
+            history: self.heads.back().copied().expect("the head of the history is always kept"),
+            config: self.config,
+            application: self.saved.0.clone(),
+            sessions: self.saved.1.clone(),
+        })
     }
 }
 

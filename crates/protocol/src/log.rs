@@ -97,7 +97,13 @@ impl Slot {
 }
 
 /// Bytes of batches at most that are kept below the low watermark for others only.
-const TAIL_BYTES_MAX: u64 = 32 << 20;
+const TAIL_BYTES_MAX: u64 = 16 << 20;
+
+/// Windows below the low watermark whose slots are kept at most until they execute, and bytes of their batches beyond
+/// the first window. Whoever fetches a state sees what commits meanwhile, and needs it for going on from that state: the
+/// others have let go of it by then, and would have done so again when the next state has come.
+pub(crate) const BACKLOG_WINDOWS: u64 = 16;
+const BACKLOG_BYTES_MAX: u64 = 32 << 20;
 
 /// Slots in `(base, low + window]`, where `base` is at most `low`: slots stay until they executed, and the last ones
 /// below `low` for a while longer, because whoever missed no more than these then needs no state transfer.
@@ -110,19 +116,22 @@ pub(crate) struct Log {
     tail_max: u64,
     /// Slots above it are kept although they executed.
     tail: Seq,
+    /// Slots above it are kept if they have not executed.
+    backlog: Seq,
     slots: VecDeque<Slot>,
 }
 
 impl Log {
     pub(crate) fn new(window: u64, tail_max: u64) -> Self {
-        let (base, low, tail) = (Seq(0), Seq(0), Seq(0));
-        let mut log = Self { base, low, window, tail_max, tail, slots: VecDeque::new() };
+        let (base, low, tail, backlog) = (Seq(0), Seq(0), Seq(0), Seq(0));
+        let mut log = Self { base, low, window, tail_max, tail, backlog, slots: VecDeque::new() };
         log.fill();
         log
     }
 
     fn fill(&mut self) {
-        let length = usize::try_from(self.high().0 - self.base.0).expect("a window has at most 4096 slots");
+        let length =
+            usize::try_from(self.high().0 - self.base.0).expect("a few windows of at most 4096 slots");
         self.slots.resize_with(length, Slot::default);
     }
 
@@ -161,6 +170,11 @@ impl Log {
         self.slots.get_mut(index)
     }
 
+    /// Whether a slot is so old that nobody keeps it for others, whatever is kept here.
+    pub(crate) fn is_past(&self, seq: Seq) -> bool {
+        seq.0 <= self.low.0.saturating_sub(self.window)
+    }
+
     /// Every slot that is kept.
     pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
         self.slots.iter()
@@ -168,21 +182,25 @@ impl Log {
 
     /// Slots between the watermarks, ascending.
     pub(crate) fn open_slots(&self) -> impl Iterator<Item = (Seq, &Slot)> {
-        let below = usize::try_from(self.low.0 - self.base.0).expect("the base is at most a window below");
+        let below =
+            usize::try_from(self.low.0 - self.base.0).expect("the base is a few windows below at most");
         (self.low.0 + 1..).map(Seq).zip(self.slots.iter().skip(below))
     }
 
     /// Slots between the watermarks, ascending, to change.
     pub(crate) fn open_slots_mut(&mut self) -> impl Iterator<Item = (Seq, &mut Slot)> {
-        let below = usize::try_from(self.low.0 - self.base.0).expect("the base is at most a window below");
+        let below =
+            usize::try_from(self.low.0 - self.base.0).expect("the base is a few windows below at most");
         (self.low.0 + 1..).map(Seq).zip(self.slots.iter_mut().skip(below))
     }
 
-    /// Raises the low watermark; keeps slots above `executing` to be executed, at most a window of them.
+    /// Raises the low watermark; keeps slots above `executing` to be executed, a window of them and some more.
     pub(crate) fn raise(&mut self, low: Seq, executing: Seq) {
         assert!(low >= self.low, "watermarks only rise");
         self.low = low;
-        self.tail = self.tail();
+        self.tail = self.reach(self.tail_max, TAIL_BYTES_MAX);
+        let window = Seq(low.0.saturating_sub(self.window));
+        self.backlog = self.reach(self.window.saturating_mul(BACKLOG_WINDOWS), BACKLOG_BYTES_MAX).min(window);
         self.release(executing);
         for offset in self.base.0 + 1..=low.0 {
             let Some(slot) = self.get_mut(Seq(offset)) else { continue };
@@ -198,16 +216,16 @@ impl Log {
         self.fill();
     }
 
-    /// The slot above which the tail begins: a few slots, and not too many bytes.
-    fn tail(&self) -> Seq {
+    /// The slot above which are the last ones below the low watermark, so many at most and not too many bytes.
+    fn reach(&self, slots_max: u64, bytes_max: u64) -> Seq {
         let (mut bytes, mut first) = (0, self.low);
-        while first > self.base && self.low.0 - first.0 < self.tail_max {
+        while first > self.base && self.low.0 - first.0 < slots_max {
             let slot = self.get(first);
             let digest = slot.and_then(|slot| slot.committed.as_ref()).map(|held| held.statement.digest);
             let body = slot.zip(digest).and_then(|(slot, digest)| slot.body(&digest));
             bytes +=
                 body.map_or(0, |body| body.batch.requests.iter().map(|request| request.bytes() as u64).sum());
-            if bytes > TAIL_BYTES_MAX {
+            if bytes > bytes_max {
                 break;
             }
             first = Seq(first.0 - 1);
@@ -217,8 +235,7 @@ impl Log {
 
     /// Drops slots that are below the low watermark and its tail, and were handed to the executor.
     pub(crate) fn release(&mut self, executing: Seq) {
-        let floor = Seq(self.low.0.saturating_sub(self.window));
-        let base = self.low.min(executing).min(self.tail).max(floor).max(self.base);
+        let base = self.low.min(executing).min(self.tail).max(self.backlog).max(self.base);
         let gone = usize::try_from(base.0 - self.base.0).unwrap_or(usize::MAX).min(self.slots.len());
         self.slots.drain(..gone);
         self.base = base;

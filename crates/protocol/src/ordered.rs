@@ -28,7 +28,7 @@ struct Numbers {
     registered: Option<Seq>,
     /// The newest slot that ordered anything of it.
     newest: Seq,
-    /// What was ordered above the floor, by the first number; disjoint.
+    /// What was ordered, by the first number; disjoint, and all but the first stretch above the floor.
     taken: BTreeMap<u64, Stretch>,
 }
 
@@ -39,16 +39,14 @@ impl Numbers {
             return;
         }
         (self.floor, self.raised) = (floor, self.raised.max(seq));
-        while let Some((first, stretch)) = self.taken.pop_first() {
-            if first > floor {
-                self.taken.insert(first, stretch);
-                return;
-            }
-            if stretch.last > floor {
-                self.taken.insert(floor + 1, stretch);
-                return;
-            }
+        while let Some(first) = self.taken.first_entry().filter(|first| first.get().last <= floor) {
+            first.remove();
         }
+    }
+
+    /// Whether nothing from `first` on was ordered yet, as with what a client asks for the first time.
+    fn is_beyond(&self, first: u64) -> bool {
+        self.taken.last_key_value().is_none_or(|(_, stretch)| stretch.last < first)
     }
 
     /// Stretches that have a number in `first..=last`.
@@ -60,6 +58,10 @@ impl Numbers {
 
     /// Marks `first..=last` as ordered in `seq`; says whether any of them was not ordered before.
     fn take(&mut self, first: u64, last: u64, seq: Seq) -> bool {
+        if self.is_beyond(first) {
+            self.append(first, last, seq);
+            return true;
+        }
         let known: Vec<_> = self.within(first, last).collect();
         let (mut next, mut fresh) = (first, false);
         for (low, Stretch { last: high, seq: held }) in known {
@@ -84,6 +86,14 @@ impl Numbers {
             self.taken.insert(next, Stretch { last, seq });
         }
         fresh
+    }
+
+    /// Marks what lies beyond all that was ordered: one stretch for what a batch has of a client in a row.
+    fn append(&mut self, first: u64, last: u64, seq: Seq) {
+        match self.taken.last_entry().map(std::collections::btree_map::OccupiedEntry::into_mut) {
+            Some(end) if end.seq == seq && end.last + 1 == first => end.last = last,
+            _ => drop(self.taken.insert(first, Stretch { last, seq })),
+        }
     }
 
     /// Joins what lies right before `first`, so that a client that acknowledges nothing leaves one stretch behind.
@@ -171,8 +181,11 @@ impl Ordered {
             let first = request.first().0.max(numbers.floor.saturating_add(1));
             let end = numbers.floor.saturating_add(self.client_window).min(u64::MAX - 1);
             let last = request.last().0.min(end);
+            let stretches = numbers.taken.len();
             let fresh = first <= last && numbers.take(first, last, seq);
-            numbers.join_before(first, executed);
+            if numbers.taken.len() > stretches {
+                numbers.join_before(first, executed);
+            }
             fresh
         };
         let holds = numbers.taken.len();
@@ -188,6 +201,9 @@ impl Ordered {
             return numbers.registered.is_some_and(between);
         }
         let (first, last) = (request.first().0, request.last().0);
+        if numbers.is_beyond(first) {
+            return first <= numbers.floor && between(numbers.raised);
+        }
         (first <= numbers.floor && between(numbers.raised))
             || numbers.within(first, last).any(|(_, stretch)| between(stretch.seq))
     }

@@ -18,6 +18,9 @@ const SESSION_BYTES_MAX: u64 = 64 << 30;
 pub struct Parameters {
     /// Slots between two checkpoints, K.
     pub checkpoint_interval: u64,
+    /// Bytes that may be ordered, or change in the application's state where it counts them, between two checkpoints; 0
+    /// for no bound.
+    pub checkpoint_bytes: u64,
     /// Slots between the watermarks, L: a multiple of K, at least 2 K, at most [`WINDOW_MAX`].
     pub window: u64,
     /// Batches that may be in agreement at once.
@@ -55,6 +58,7 @@ impl Default for Parameters {
     fn default() -> Self {
         Self {
             checkpoint_interval: 128,
+            checkpoint_bytes: 8 << 20,
             window: 512,
             pipeline_depth: 4,
             client_window: 1024,

@@ -31,6 +31,8 @@ struct Entry {
     forwarded_by: Vec<ReplicaId>,
     /// Proposed in this view, and not committed yet.
     proposed: bool,
+    /// Its turn among what was passed on, once it was.
+    turn: Option<u64>,
 }
 
 impl Entry {
@@ -77,8 +79,16 @@ impl Client {
     /// Requests that have a number of `first..=last` of this session: arrival, first and last number.
     fn overlapping(&self, session: Session, first: u64, last: u64) -> impl Iterator<Item = (u64, u64, u64)> {
         let lowest = first.saturating_sub(self.longest.saturating_sub(1));
-        let near = self.numbers.range((session, lowest, 0)..=(session, last, u64::MAX));
-        near.filter(move |(_, high)| **high >= first).map(|((_, low, arrival), high)| (*arrival, *low, *high))
+        // What a client asks for the first time lies beyond all that it has here.
+        let beyond = |((of, low, _), _): (&(Session, u64, u64), _)| {
+            *of == session && low.saturating_add(self.longest) <= first
+        };
+        let met = !self.numbers.last_key_value().is_some_and(beyond);
+        let near = met.then(|| self.numbers.range((session, lowest, 0)..=(session, last, u64::MAX)));
+        near.into_iter()
+            .flatten()
+            .filter(move |(_, high)| **high >= first)
+            .map(|((_, low, arrival), high)| (*arrival, *low, *high))
     }
 }
 
@@ -204,7 +214,8 @@ impl Pool {
         self.operations += request.len() as u64;
         self.waiting_operations += request.len() as u64;
         let (open, request) = (vec![(first, last)], Arc::clone(request));
-        let entry = Entry { request, open, own: false, forwarded_by: Vec::new(), proposed: false };
+        let entry =
+            Entry { request, open, own: false, forwarded_by: Vec::new(), proposed: false, turn: None };
         self.entries.insert(arrival, entry);
         self.charge(arrival, from);
         Ok(())
@@ -345,7 +356,8 @@ impl Pool {
         let (first, last, acknowledged) =
             (request.first().0, request.last().0, request.ack().0.saturating_sub(1));
         let session = request.session();
-        let old = (acknowledged > 0)
+        let lowest = client.numbers.first_key_value().map(|((of, low, _), _)| (*of, *low));
+        let old = (acknowledged > 0 && lowest.is_some_and(|lowest| lowest <= (session, acknowledged)))
             .then(|| client.numbers.range((session, 1, 0)..=(session, acknowledged, u64::MAX)));
         let old = old.into_iter().flatten().map(|((_, _, arrival), _)| *arrival);
         let met = client.overlapping(session, first, last).map(|(arrival, ..)| arrival);
@@ -362,6 +374,10 @@ impl Pool {
             }
             if entry.open.is_empty() {
                 served |= entry.own;
+                // What is proposed waits for nobody's turn.
+                if !entry.proposed {
+                    self.unqueue(arrival);
+                }
                 self.remove(arrival);
             }
         }
@@ -369,7 +385,6 @@ impl Pool {
     }
 
     fn remove(&mut self, arrival: u64) {
-        self.unqueue(arrival);
         let entry = self.entries.remove(&arrival).expect("what is removed is here");
         let (room, id) = (entry.room(), entry.request.client());
         self.operations -= room.operations;
@@ -388,7 +403,7 @@ impl Pool {
         if entry.own {
             client.operations -= room.operations;
             self.own = self.own.minus(room);
-            self.owed.settle(arrival, room);
+            self.owed.settle(arrival, entry.turn, room);
         }
         if client.numbers.is_empty() {
             self.clients.remove(&id);
@@ -410,6 +425,7 @@ impl Pool {
             #[cfg(test)]
             (self.visited += 1);
             entry.proposed = reproposed.contains(&name_of(&entry.request));
+            entry.turn = None;
             if !entry.proposed {
                 self.waiting_operations += entry.request.len() as u64;
             }

@@ -10,6 +10,7 @@ use crate::message::{
 };
 use crate::request::{Body, Request};
 use crate::signed::{Signed, Verified};
+use crate::standing::{Evidence, Standing};
 use crate::types::{Digest, Position, ReplicaId, Seq, Signature, Time, View};
 
 /// A deterministic participant. Its host owns the clock, the keys, the network and the disk.
@@ -180,6 +181,9 @@ pub enum Record {
     /// What this replica may have forgotten binds it no more; its superblock may say so, once all that came before
     /// this is durable.
     Healed,
+    /// What its past leaves of this replica's word; kept in the superblock, and there before anything that is written
+    /// after it.
+    Standing(Standing),
 }
 
 /// All that a replica can want.
@@ -220,6 +224,9 @@ pub enum Effect {
     },
     /// Fetch and install the state this certificate proves.
     Install(Certificate<Checkpoint>),
+    /// Keep this where a restart and an operator find it. The states here that it proves wrong, and what is under way to
+    /// become one, are of no other use.
+    Preserve(Box<Evidence>),
     /// These requests, with the replica that passed each on, if one did, wait since before a state was installed: what
     /// executed of them is to be answered, and only the rest comes back to be ordered.
     LookUp(Vec<(Verified<Arc<Request>>, Option<ReplicaId>)>),
@@ -245,7 +252,7 @@ pub enum Alarm {
         /// The other.
         other: Digest,
     },
-    /// f + 1 replicas agree on another state than ours. The replica stops voting.
+    /// f + 1 replicas agree on another state than ours. The replica stops voting until it has theirs.
     Diverged {
         /// The checkpoint.
         seq: Seq,
@@ -253,6 +260,13 @@ pub enum Alarm {
         ours: Digest,
         /// Theirs.
         theirs: Digest,
+        /// Whether that is the second time; then it stays out.
+        again: bool,
+    },
+    /// Correct replicas have different states, so that the checkpoint never becomes stable.
+    Split {
+        /// The checkpoint.
+        seq: Seq,
     },
     /// The primary's proposal has a time that our clock refuses.
     ClockDisagrees {
@@ -295,10 +309,22 @@ impl fmt::Display for Alarm {
                 "two batches are certified for sequence {seq}, {one:?} and {other:?}: more replicas are faulty than the \
                  cluster tolerates; this replica has halted; stop all of them and keep their data folders as evidence"
             ),
-            Self::Diverged { seq, ours, theirs } => write!(
+            Self::Diverged { seq, ours, theirs, again } => write!(
                 f,
                 "the state after sequence {seq} is {ours:?} here and {theirs:?} at enough others: this replica is wrong \
-                 and has halted; look for an application that does not do the same everywhere, or for broken memory"
+                 {}; ask `quorate divergence` which request did it, and look for an application that does not do the \
+                 same everywhere, or for broken memory",
+                if *again {
+                    "a second time, and stays out"
+                } else {
+                    "and neither votes nor answers until it has fetched the state that they have"
+                }
+            ),
+            Self::Split { seq } => write!(
+                f,
+                "the replicas have so many different states after sequence {seq} that this checkpoint never becomes \
+                 stable, and the cluster stops when its window is full: the application does not do the same everywhere, \
+                 or replicas run different programs; ask `quorate divergence` which request did it"
             ),
             Self::Unremembered { view, seq } => write!(
                 f,

@@ -15,12 +15,14 @@ use crate::pool::{Pool, Rooms};
 use crate::process::{Alarm, Effect, Event, Process, Recipient, Record, Say};
 use crate::request::{Request, null_digest};
 use crate::signed::{Signed, Verified};
+use crate::standing::Standing;
 use crate::types::{Digest, Position, ReplicaId, Seq, Time, View};
 
 mod amnesia;
 mod catch_up;
 mod checkpoint;
 mod clock;
+mod divergence;
 mod fairness;
 mod footprint;
 mod need;
@@ -48,6 +50,10 @@ pub enum Status {
     ViewChanging,
     /// May have forgotten what it promised in its view; waits until somebody shows it how that view opened.
     Recovering,
+    /// Found its state to be wrong: neither votes nor answers until it has a certified one.
+    Diverged,
+    /// Executes and serves states; never votes or answers again, because its past speaks against it.
+    Out,
     /// Found itself or the cluster wrong; says nothing any more.
     Halted,
 }
@@ -109,6 +115,11 @@ pub struct Replica {
     accused: BTreeSet<(u8, ReplicaId)>,
     counters: Counters,
     amnesia: amnesia::Amnesia,
+    standing: Standing,
+    /// The last checkpoint at which the state here was the certified one.
+    agreed: Seq,
+    /// The first checkpoint since then at which correct replicas were seen to disagree; none if not above it.
+    split: Seq,
     marks: waits::Marks,
 }
 
@@ -231,6 +242,9 @@ impl Replica {
             accused: BTreeSet::new(),
             counters: Counters::default(),
             amnesia: amnesia::Amnesia::default(),
+            standing: Standing::Normal,
+            agreed: Seq(0),
+            split: Seq(0),
             marks: waits::Marks::default(),
         }
     }
@@ -248,7 +262,12 @@ impl Replica {
     /// Whether it takes part in that view.
     #[must_use]
     pub fn status(&self) -> Status {
-        self.status
+        match self.standing {
+            _ if self.status == Status::Halted => Status::Halted,
+            Standing::Diverged { mended: false, .. } => Status::Diverged,
+            Standing::Out(_) => Status::Out,
+            Standing::Normal | Standing::Diverged { mended: true, .. } => self.status,
+        }
     }
     /// The primary of its view.
     #[must_use]
@@ -295,7 +314,7 @@ impl Replica {
     }
 
     fn is_primary(&self) -> bool {
-        self.status == Status::Normal && self.primary() == self.id
+        self.status == Status::Normal && self.primary() == self.id && !self.is_mute()
     }
 
     /// Appends a record; later sends may rest on the position returned.
@@ -325,6 +344,7 @@ impl Replica {
             Alarm::ConflictingCheckpoints(first, _) => Some((2, first.signer)),
             Alarm::Agreement { .. }
             | Alarm::Diverged { .. }
+            | Alarm::Split { .. }
             | Alarm::Unremembered { .. }
             | Alarm::ClockDisagrees { .. } => None,
         };

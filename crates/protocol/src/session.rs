@@ -93,6 +93,8 @@ pub(crate) struct SessionState {
     /// Answers to the numbers from `floor + 1` on.
     answers: VecDeque<Option<Answer>>,
     bytes: u64,
+    /// Whether it is among those that changed since the sessions were last saved.
+    touched: bool,
 }
 
 impl SessionState {
@@ -106,6 +108,7 @@ impl SessionState {
             floor: Number(0),
             answers: VecDeque::new(),
             bytes: 0,
+            touched: false,
         }
     }
 
@@ -179,6 +182,8 @@ pub(crate) struct Sessions {
     evictable: BTreeMap<ClientId, u64>,
     /// The same, ordered: whoever loses one next is last.
     ranking: BTreeSet<(u64, Reverse<ClientId>)>,
+    /// Sessions that changed, came or went since they were last saved: at most as many as there are and were evicted.
+    touched: Vec<(ClientId, Session)>,
 }
 
 impl Sessions {
@@ -189,7 +194,19 @@ impl Sessions {
             protected: BTreeSet::new(),
             evictable: BTreeMap::new(),
             ranking: BTreeSet::new(),
+            touched: Vec::new(),
         }
+    }
+
+    /// Sessions that changed, came or went since this was last asked.
+    pub(crate) fn take_touched(&mut self) -> Vec<(ClientId, Session)> {
+        let touched = std::mem::take(&mut self.touched);
+        for key in &touched {
+            if let Some(state) = self.table.get_mut(key) {
+                state.touched = false;
+            }
+        }
+        touched
     }
 
     pub(crate) fn limits(&self) -> Limits {
@@ -205,7 +222,11 @@ impl Sessions {
     }
 
     pub(crate) fn get_mut(&mut self, client: ClientId, session: Session) -> Option<&mut SessionState> {
-        self.table.get_mut(&(client, session))
+        let state = self.table.get_mut(&(client, session))?;
+        if !std::mem::replace(&mut state.touched, true) {
+            self.touched.push((client, session));
+        }
+        Some(state)
     }
 
     /// Every session, ascending by client and session.
@@ -253,7 +274,10 @@ impl Sessions {
     }
 
     /// Adds a session that is not there. Its protection counts from the next [`Sessions::advance`].
-    pub(crate) fn insert(&mut self, client: ClientId, session: Session, state: SessionState) {
+    pub(crate) fn insert(&mut self, client: ClientId, session: Session, mut state: SessionState) {
+        if !std::mem::replace(&mut state.touched, true) {
+            self.touched.push((client, session));
+        }
         self.protected.insert((state.expires, client, session));
         let before = self.table.insert((client, session), state);
         assert!(before.is_none(), "a session is registered once");
@@ -280,7 +304,9 @@ impl Sessions {
         let Some((_, session)) = candidates.map(|(session, state)| (state.active, session)).min() else {
             return false;
         };
-        self.table.remove(&(client, session));
+        if self.table.remove(&(client, session)).is_some_and(|state| !state.touched) {
+            self.touched.push((client, session));
+        }
         let count = self.evictable.get(&client).copied().expect("an unprotected session is counted");
         self.set_evictable(client, count, count - 1);
         true

@@ -1,9 +1,8 @@
 //! A small application whose commands and replies are words, so that traces can be read.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use quorate_protocol::application::{ApplicationError, Context, RejectedCommand, StateMachine};
+use quorate_protocol::map::Map;
 
 use crate::rng::Rng;
 
@@ -25,7 +24,7 @@ impl Default for Service {
 /// A map from words to words: `put a 1`, `add a 2`, `get a`.
 #[derive(Debug, Clone, Default)]
 pub struct Words {
-    entries: BTreeMap<String, String>,
+    entries: Map,
 }
 
 impl Words {
@@ -39,6 +38,14 @@ impl Words {
         }
         .into_bytes()
     }
+
+    fn get(&self, key: &str) -> Option<String> {
+        self.entries.get(key.as_bytes()).map(|value| String::from_utf8_lossy(value).into_owned())
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), RejectedCommand> {
+        self.entries.insert(key.as_bytes(), value.as_bytes()).map(drop).map_err(|_| RejectedCommand)
+    }
 }
 
 impl StateMachine for Words {
@@ -47,32 +54,34 @@ impl StateMachine for Words {
         let words: Vec<&str> = text.split_whitespace().collect();
         let reply = match words.as_slice() {
             ["put", key, value] => {
-                self.entries.insert((*key).to_owned(), (*value).to_owned());
+                self.set(key, value)?;
                 "ok".to_owned()
             }
             ["add", key, amount] => {
                 let amount: i64 = amount.parse().map_err(|_| RejectedCommand)?;
-                let entry = self.entries.entry((*key).to_owned()).or_default();
-                let sum = entry.parse::<i64>().unwrap_or(0).wrapping_add(amount);
-                *entry = sum.to_string();
-                sum.to_string()
+                let before = self.get(key).and_then(|value| value.parse::<i64>().ok());
+                let sum = before.unwrap_or(0).wrapping_add(amount).to_string();
+                self.set(key, &sum)?;
+                sum
             }
-            ["get", key] => self.entries.get(*key).cloned().unwrap_or_else(|| "none".to_owned()),
+            ["get", key] => self.get(key).unwrap_or_else(|| "none".to_owned()),
             _ => return Err(RejectedCommand),
         };
         Ok(reply.into())
     }
 
-    fn snapshot(&self) -> Result<Vec<u8>, ApplicationError> {
-        let lines = self.entries.iter().map(|(key, value)| format!("{key} {value}\n"));
-        Ok(lines.collect::<String>().into_bytes())
+    fn save(&mut self, map: &mut Map) -> Result<(), ApplicationError> {
+        map.clone_from(&self.entries);
+        self.entries.seal();
+        Ok(())
     }
 
-    fn restore(&mut self, snapshot: &[u8]) -> Result<(), ApplicationError> {
-        let wrong = || ApplicationError::Decode("a line is no key and value".to_owned());
-        let text = std::str::from_utf8(snapshot).map_err(|_| wrong())?;
-        let entry = |line: &str| line.split_once(' ').map(|(key, value)| (key.to_owned(), value.to_owned()));
-        self.entries = text.lines().map(|line| entry(line).ok_or_else(wrong)).collect::<Result<_, _>>()?;
+    fn load(&mut self, map: &Map) -> Result<(), ApplicationError> {
+        self.entries = map.clone();
         Ok(())
+    }
+
+    fn changed_bytes(&self) -> u64 {
+        self.entries.changed_bytes()
     }
 }

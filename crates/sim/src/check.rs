@@ -418,6 +418,7 @@ impl Checks {
             Alarm::ConflictingCheckpoints(one, _) => Some(one.signer),
             Alarm::Agreement { .. }
             | Alarm::Diverged { .. }
+            | Alarm::Split { .. }
             | Alarm::Unremembered { .. }
             | Alarm::ClockDisagrees { .. } => None,
         };
@@ -436,17 +437,18 @@ impl Checks {
 pub fn memory(replica: ReplicaId, kept: &Footprint, context: &Context) -> Checked {
     let parameters = &context.parameters;
     let n = context.committee.size() as u64;
+    let slots_max = Footprint::WINDOWS * parameters.window;
     let votes_max = 2 * parameters.window * n;
     let bounds = [
-        ("slots", kept.slots, 2 * parameters.window),
+        ("slots", kept.slots, slots_max),
         ("prepares", kept.prepares, votes_max),
-        ("commits", kept.commits, votes_max),
-        ("tallies of checkpoints", kept.checkpoints, parameters.window / parameters.checkpoint_interval),
+        ("commits", kept.commits, slots_max * n),
+        ("tallies of checkpoints", kept.checkpoints, parameters.window),
         ("checkpoints beyond the window", kept.far_checkpoints, n),
         ("view changes", kept.view_changes, n),
         ("candidates for the next view", kept.candidates, n),
         ("view changes collected", kept.collected, n * n),
-        ("bodies that are missing", kept.fetches, 2 * parameters.window),
+        ("bodies that are missing", kept.fetches, slots_max),
         ("operations in the pool", kept.pooled, parameters.pooled_operations_bound(context.committee.size())),
     ];
     match bounds.into_iter().find(|(_, kept, most)| kept > most) {

@@ -27,7 +27,7 @@ pub enum Part {
     Superblock,
     /// Votes, certificates and bodies.
     Journal,
-    /// A state; nothing happens while there is none.
+    /// A state: the list of its chunks, or some of the chunks; nothing happens while there is none.
     Snapshot,
 }
 
@@ -49,7 +49,7 @@ impl Damage {
     /// If the disk fails.
     pub fn apply(self, disk: &mut MemoryDisk) -> Result<bool, DiskError> {
         let mut rng = Rng::new(self.seed);
-        let Some(file) = self.file(disk)? else { return Ok(false) };
+        let Some(file) = self.file(disk, &mut rng)? else { return Ok(false) };
         let pages = disk.written(file);
         let length = disk.len(file)?.unwrap_or(0);
         if pages.is_empty() || length == 0 {
@@ -89,14 +89,18 @@ impl Damage {
         Ok(true)
     }
 
-    fn file(self, disk: &mut MemoryDisk) -> Result<Option<FileName>, DiskError> {
+    fn file(self, disk: &mut MemoryDisk, rng: &mut Rng) -> Result<Option<FileName>, DiskError> {
         Ok(match self.part {
             Part::Superblock => Some(FileName::Superblock),
             Part::Journal => Some(FileName::Journal),
             Part::Snapshot => {
                 let names = disk.list()?;
-                let snapshots = names.iter().filter_map(|name| FileName::parse(name));
-                snapshots.filter(|file| matches!(file, FileName::Snapshot(_))).max()
+                let files: Vec<_> = names.iter().filter_map(|name| FileName::parse(name)).collect();
+                let newest = files.iter().filter(|file| matches!(file, FileName::Snapshot(_))).max().copied();
+                let chunks: Vec<_> =
+                    files.into_iter().filter(|file| matches!(file, FileName::Segment(_))).collect();
+                let in_chunks = rng.below(2) == 0 && !chunks.is_empty();
+                newest.map(|newest| if in_chunks { *rng.pick(&chunks) } else { newest })
             }
         })
     }

@@ -1,5 +1,7 @@
 //! Links that are late, lose, repeat, reorder and break.
 
+use std::collections::BTreeMap;
+
 use quorate_protocol::types::{ReplicaId, Time};
 
 use crate::rng::Rng;
@@ -56,6 +58,10 @@ pub struct Cut {
 pub struct Network {
     profile: Profile,
     cuts: Vec<Cut>,
+    /// What a byte costs whoever sends it, in nanoseconds.
+    byte_ns: u64,
+    /// Until when the line of each is taken, in nanoseconds.
+    taken: BTreeMap<Party, u64>,
 }
 
 fn bit(party: Party) -> u64 {
@@ -69,13 +75,28 @@ impl Network {
     /// Links that all behave alike, and when which of them are cut.
     #[must_use]
     pub fn new(profile: Profile, cuts: Vec<Cut>) -> Self {
-        Self { profile, cuts }
+        Self { profile, cuts, byte_ns: 0, taken: BTreeMap::new() }
     }
 
     /// Ends all cuts and makes the links calm.
     pub fn heal(&mut self) {
         self.cuts.clear();
         self.profile = Profile::calm(self.profile.delay_us);
+    }
+
+    /// From now on a byte costs whoever sends it so many nanoseconds.
+    pub fn charge(&mut self, byte_ns: u64) {
+        self.byte_ns = byte_ns;
+    }
+
+    /// When a frame of so many bytes has left: what one party sends, to whomever, goes out one after the other.
+    pub fn leaves(&mut self, now: Time, from: Party, bytes: usize) -> Time {
+        if self.byte_ns == 0 {
+            return now;
+        }
+        let taken = self.taken.entry(from).or_default();
+        *taken = (*taken).max(now.0.saturating_mul(1_000)).saturating_add(self.byte_ns * bytes as u64);
+        Time(taken.div_ceil(1_000))
     }
 
     /// When a frame arrives: not at all, once or twice.
@@ -117,6 +138,17 @@ mod tests {
         assert_eq!(network.arrivals(Time(20), A, B, &mut rng), [Time(25)]);
         network.heal();
         assert_eq!(network.arrivals(Time(10), A, B, &mut rng), [Time(15)]);
+    }
+
+    #[test]
+    fn what_one_party_sends_leaves_one_after_the_other() {
+        let mut network = Network::new(Profile::calm(5), Vec::new());
+        assert_eq!(network.leaves(Time(10), A, 1_000), Time(10));
+        network.charge(8);
+        assert_eq!(network.leaves(Time(10), A, 1_000), Time(18));
+        assert_eq!(network.leaves(Time(10), A, 500), Time(22));
+        assert_eq!(network.leaves(Time(10), B, 500), Time(14), "each has a line of its own");
+        assert_eq!(network.leaves(Time(100), A, 1), Time(101));
     }
 
     #[test]

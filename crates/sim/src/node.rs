@@ -3,6 +3,7 @@
 mod moments;
 
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,9 +11,10 @@ use quorate_host::disk::{DiskFailure, MemoryDisk};
 use quorate_host::execution::{Done, Execution, Task};
 use quorate_host::folder::format_folder;
 use quorate_host::host::{Host, Link};
-use quorate_host::journal::{self, Durability, Group, JournalError, Recovered, Reserve, Shape, Writer};
+use quorate_host::journal::{self, Durability, Group, Recovered, Reserve, Shape, Writer};
 use quorate_host::lane::Class;
 use quorate_host::start::{Life, StartError, Started, begin};
+use quorate_host::store::{Finished as StoreFinished, Store};
 use quorate_host::superblock::{Identity, SnapshotPointer, Superblock};
 use quorate_protocol::crypto::SecretKey;
 use quorate_protocol::parameters::Context;
@@ -81,6 +83,8 @@ pub enum Role {
     Executor,
     /// Stores states.
     Store,
+    /// Points the superblock at one that is stored.
+    Pointer,
 }
 
 /// A slot that was executed.
@@ -139,7 +143,7 @@ pub enum Finished {
     Nothing,
     /// A group is on stable storage.
     Durable(Group),
-    /// The state after a slot, with its root, is on stable storage.
+    /// The state after a slot, with its root, is on stable storage, and a restart finds it.
     Stored(Seq, Digest),
 }
 
@@ -155,11 +159,14 @@ pub struct Node {
     verifier: Verifier,
     execution: Execution,
     writer: Writer<MemoryDisk>,
+    store: Store<MemoryDisk>,
     verifying: Option<Vec<Result<Event, Invalid>>>,
     executing: Option<Vec<Done>>,
     /// Handed to the disk, and not synced yet.
     writing: Option<Group>,
-    storing: Option<(Seq, Digest)>,
+    storing: Option<Box<StoreFinished>>,
+    /// What the superblock is being pointed at.
+    pointing: Option<SnapshotPointer>,
     executed: VecDeque<ExecutedSlot>,
     outbox: Outbox,
     failure: Option<String>,
@@ -187,13 +194,12 @@ impl Node {
         let Seat { context, id, key, service, .. } = seat;
         let lived =
             Life { context: (*context).clone(), identity: seat.identity(), durability: Durability::Sync };
-        let Started { replica, executor, effects, journal, writer, states, .. } =
+        let Started { replica, executor, effects, journal, writer, store, state, .. } =
             begin(disk, lived, (service.machine)(), now)?;
         let key = Arc::new(SecretKey::from_seed(key));
         let mut host = Host::new(replica, Signer::new(key, context.cluster, context.epoch, *id), journal);
         let mut outbox = Outbox::default();
-        let began_with = states.first().map(|state| (state.seq, state.root));
-        host.shelve(states);
+        let began_with = state.map(|pointer| (pointer.seq, pointer.root));
         host.resume(now, effects, &mut outbox);
         Ok(Self {
             id: *id,
@@ -202,12 +208,14 @@ impl Node {
             moments: Moments::default(),
             host,
             verifier: seat.verifier(),
-            execution: Execution::new(executor),
+            execution: Execution::new(executor, &context.parameters),
             writer,
+            store,
             verifying: None,
             executing: None,
             writing: None,
             storing: None,
+            pointing: None,
             executed: VecDeque::new(),
             outbox,
             failure: None,
@@ -225,6 +233,11 @@ impl Node {
     #[must_use]
     pub fn began_with(&self) -> Option<(Seq, Digest)> {
         self.began_with
+    }
+
+    /// A copy of its disk as it is, to be looked at.
+    pub fn copy_disk(&mut self) -> MemoryDisk {
+        self.writer.disk().clone()
     }
 
     /// Takes the disk from a process that is dead.
@@ -272,6 +285,11 @@ impl Node {
     #[must_use]
     pub fn replica(&self) -> &Replica {
         self.host.replica()
+    }
+    /// The states it has stored, to be looked at.
+    #[must_use]
+    pub fn store(&self) -> &Store<MemoryDisk> {
+        &self.store
     }
     /// The executor, to be looked at.
     #[must_use]
@@ -323,7 +341,9 @@ impl Node {
             }
             Role::Journal => {
                 let group = self.writing.take().expect("it was writing");
-                let Some(position) = self.on_disk(Writer::sync) else { return Finished::Nothing };
+                let Some(position) = self.on_disk(|node| node.writer.sync()) else {
+                    return Finished::Nothing;
+                };
                 if self.moments.pass() {
                     self.host.durable(now, position, &mut self.outbox);
                 }
@@ -335,11 +355,18 @@ impl Node {
                 Finished::Nothing
             }
             Role::Store => {
-                let (seq, root) = self.storing.take().expect("it was storing");
+                let finished = self.storing.take().expect("it was storing");
                 if self.moments.pass() {
-                    self.host.stored(now, seq, root, &mut self.outbox);
+                    self.host.stored(now, *finished, &mut self.outbox);
                 }
-                Finished::Stored(seq, root)
+                Finished::Nothing
+            }
+            Role::Pointer => {
+                let pointer = self.pointing.take().expect("it was pointing");
+                if self.moments.pass() {
+                    self.host.pointed(now, pointer, &mut self.outbox);
+                }
+                Finished::Stored(pointer.seq, pointer.root)
             }
         }
     }
@@ -362,36 +389,40 @@ impl Node {
         if self.writing.is_none()
             && let Some(group) = self.host.take_group()
             && self.moments.pass()
-            && self.on_disk(|writer| writer.write(&group, false)).is_some()
+            && self.on_disk(|node| node.writer.write(&group, false)).is_some()
         {
             self.writing = Some(group);
             begun.push((Role::Journal, rng.below(costs.write_us + 1)));
         }
         if self.storing.is_none()
-            && let Some(state) = self.host.take_state()
+            && let Some(job) = self.host.take_job()
             && self.moments.pass()
+            && let Some(finished) = self.on_disk(|node| node.store.run(job))
         {
-            let pointer = SnapshotPointer { seq: state.seq, root: state.root };
-            if self.on_disk(|writer| writer.store_snapshot(pointer, &state.snapshot)).is_some() {
-                self.storing = Some((state.seq, state.root));
-                begun.push((Role::Store, rng.below(costs.store_us + 1)));
-            }
+            self.storing = Some(Box::new(finished));
+            begun.push((Role::Store, rng.below(costs.store_us + 1)));
+        }
+        if self.pointing.is_none()
+            && let Some(pointer) = self.host.take_pointer()
+            && self.moments.pass()
+            && self.on_disk(|node| node.writer.point_to(pointer)).is_some()
+        {
+            self.pointing = Some(pointer);
+            begun.push((Role::Pointer, rng.below(costs.write_us + 1)));
         }
         begun
     }
 
-    /// Lets the writer do something. Each operation of the disk is a moment at which the process can die; it dies in
-    /// the middle of it, which a disk that fails there shows as well as one whose power went.
-    fn on_disk<T>(
-        &mut self,
-        act: impl FnOnce(&mut Writer<MemoryDisk>) -> Result<T, JournalError>,
-    ) -> Option<T> {
+    /// Lets a role use the disk. Each operation of the disk is a moment at which the process can die; it dies in the
+    /// middle of it, which a disk that fails there shows as well as one whose power went.
+    fn on_disk<T, E: Display>(&mut self, act: impl FnOnce(&mut Self) -> Result<T, E>) -> Option<T> {
+        let left = self.moments.left();
         let disk = self.writer.disk();
         let before = disk.operations();
-        if let Some(left) = self.moments.left() {
+        if let Some(left) = left {
             disk.fail(before + left, DiskFailure::Failed("its process died".to_owned()));
         }
-        let done = act(&mut self.writer);
+        let done = act(self);
         let operations = self.writer.disk().operations() - before;
         if !self.moments.pass_many(operations) {
             return None;
@@ -413,7 +444,7 @@ impl Node {
         let (body, installed) = match &task {
             Task::Execute { body, .. } => (body.clone(), false),
             Task::Install(_) => (None, true),
-            Task::Screen(_) => (None, false),
+            Task::Screen(_) | Task::Release { .. } => (None, false),
         };
         let done = self.execution.run(task);
         let seq = self.execution.executor().executed();

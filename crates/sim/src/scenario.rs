@@ -225,7 +225,9 @@ fn finished(world: &World) -> bool {
         Status::ViewChanging => Some(replica.view()) > opened,
         // It may enter no view but by the next NEW-VIEW, and nobody has a reason for one.
         Status::Recovering => true,
-        Status::Halted => false,
+        // It executes what the others decide.
+        Status::Out => true,
+        Status::Diverged | Status::Halted => false,
     };
     world.clients().iter().all(SimClient::is_done)
         && running().all(|replica| replica.executed() == highest && follows(replica))

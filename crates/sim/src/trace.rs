@@ -93,7 +93,7 @@ fn transfer(part: &Transfer) -> String {
             format!(
                 "META n{} ({})",
                 summary.seq,
-                plural(usize::try_from(summary.chunks).unwrap_or(0), "chunk")
+                plural(usize::try_from(summary.chunks()).unwrap_or(0), "chunk")
             )
         }
         Transfer::FetchChunk { seq, index } => format!("FETCH-CHUNK n{seq} {index}"),
@@ -171,6 +171,7 @@ pub fn alarm(alarm: &Alarm) -> String {
         Alarm::ConflictingCheckpoints(one, _) => format!("two CHECKPOINTs of {} at n{}", one.signer, one.seq),
         Alarm::Agreement { seq, .. } => format!("two certificates at n{seq} exclude each other"),
         Alarm::Diverged { seq, .. } => format!("its state differs at n{seq}"),
+        Alarm::Split { seq } => format!("the states after n{seq} differ everywhere"),
         Alarm::Unremembered { view, seq } => {
             format!("it signed for n{seq} in v{view} what it does not remember")
         }

@@ -5,6 +5,7 @@ mod happening;
 mod links;
 mod outages;
 mod setting;
+mod tap;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -33,9 +34,10 @@ use happening::Happening;
 use outages::Absence;
 pub use outages::Injected;
 pub use setting::{Fault, Outage, Rule, Seam, Setting, Whom};
+pub use tap::Passed;
 
 /// Happenings after which a world is given up.
-const EVENTS_MAX: u64 = 20_000_000;
+const EVENTS_MAX: u64 = 50_000_000;
 
 /// Happenings from one look at what a replica keeps to the next.
 const MEMORY_EVERY: u64 = 8;
@@ -79,6 +81,7 @@ pub struct World {
     rules: Vec<Rule>,
     held: VecDeque<(ReplicaId, ReplicaId, Bytes)>,
     trace: Option<Vec<String>>,
+    passed: Option<Vec<(Time, Passed)>>,
     accepted: u64,
     events: u64,
     hash: u64,
@@ -98,12 +101,21 @@ impl World {
     /// If the setting has fewer than four replicas.
     #[must_use]
     pub fn new(setting: &Setting) -> Self {
+        Self::of(setting, ClusterId(Digest([7; 32])), Epoch(0))
+    }
+
+    /// The same of another cluster or another epoch, whose replicas and clients have the same keys.
+    ///
+    /// # Panics
+    /// As [`World::new`].
+    #[must_use]
+    pub fn of(setting: &Setting, cluster: ClusterId, epoch: Epoch) -> Self {
         let keys: Vec<_> =
             (0..u64::from(setting.replicas)).map(|id| SecretKey::from_seed(&secret(1, id))).collect();
         let keys: Vec<_> = keys.iter().map(SecretKey::public).collect();
         let context = Context {
-            cluster: ClusterId(Digest([7; 32])),
-            epoch: Epoch(0),
+            cluster,
+            epoch,
             committee: Arc::new(Committee::new(&keys, false).expect("keys of a world differ and are strong")),
             parameters: Arc::new(setting.parameters.clone()),
         };
@@ -145,6 +157,7 @@ impl World {
             rules: Vec::new(),
             held: VecDeque::new(),
             trace: None,
+            passed: None,
             accepted: 0,
             events: 0,
             hash: 0xcbf2_9ce4_8422_2325,
@@ -323,6 +336,7 @@ impl World {
             return Err(Violation::Livelock(EVENTS_MAX));
         }
         self.hash = happening.hash_after(self.hash, self.now);
+        self.note_happening(&happening);
         match happening {
             Happening::Frame { from, to, frame } => {
                 let now = self.clock(to);
@@ -346,7 +360,9 @@ impl World {
                 self.client_did(to, doings)
             }
             Happening::ClientWake { client } => {
-                self.wakes.remove(&Party::Client(client));
+                if !self.is_due(Party::Client(client)) {
+                    return Ok(());
+                }
                 let doings = self.clients[client].poll(self.now);
                 self.client_did(client, doings)
             }
@@ -386,7 +402,9 @@ impl World {
     }
 
     fn wake(&mut self, node: ReplicaId) -> Checked {
-        self.wakes.remove(&Party::Replica(node));
+        if !self.is_due(Party::Replica(node)) {
+            return Ok(());
+        }
         let now = self.clock(node);
         self.nodes[usize::from(node.0)].tick(now);
         self.node_did(node)
@@ -411,6 +429,7 @@ impl World {
         let node = &mut self.nodes[usize::from(id.0)];
         let (executed, alarms, sent) = (node.take_executed(), node.take_alarms(), node.take_sent());
         for slot in executed {
+            self.note_executed(id, &slot);
             if slot.installed {
                 self.say(|| format!("{id} installs the state after n{}", slot.seq));
                 self.checks.installed(id, slot.seq, slot.history)?;
@@ -459,6 +478,16 @@ impl World {
         let at = self.clocks[usize::from(id.0)].when(deadline).max(self.now.plus(1));
         self.wake_at(Party::Replica(id), at, Happening::Wake { node: id });
         Ok(())
+    }
+
+    /// Whether an alarm is the one that is set, which it is no more then. Each that rang early, and was set again, would
+    /// ring for ever beside it.
+    fn is_due(&mut self, party: Party) -> bool {
+        let due = self.wakes.get(&party).is_none_or(|set| *set <= self.now);
+        if due {
+            self.wakes.remove(&party);
+        }
+        due
     }
 
     /// Sets an alarm clock, unless an earlier one is set; whoever wakes too early sets it anew.

@@ -3,8 +3,8 @@
 use quorate_protocol::types::{ClientId, Digest};
 
 use super::{
-    Application, Command, Context, ENTRY_BYTES, KEY_BYTES_MAX, Refusal, Reply, SCAN_BYTES_MAX,
-    SCAN_ENTRIES_MAX, STATE_BYTES_MAX, Store, VALUE_BYTES_MAX, Value,
+    Application, Command, Context, ENTRY_BYTES, KEY_BYTES_MAX, Map, Refusal, Reply, SCAN_BYTES_MAX,
+    SCAN_ENTRIES_MAX, Snapshot, Store, VALUE_BYTES_MAX, Value,
 };
 
 fn ask(store: &mut Store, command: Command) -> Reply {
@@ -109,22 +109,43 @@ fn keys_and_values_that_are_too_long_are_refused() {
 }
 
 #[test]
-fn a_full_store_refuses_what_makes_it_larger_and_still_has_a_snapshot() {
+fn a_full_store_refuses_what_makes_it_larger_and_still_restores() {
+    const MOST: u64 = 1 << 20;
     let mut store = Store::default();
-    let value = "v".repeat(VALUE_BYTES_MAX);
+    let value = Value(vec![b'v'; VALUE_BYTES_MAX]);
     let mut keys = (0..).map(|number| format!("{number:06}"));
     let refused =
-        keys.find(|key| put(&mut store, key, &value) == Reply::Refused(Refusal::StoreFull)).unwrap();
+        keys.find(|key| store.set_within(MOST, key, Some(&value)) == Err(Refusal::StoreFull)).unwrap();
     assert_eq!(get(&store, &refused), None);
-    assert_eq!(put(&mut store, "000000", &value), Reply::Stored { replaced: true });
+    assert_eq!(store.set_within(MOST, "000000", Some(&value)), Ok(true));
+    assert!(store.bytes() <= MOST);
 
-    let snapshot = store.snapshot().unwrap();
-    assert_eq!(snapshot.len(), store.bytes + 16, "the bound on the state is one on its snapshot");
-    assert!(store.bytes <= STATE_BYTES_MAX);
-    assert_eq!(Store::restore(&snapshot).unwrap(), store);
+    let mut map = Map::new();
+    store.save(&mut map).unwrap();
+    assert_eq!(Store::load(&map).unwrap(), store);
 
     assert_eq!(ask(&mut store, Command::Delete { key: "000000".into() }), Reply::Deleted { existed: true });
-    assert_eq!(put(&mut store, &refused, &value), Reply::Stored { replaced: false });
+    assert_eq!(store.set_within(MOST, &refused, Some(&value)), Ok(false));
+}
+
+#[test]
+fn a_checkpoint_costs_what_changed() {
+    let mut store = Store::default();
+    for number in 0..20_000 {
+        put(&mut store, &format!("{number:06}"), "some value that was there before");
+    }
+    let mut map = Map::new();
+    store.save(&mut map).unwrap();
+    assert_eq!(store.changed_bytes(), 0);
+    put(&mut store, "010000", "another value");
+    assert!((1..=4096).contains(&store.changed_bytes()), "{}", store.changed_bytes());
+}
+
+#[test]
+fn a_map_with_a_key_that_is_no_text_is_no_store() {
+    let mut map = Map::new();
+    map.insert(b"\xff", b"value").unwrap();
+    assert!(Store::load(&map).is_err());
 }
 
 #[test]

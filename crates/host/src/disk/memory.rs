@@ -1,6 +1,7 @@
 //! A disk in memory that forgets what was not synced, tears, rots and fails on demand.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Disk, DiskError, DiskFailure, FileName, Operation};
 
@@ -123,9 +124,9 @@ impl MemoryFile {
     }
 }
 
-/// A folder in memory, for tests and the simulator. Cloning it copies the disk.
+/// What a folder in memory holds.
 #[derive(Debug, Clone, Default)]
-pub struct MemoryDisk {
+struct Contents {
     files: Vec<MemoryFile>,
     names: BTreeMap<FileName, usize>,
     durable_names: BTreeMap<FileName, usize>,
@@ -133,59 +134,7 @@ pub struct MemoryDisk {
     fail_at: Option<(u64, DiskFailure)>,
 }
 
-impl MemoryDisk {
-    /// An empty folder.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Cuts the power: files and names go back to what was synced, except what `crash` lets survive.
-    pub fn crash(&mut self, crash: Crash) {
-        if crash == Crash::Keep {
-            self.durable_names = self.names.clone();
-        }
-        self.names = self.durable_names.clone();
-        self.files.iter_mut().for_each(|file| file.crash(crash));
-        self.fail_at = None;
-    }
-
-    /// How many operations that change something were asked for so far.
-    #[must_use]
-    pub fn operations(&self) -> u64 {
-        self.operations
-    }
-
-    /// Lets one operation fail that changes something: the `nth` from the disk's beginning, counted from 1.
-    pub fn fail(&mut self, nth: u64, kind: DiskFailure) {
-        self.fail_at = Some((nth, kind));
-    }
-
-    /// Inverts the bits of `mask` in one byte of a file, on the medium itself.
-    pub fn flip(&mut self, file: FileName, offset: u64, mask: u8) {
-        let Some(index) = self.names.get(&file) else { return };
-        let file = &mut self.files[*index];
-        for pages in [&mut file.durable, &mut file.current] {
-            let mut byte = [0];
-            if pages.read(offset, &mut byte) == 1 {
-                pages.write(offset, &[byte[0] ^ mask]);
-            }
-        }
-    }
-
-    /// Offsets of the pages of a file that were ever written, each of 4096 bytes; the last may be cut.
-    #[must_use]
-    pub fn written(&self, file: FileName) -> Vec<u64> {
-        let Some(index) = self.names.get(&file) else { return Vec::new() };
-        self.files[*index].current.pages.keys().map(|page| page * PAGE).collect()
-    }
-
-    /// Unsynced changes of a file.
-    #[must_use]
-    pub fn unsynced(&self, file: FileName) -> usize {
-        self.names.get(&file).map_or(0, |index| self.files[*index].unsynced.len())
-    }
-
+impl Contents {
     fn count(&mut self, file: FileName, operation: Operation) -> Result<(), DiskError> {
         self.operations += 1;
         match &self.fail_at {
@@ -211,72 +160,158 @@ impl MemoryDisk {
     }
 }
 
+/// A folder in memory, for tests and the simulator. Cloning it copies the disk, [`Disk::share`] does not.
+#[derive(Debug, Default)]
+pub struct MemoryDisk(Arc<Mutex<Contents>>);
+
+impl Clone for MemoryDisk {
+    fn clone(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.lock().clone())))
+    }
+}
+
+impl MemoryDisk {
+    /// An empty folder.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Contents> {
+        // A test that panicked while it held the disk has failed already.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Cuts the power: files and names go back to what was synced, except what `crash` lets survive.
+    pub fn crash(&mut self, crash: Crash) {
+        let mut contents = self.lock();
+        if crash == Crash::Keep {
+            contents.durable_names = contents.names.clone();
+        }
+        contents.names = contents.durable_names.clone();
+        contents.files.iter_mut().for_each(|file| file.crash(crash));
+        contents.fail_at = None;
+    }
+
+    /// How many operations that change something were asked for so far.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        self.lock().operations
+    }
+
+    /// Lets one operation fail that changes something: the `nth` from the disk's beginning, counted from 1.
+    pub fn fail(&mut self, nth: u64, kind: DiskFailure) {
+        self.lock().fail_at = Some((nth, kind));
+    }
+
+    /// Inverts the bits of `mask` in one byte of a file, on the medium itself.
+    pub fn flip(&mut self, file: FileName, offset: u64, mask: u8) {
+        let mut contents = self.lock();
+        let Some(index) = contents.names.get(&file).copied() else { return };
+        let file = &mut contents.files[index];
+        for pages in [&mut file.durable, &mut file.current] {
+            let mut byte = [0];
+            if pages.read(offset, &mut byte) == 1 {
+                pages.write(offset, &[byte[0] ^ mask]);
+            }
+        }
+    }
+
+    /// Offsets of the pages of a file that were ever written, each of 4096 bytes; the last may be cut.
+    #[must_use]
+    pub fn written(&self, file: FileName) -> Vec<u64> {
+        let contents = self.lock();
+        let Some(index) = contents.names.get(&file) else { return Vec::new() };
+        contents.files[*index].current.pages.keys().map(|page| page * PAGE).collect()
+    }
+
+    /// Unsynced changes of a file.
+    #[must_use]
+    pub fn unsynced(&self, file: FileName) -> usize {
+        let contents = self.lock();
+        contents.names.get(&file).map_or(0, |index| contents.files[*index].unsynced.len())
+    }
+}
+
 impl Disk for MemoryDisk {
+    fn share(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+
     fn read_at(&mut self, file: FileName, offset: u64, bytes: &mut [u8]) -> Result<usize, DiskError> {
-        let index = self.find(file, Operation::Read)?;
-        Ok(self.files[index].current.read(offset, bytes))
+        let contents = self.lock();
+        let index = contents.find(file, Operation::Read)?;
+        Ok(contents.files[index].current.read(offset, bytes))
     }
 
     fn write_at(&mut self, file: FileName, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        let counted = self.count(file, Operation::Write);
+        let mut contents = self.lock();
+        let counted = contents.count(file, Operation::Write);
         // A failing write may have written something.
         let written = if counted.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
-        self.find_or_create(file).change(Change::Write(offset, written.to_vec()));
+        contents.find_or_create(file).change(Change::Write(offset, written.to_vec()));
         counted
     }
 
     fn sync(&mut self, file: FileName) -> Result<(), DiskError> {
-        self.count(file, Operation::Sync)?;
-        let index = self.find(file, Operation::Sync)?;
-        self.files[index].sync();
+        let mut contents = self.lock();
+        contents.count(file, Operation::Sync)?;
+        let index = contents.find(file, Operation::Sync)?;
+        contents.files[index].sync();
         Ok(())
     }
 
     fn sync_folder(&mut self) -> Result<(), DiskError> {
-        self.count(FileName::Folder, Operation::Sync)?;
-        self.durable_names = self.names.clone();
+        let mut contents = self.lock();
+        contents.count(FileName::Folder, Operation::Sync)?;
+        contents.durable_names = contents.names.clone();
         // What no name leads to any more cannot come back.
-        let named: std::collections::BTreeSet<usize> = self.names.values().copied().collect();
-        for (_, file) in self.files.iter_mut().enumerate().filter(|(index, _)| !named.contains(index)) {
+        let named: std::collections::BTreeSet<usize> = contents.names.values().copied().collect();
+        for (_, file) in contents.files.iter_mut().enumerate().filter(|(index, _)| !named.contains(index)) {
             *file = MemoryFile::default();
         }
         Ok(())
     }
 
     fn len(&mut self, file: FileName) -> Result<Option<u64>, DiskError> {
-        Ok(self.names.get(&file).map(|index| self.files[*index].current.length))
+        let contents = self.lock();
+        Ok(contents.names.get(&file).map(|index| contents.files[*index].current.length))
     }
 
     fn set_len(&mut self, file: FileName, bytes: u64) -> Result<(), DiskError> {
-        self.count(file, Operation::Resize)?;
-        self.find_or_create(file).change(Change::Resize(bytes));
+        let mut contents = self.lock();
+        contents.count(file, Operation::Resize)?;
+        contents.find_or_create(file).change(Change::Resize(bytes));
         Ok(())
     }
 
     fn reserve(&mut self, file: FileName, _from: u64, to: u64) -> Result<(), DiskError> {
-        self.count(file, Operation::Resize)?;
-        let file = self.find_or_create(file);
+        let mut contents = self.lock();
+        contents.count(file, Operation::Resize)?;
+        let file = contents.find_or_create(file);
         let length = file.current.length.max(to);
         file.change(Change::Resize(length));
         Ok(())
     }
 
     fn remove(&mut self, file: FileName) -> Result<(), DiskError> {
-        self.count(file, Operation::Remove)?;
-        self.names.remove(&file);
+        let mut contents = self.lock();
+        contents.count(file, Operation::Remove)?;
+        contents.names.remove(&file);
         Ok(())
     }
 
     fn rename(&mut self, from: FileName, to: FileName) -> Result<(), DiskError> {
-        self.count(from, Operation::Rename)?;
-        let index = self.find(from, Operation::Rename)?;
-        self.names.remove(&from);
-        self.names.insert(to, index);
+        let mut contents = self.lock();
+        contents.count(from, Operation::Rename)?;
+        let index = contents.find(from, Operation::Rename)?;
+        contents.names.remove(&from);
+        contents.names.insert(to, index);
         Ok(())
     }
 
     fn list(&mut self) -> Result<Vec<String>, DiskError> {
-        Ok(self.names.keys().map(ToString::to_string).collect())
+        Ok(self.lock().names.keys().map(ToString::to_string).collect())
     }
 }
 
@@ -299,6 +334,14 @@ mod tests {
         disk.sync(FILE).unwrap();
         disk.sync_folder().unwrap();
         disk
+    }
+
+    #[test]
+    fn what_is_shared_is_one_disk_and_what_is_cloned_another() {
+        let mut disk = disk_with(b"old");
+        let (mut shared, mut copy) = (disk.share(), disk.clone());
+        shared.write_at(FILE, 0, b"new").unwrap();
+        assert_eq!((contents(&mut disk), contents(&mut copy)), (b"new".to_vec(), b"old".to_vec()));
     }
 
     #[test]

@@ -1,17 +1,24 @@
-//! What a host does about states that travel: its replica wants one, others ask for those that are here.
+//! What a host does about states: those that execution makes are stored before their checkpoints are announced, one that
+//! its replica wants is fetched and takes the place of the one here, and others are given what they ask for.
 
 use quorate_protocol::certificate::Certificate;
 use quorate_protocol::executor::{RestoreError, State};
 use quorate_protocol::message::{Checkpoint, PeerMessage};
 use quorate_protocol::process::Event;
 use quorate_protocol::signed::Verified;
-use quorate_protocol::types::{Digest, ReplicaId, Seq, Time};
+use quorate_protocol::standing::Standing;
+use quorate_protocol::types::{ReplicaId, Seq, Time};
 
-use super::{Arc, BTreeMap, Class, Host, Link, Request, Screening, Task, encode};
-use crate::transfer::{Counters, Progress};
+use super::{Arc, Class, Host, Link, Request, Screening, Task, VecDeque, encode};
+use crate::store::{Finished, Job, StoreError};
+use crate::superblock::SnapshotPointer;
+use crate::transfer::{Counters, Post, Progress};
 
-/// States that wait for the disk at most.
+/// States that wait for the store at most.
 const STATES_MAX: usize = 2;
+/// Jobs that the store has at once, at most: enough that it never waits for the next, few enough that a state that has
+/// to be saved is not behind many of them.
+pub const JOBS_AT_ONCE: usize = 4;
 
 /// Why a replica stops although the state it fetched is the one that a quorum certified.
 #[derive(Debug, thiserror::Error)]
@@ -26,17 +33,161 @@ pub struct InstallError {
     pub why: RestoreError,
 }
 
-fn is_of(installing: &BTreeMap<Seq, Digest>, state: &State) -> bool {
-    installing.get(&state.seq) == Some(&state.root)
+/// Why a replica stops because its store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoringError {
+    /// A state was fetched, and before it was put together some of it rotted.
+    #[error(
+        "the state that was fetched cannot be put together: {0}; restart this replica: it keeps what of it is whole, \
+         and fetches the rest again"
+    )]
+    Fetched(StoreError),
+    /// States are not stored any more.
+    #[error("states are not stored any more: {0}")]
+    Store(StoreError),
+}
+
+/// What is under way between a host and its store.
+#[derive(Debug, Default)]
+pub(super) struct Storing {
+    /// States that wait to be saved.
+    states: VecDeque<Box<State>>,
+    /// The last job was to save one of them.
+    saves: bool,
+    /// Jobs that the store has.
+    out: usize,
+    /// States that are durable, and that the superblock is to point at.
+    pointers: VecDeque<SnapshotPointer>,
+    /// The state that it points at.
+    newest: Seq,
+    /// States may have become superfluous.
+    prune: bool,
+    /// Execution has no state, or is about to have none: nothing is given to it but the one that was fetched.
+    empty: bool,
+    /// Bytes of all states on disk, when the store last said.
+    used: u64,
+}
+
+impl Storing {
+    /// Of a replica whose superblock points at the state after `newest`.
+    pub(super) fn new(newest: Seq) -> Self {
+        Self { newest, prune: true, ..Self::default() }
+    }
 }
 
 impl Host {
-    /// Keeps states that were found at the start, to be served.
-    pub fn shelve(&mut self, states: Vec<State>) {
-        for state in states {
-            self.transfers.shelve(state);
+    /// What waits to be executed, in order. While execution has no state it is given nothing but the next one.
+    pub fn take_tasks(&mut self) -> VecDeque<Task> {
+        if self.storing.empty {
+            return VecDeque::new();
         }
-        self.transfers.stable(self.replica.watermarks().0);
+        let release = self.tasks.iter().position(|task| matches!(task, Task::Release { .. }));
+        let Some(release) = release else { return std::mem::take(&mut self.tasks) };
+        self.storing.empty = true;
+        let later = self.tasks.split_off(release + 1);
+        std::mem::replace(&mut self.tasks, later)
+    }
+
+    /// What the store is to do next, in the order in which this gives it out; [`Host::stored`] or [`Host::not_stored`]
+    /// takes what came of it. At most [`JOBS_AT_ONCE`] are out at once.
+    pub fn take_job(&mut self) -> Option<Job> {
+        if self.storing.out >= JOBS_AT_ONCE {
+            return None;
+        }
+        let job = self.next_job();
+        self.storing.out += usize::from(job.is_some());
+        job
+    }
+
+    /// The proof of what was wrong goes before the state that takes its place; a checkpoint before what others want, and
+    /// before what this replica lacks. But not one after the other: where the disk is slower than checkpoints come, a
+    /// replica that is behind would never be given what it asks for.
+    fn next_job(&mut self) -> Option<Job> {
+        if let Some(evidence) = self.evidence.take() {
+            return Some(Job::Preserve(evidence));
+        }
+        if !std::mem::take(&mut self.storing.saves)
+            && let Some(job) = self.next_save()
+        {
+            return Some(job);
+        }
+        self.next_other_job().or_else(|| self.next_save())
+    }
+
+    fn next_save(&mut self) -> Option<Job> {
+        let state = self.storing.states.pop_front()?;
+        self.storing.saves = true;
+        Some(Job::Save(state))
+    }
+
+    fn next_other_job(&mut self) -> Option<Job> {
+        if let Some(job) = self.transfers.take_fetching_job() {
+            return Some(job);
+        }
+        if std::mem::take(&mut self.storing.prune) {
+            let (newest, stable) = (self.storing.newest, self.replica.watermarks().0);
+            return Some(Job::Prune { newest, stable, leased: self.transfers.leased() });
+        }
+        self.transfers.take_serving_job()
+    }
+
+    /// Takes what the store did.
+    pub fn stored(&mut self, now: Time, finished: Finished, link: &mut impl Link) {
+        self.storing.out = self.storing.out.saturating_sub(1);
+        match finished {
+            // What follows from a wrong state is not started from.
+            Finished::Saved(pointer) => {
+                if self.wrong_from().is_none_or(|wrong| pointer.seq < wrong) {
+                    self.storing.pointers.push_back(pointer);
+                }
+            }
+            Finished::Planned { seq, have } => self.transfers.planned(now, seq, &have),
+            Finished::Preserved => {}
+            Finished::Kept { index } => self.transfers.kept(now, index),
+            Finished::Adopted(state) => {
+                self.transfers.adopted();
+                self.storing.empty = false;
+                self.tasks.push_front(Task::Install(state));
+            }
+            Finished::Served { to, part } => {
+                let post = self.transfers.served(now, to, part);
+                post.into_iter().for_each(|post| self.post(post, link));
+            }
+            Finished::Pruned { used } => self.storing.used = used,
+        }
+        self.run(now, link);
+    }
+
+    /// The store did not do what it was asked: the replica has to stop.
+    pub fn not_stored(&mut self, why: StoreError) {
+        let fetched = self.transfers.is_adopting() && why.is_damage();
+        let error = if fetched { StoringError::Fetched(why) } else { StoringError::Store(why) };
+        self.failed = Some(error.to_string());
+    }
+
+    /// A state that is durable, and that the superblock is to point at; [`Host::pointed`] is told when it does.
+    pub fn take_pointer(&mut self) -> Option<SnapshotPointer> {
+        self.storing.pointers.pop_front()
+    }
+
+    /// The superblock points at a state: a restart begins with it, and its checkpoint may be announced.
+    pub fn pointed(&mut self, now: Time, pointer: SnapshotPointer, link: &mut impl Link) {
+        let SnapshotPointer { seq, root } = pointer;
+        self.state_of = self.state_of.max(seq);
+        (self.storing.newest, self.storing.prune) = (seq, true);
+        self.reclaim();
+        let installed =
+            self.transfers.installing().is_some_and(|state| (state.seq, state.root) == (seq, root));
+        let event = if installed {
+            self.transfers.installed(now);
+            // What executed in the slots between was never noted here: every request is looked up again.
+            self.seen.clear();
+            Event::Installed { seq, root }
+        } else {
+            Event::Executed { seq, root: Some(root) }
+        };
+        self.events.push_back(event);
+        self.run(now, link);
     }
 
     /// How far the current state transfer has come, if one has begun.
@@ -51,10 +202,15 @@ impl Host {
         self.transfers.counters()
     }
 
+    /// Bytes of all states on disk, when the store last said.
+    #[must_use]
+    pub fn state_bytes_on_disk(&self) -> u64 {
+        self.storing.used
+    }
+
     pub(super) fn take_part_of_state(&mut self, now: Time, from: ReplicaId) {
-        let Some(part) = self.border.take_part() else { return };
-        if let Some(state) = self.transfers.take(now, from, part) {
-            self.tasks.push_back(Task::Install(Box::new(state)));
+        if let Some(part) = self.border.take_part() {
+            self.transfers.take(now, from, part);
         }
     }
 
@@ -65,40 +221,62 @@ impl Host {
         self.wanted = Some(certificate.clone());
     }
 
-    /// Execution went on from a fetched state: stored as a checkpoint is, before the replica hears of it.
-    pub(super) fn installed(&mut self, state: Box<State>) {
-        self.transfers.shelve((*state).clone());
-        // While the disk stored the one before, another was fetched: one that still waits is of no use any more.
-        let (states, installing) = (&mut self.states, &mut self.installing);
-        states.retain(|waiting| !is_of(installing, waiting) || installing.remove(&waiting.seq).is_none());
-        self.installing.insert(state.seq, state.root);
-        self.queue_state(state);
-    }
-
-    /// Lets a state wait for the disk. When too many wait the oldest is left out, for a later checkpoint makes up for
-    /// it; but not a fetched one, for which the replica waits.
+    /// Lets a state wait for the store. When too many wait the oldest is left out, for a later checkpoint makes up for it.
     pub(super) fn queue_state(&mut self, state: Box<State>) {
-        if self.states.len() >= STATES_MAX {
-            let needless = self.states.iter().position(|waiting| !is_of(&self.installing, waiting));
-            drop(needless.and_then(|index| self.states.remove(index)));
+        if self.wrong_from().is_some_and(|wrong| state.seq >= wrong) {
+            return;
         }
-        self.states.push_back(state);
+        if self.storing.states.len() >= STATES_MAX {
+            self.storing.states.pop_front();
+        }
+        self.storing.states.push_back(state);
     }
 
-    /// What a stored state means to the replica.
-    pub(super) fn event_of_stored(&mut self, seq: Seq, root: Digest) -> Event {
-        if self.installing.get(&seq) != Some(&root) {
-            return Event::Executed { seq, root: Some(root) };
+    /// States of this slot and later ones are wrong: nothing is to become of those that are under way.
+    pub(super) fn drop_states_from(&mut self, seq: Seq) {
+        self.storing.states.retain(|state| state.seq < seq);
+        self.storing.pointers.retain(|pointer| pointer.seq < seq);
+    }
+
+    /// The slot from which on the states here are wrong, while no certified one has taken their place.
+    fn wrong_from(&self) -> Option<Seq> {
+        match self.replica.standing() {
+            Standing::Diverged { divergence, mended: false } => Some(divergence.seq),
+            Standing::Normal | Standing::Diverged { mended: true, .. } | Standing::Out(_) => None,
         }
-        self.installing.remove(&seq);
-        // What executed in the slots between was never noted here: every request is looked up again.
-        self.seen.clear();
-        Event::Installed { seq, root }
+    }
+
+    /// Execution has let go of its state. Those that wait to be saved are older than the one that comes, and would be a
+    /// second one in memory.
+    pub(super) fn released(&mut self) {
+        self.storing.states.clear();
+        if self.wrong_from().is_some() {
+            // What was handed over followed from the wrong state, and is handed over again.
+            self.tasks.retain(|task| !matches!(task, Task::Execute { .. }));
+        }
+        self.transfers.released();
+    }
+
+    /// Execution has come further by itself than the state that was fetched.
+    pub(super) fn outran(&mut self, now: Time) {
+        self.storing.empty = false;
+        self.transfers.outrun(now);
+    }
+
+    /// Execution went on from a fetched state, which is durable: the replica hears of it once a restart would, too.
+    pub(super) fn installed(&mut self) {
+        let state = self.transfers.installing();
+        let pointer = state.map(|state| SnapshotPointer { seq: state.seq, root: state.root });
+        self.storing.pointers.extend(pointer);
     }
 
     pub(super) fn look_up(&mut self, requests: Vec<(Verified<Arc<Request>>, Option<ReplicaId>)>) {
         let screen = |(request, forwarded_by)| Task::Screen(Screening::After { request, forwarded_by });
         self.tasks.extend(requests.into_iter().map(screen));
+    }
+
+    fn post(&mut self, post: Post, link: &mut impl Link) {
+        self.send(post.to, Class::Bulk, encode(&PeerMessage::Transfer(post.part)), link);
     }
 
     /// After every step: what the replica's standing means to transfers, and what these have to say.
@@ -109,7 +287,7 @@ impl Host {
         let low = self.replica.watermarks().0;
         if self.served_low != low {
             self.served_low = low;
-            self.transfers.stable(low);
+            self.storing.prune = true;
         }
         if self.transfers.is_idle() {
             return;
@@ -124,78 +302,16 @@ impl Host {
         }
         self.caught_up_to = handed;
         for post in self.transfers.pump(now) {
-            self.send(post.to, Class::Bulk, encode(&PeerMessage::Transfer(post.part)), link);
+            self.post(post, link);
+        }
+        self.storing.prune |= self.transfers.take_lapsed();
+        if let Some(seq) = self.transfers.take_whole() {
+            let wrong = self.wrong_from().is_some_and(|wrong| wrong <= seq);
+            self.tasks.push_back(Task::Release { seq, wrong });
         }
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use bytes::Bytes;
-    use quorate_protocol::committee::Committee;
-    use quorate_protocol::crypto::SecretKey;
-    use quorate_protocol::executor::Summary;
-    use quorate_protocol::parameters::{Context, Parameters};
-    use quorate_protocol::replica::Replica;
-    use quorate_protocol::signed::Signer;
-    use quorate_protocol::types::{ClientId, ClusterId, Epoch};
-
-    use super::*;
-    use crate::execution::Done;
-    use crate::journal::Journal;
-
-    const NOW: Time = Time(1_000);
-
-    struct Nowhere;
-
-    impl Link for Nowhere {
-        fn send(&mut self, _to: ReplicaId, _class: Class, _frame: Bytes) {}
-        fn broadcast(&mut self, _class: Class, _frame: Bytes) {}
-        fn reply(&mut self, _client: ClientId, _frame: Bytes) {}
-    }
-
-    fn host() -> Host {
-        let keys: Vec<_> = (1..=4).map(|seed| Arc::new(SecretKey::from_seed(&[seed; 32]))).collect();
-        let public: Vec<_> = keys.iter().map(|key| key.public()).collect();
-        let (cluster, epoch) = (ClusterId(Digest([9; 32])), Epoch(0));
-        let committee = Arc::new(Committee::new(&public, false).unwrap());
-        let context = Context { cluster, epoch, committee, parameters: Arc::new(Parameters::default()) };
-        let signer = Signer::new(Arc::clone(&keys[3]), cluster, epoch, ReplicaId(3));
-        Host::new(Replica::new(context, ReplicaId(3)), signer, Journal::default())
-    }
-
-    fn fetched(seq: u64) -> Done {
-        let digest = Digest([u8::try_from(seq % 251).unwrap(); 32]);
-        let summary = Summary {
-            seq: Seq(seq),
-            application: digest,
-            sessions: digest,
-            config: digest,
-            time: NOW,
-            chunk_root: digest,
-            chunks: 1,
-            bytes: 1,
-            history: digest,
-        };
-        let (chunks, snapshot) = (Arc::from(vec![digest]), Bytes::from_static(b"x"));
-        let state = State { seq: Seq(seq), root: summary.root(), summary, chunks, snapshot };
-        Done::Installed { state: Some(Box::new(state)) }
-    }
-
-    #[test]
-    fn f1_another_state_that_comes_while_the_disk_stores_one_takes_its_turn() {
-        let mut host = host();
-        host.executed(NOW, [fetched(128)], &mut Nowhere);
-        let first = host.take_state().unwrap();
-        host.executed(NOW, [fetched(256)], &mut Nowhere);
-        host.executed(NOW, [fetched(384)], &mut Nowhere);
-        host.stored(NOW, first.seq, first.root, &mut Nowhere);
-        assert_eq!(host.replica().executed(), Seq(128));
-        let last = host.take_state().unwrap();
-        assert_eq!(last.seq, Seq(384), "one that is out of date before the disk has it is not stored");
-        assert!(host.take_state().is_none());
-        host.stored(NOW, last.seq, last.root, &mut Nowhere);
-        assert_eq!((host.replica().executed(), host.installing.len()), (Seq(384), 0));
-    }
-}
+mod tests;

@@ -43,7 +43,7 @@ pub(crate) fn kind_of(record: &Record) -> Option<u8> {
         Record::ViewChange(_) => Some(4),
         Record::NewView { .. } => Some(NEW_VIEW),
         Record::Stable(_) => Some(6),
-        Record::Horizon { .. } | Record::Healed => None,
+        Record::Horizon { .. } | Record::Healed | Record::Standing(_) => None,
     }
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn life_of(record: &Record) -> Life {
         Record::ViewChange(message) => Life::Newest(Newest::ViewChange, message.view.0),
         Record::NewView { new_view, .. } => Life::Newest(Newest::NewView, new_view.view.0),
         Record::Stable(certificate) => Life::Newest(Newest::Stable, certificate.statement.seq.0),
-        Record::Horizon { .. } | Record::Healed => Life::Never,
+        Record::Horizon { .. } | Record::Healed | Record::Standing(_) => Life::Never,
     }
 }
 

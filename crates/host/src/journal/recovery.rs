@@ -392,7 +392,8 @@ impl<'a, D: Disk> Walk<'a, D> {
             | Record::NewView { .. }
             | Record::Stable(_)
             | Record::Horizon { .. }
-            | Record::Healed => true,
+            | Record::Healed
+            | Record::Standing(_) => true,
         }
     }
 

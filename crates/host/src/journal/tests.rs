@@ -14,6 +14,8 @@ use super::layout::{RECORD, SEAL};
 use super::*;
 use crate::disk::{Crash, Disk, DiskFailure, FileName, MemoryDisk};
 use crate::folder::format_folder;
+use crate::store::tests::small_state;
+use crate::store::{Store, StoreError};
 use crate::superblock::{AmnesiaBox, Identity, SnapshotPointer, Superblock};
 
 mod amnesia;
@@ -23,7 +25,6 @@ mod full_disk;
 mod promises;
 mod rot;
 mod running;
-mod shared;
 mod views;
 
 fn identity() -> Identity {
@@ -100,6 +101,30 @@ fn write(opened: &mut Opened<MemoryDisk>, records: &[Record], sync: bool) -> Res
         opened.journal.append(record, None);
     }
     opened.writer.write(&opened.journal.take_group().unwrap(), sync)
+}
+
+/// Stores a state, as the role does that stores them.
+fn save_state(opened: &mut Opened<MemoryDisk>, seq: u64) -> Result<SnapshotPointer, JournalError> {
+    let store = Store::open(opened.writer.disk().share(), true);
+    store.and_then(|mut store| store.save(&small_state(seq))).map_err(|error| match error {
+        StoreError::Disk(error) => JournalError::Disk(error),
+        other => panic!("{other}"),
+    })
+}
+
+/// Stores a state and makes the superblock name it.
+fn store_state(opened: &mut Opened<MemoryDisk>, seq: u64) -> Result<SnapshotPointer, JournalError> {
+    let pointer = save_state(opened, seq)?;
+    opened.writer.point_to(pointer).map(|()| pointer)
+}
+
+/// Loads the state that the superblock names.
+fn load_named(disk: &MemoryDisk) -> SnapshotPointer {
+    let named = Superblock::read(&mut disk.share()).unwrap().0.snapshot.unwrap();
+    let mut store = Store::open(disk.share(), true).unwrap();
+    assert_eq!(store.snapshot_pointer(named.seq), Some(named));
+    assert_eq!(store.load(named.seq).unwrap(), small_state(named.seq.0));
+    named
 }
 
 fn disk_of(mut opened: Opened<MemoryDisk>) -> MemoryDisk {

@@ -11,7 +11,7 @@ use super::payload::Life;
 use super::rings::Rings;
 use super::{Area, Durability, Entry, Group, JournalError, payload};
 use crate::disk::{Disk, DiskError, FileName};
-use crate::snapshots;
+use crate::store;
 use crate::superblock::{SnapshotPointer, Superblock};
 
 mod room;
@@ -91,15 +91,13 @@ pub(super) struct Tail {
     pub(super) last: Position,
 }
 
-/// Writes groups, the superblock and snapshots. Runs where the disk is: a thread of its own, or inline.
+/// Writes groups and the superblock. Runs where the disk is: a thread of its own, or inline.
 ///
 /// After an error it refuses everything: what the disk holds is then known only to a restart.
 #[derive(Debug)]
 pub struct Writer<D: Disk> {
     disk: D,
     superblock: Superblock,
-    /// The snapshot that the superblock on the disk names.
-    named: Option<Seq>,
     durability: Durability,
     shape: Shape,
     rings: Rings,
@@ -108,8 +106,6 @@ pub struct Writer<D: Disk> {
     seals: u64,
     written: Position,
     durable: Position,
-    /// The stable checkpoint, as far as groups told of it.
-    stable: Seq,
     dirty: bool,
     failed: Option<Box<JournalError>>,
     counters: Counters,
@@ -124,7 +120,6 @@ impl<D: Disk> Writer<D> {
     pub(super) fn new(disk: D, superblock: Superblock, durability: Durability, tail: Tail) -> Self {
         Self {
             disk,
-            named: superblock.snapshot.map(|pointer| pointer.seq),
             superblock,
             durability,
             shape: tail.shape,
@@ -134,7 +129,6 @@ impl<D: Disk> Writer<D> {
             seals: 0,
             written: tail.last,
             durable: tail.last,
-            stable: Seq(0),
             dirty: false,
             failed: None,
             counters: Counters::default(),
@@ -153,6 +147,10 @@ impl<D: Disk> Writer<D> {
     /// [`JournalError`]; every later call fails too.
     pub fn write(&mut self, group: &Group, sync: bool) -> Result<Position, JournalError> {
         self.guarded(|writer| {
+            if let Some(standing) = group.standing {
+                writer.superblock.standing = standing;
+                writer.store_superblock()?;
+            }
             if let Some((view, high)) = group.horizon {
                 writer.promise(view, high)?;
             }
@@ -160,7 +158,6 @@ impl<D: Disk> Writer<D> {
                 writer.append(group)?;
             }
             writer.written = group.last;
-            writer.stable = writer.stable.max(group.reclaim.unwrap_or_default());
             writer.counters.groups += 1;
             match writer.durability {
                 Durability::Sync if sync || !writer.dirty => writer.settle()?,
@@ -198,29 +195,20 @@ impl<D: Disk> Writer<D> {
         })
     }
 
-    /// Stores a snapshot, makes the superblock point to it, and deletes all but the last two, the newest that the stable
-    /// checkpoint covers, and what is newer than that: others may have to fetch it.
-    ///
-    /// Unless the mode is [`Durability::Sync`] nothing is synced, and the superblock follows with its next store; the
-    /// snapshot that it names until then stays.
+    /// Makes the superblock name a snapshot that is stored. Unless the mode is [`Durability::Sync`], the superblock on the
+    /// disk follows with its next store.
     ///
     /// # Errors
     /// [`JournalError`]; every later call fails too.
-    pub fn store_snapshot(&mut self, pointer: SnapshotPointer, bytes: &[u8]) -> Result<(), JournalError> {
+    pub fn point_to(&mut self, pointer: SnapshotPointer) -> Result<(), JournalError> {
         self.guarded(|writer| {
-            let sync = writer.durability == Durability::Sync;
-            snapshots::store(&mut writer.disk, &pointer, bytes, sync)?;
-            writer.counters.bytes += bytes.len() as u64;
             writer.superblock.snapshot = Some(pointer);
-            if sync {
-                writer.store_superblock()?;
-            }
-            let needed = writer.named.map_or(writer.stable, |named| writer.stable.min(named));
-            Ok(snapshots::prune(&mut writer.disk, pointer.seq, needed)?)
+            if writer.durability == Durability::Sync { writer.store_superblock() } else { Ok(()) }
         })
     }
 
-    /// Stops cleanly: what was written is durable, and in mode [`Durability::Os`] counts on the next start.
+    /// Stops cleanly: what was written is durable, and in mode [`Durability::Os`] counts on the next start, together with
+    /// the snapshot that was pointed to last. Whoever stores snapshots has to be done with it.
     /// Gives the disk back.
     ///
     /// # Errors
@@ -230,8 +218,7 @@ impl<D: Disk> Writer<D> {
             writer.settle()?;
             if writer.durability == Durability::Os {
                 if let Some(pointer) = writer.superblock.snapshot {
-                    writer.disk.sync(FileName::Snapshot(pointer.seq))?;
-                    writer.disk.sync_folder()?;
+                    store::make_durable(&mut writer.disk, pointer.seq)?;
                 }
                 writer.superblock.unsynced = false;
                 writer.store_superblock()?;
@@ -291,9 +278,7 @@ impl<D: Disk> Writer<D> {
 
     fn store_superblock(&mut self) -> Result<(), JournalError> {
         self.counters.superblocks += 1;
-        self.superblock.store(&mut self.disk)?;
-        self.named = self.superblock.snapshot.map(|pointer| pointer.seq);
-        Ok(())
+        Ok(self.superblock.store(&mut self.disk)?)
     }
 
     fn append(&mut self, group: &Group) -> Result<(), JournalError> {

@@ -117,11 +117,65 @@ fn an_unformatted_folder_is_not_opened_and_a_formatted_one_not_formatted() {
 fn a_later_programs_folder_is_refused() {
     let (mut disk, superblock) = promised();
     let mut block = superblock.block(1);
-    block[12..14].copy_from_slice(&2_u16.to_le_bytes());
+    block[12..14].copy_from_slice(&3_u16.to_le_bytes());
     let checksum = crc32c::crc32c(&block[4..]);
     block[..4].copy_from_slice(&checksum.to_le_bytes());
     disk.write_at(FILE, BLOCK as u64, &block).unwrap();
-    assert_eq!(Superblock::open(&mut disk, &identity()), Err(SuperblockError::FutureVersion { found: 2 }));
+    assert_eq!(Superblock::open(&mut disk, &identity()), Err(SuperblockError::FutureVersion { found: 3 }));
+}
+
+#[test]
+fn a_replica_that_has_to_stay_out_has_to_after_a_power_cut() {
+    let divergence = Divergence { seq: Seq(128), ours: Digest([1; 32]), theirs: Digest([2; 32]) };
+    let contradiction =
+        Exclusion::Contradiction { seq: Seq(7), one: Digest([1; 32]), other: Digest([2; 32]) };
+    for standing in [
+        Standing::Diverged { divergence, mended: false },
+        Standing::Diverged { divergence, mended: true },
+        Standing::Out(Exclusion::DivergedAgain(divergence)),
+        Standing::Out(Exclusion::Unremembered { view: View(3), seq: Seq(9) }),
+        Standing::Out(contradiction),
+        Standing::Out(Exclusion::Copied { number: u64::MAX }),
+        Standing::Out(Exclusion::Carrier { number: 7, diverged: None }),
+        Standing::Out(Exclusion::Moved { number: 7, diverged: Some(divergence) }),
+    ] {
+        let (mut disk, mut superblock) = promised();
+        superblock.standing = standing;
+        superblock.store(&mut disk).unwrap();
+        disk.crash(Crash::Forget);
+        assert_eq!(Superblock::read(&mut disk), Ok((superblock, COPIES)));
+    }
+}
+
+#[test]
+fn a_folder_whose_right_to_vote_is_elsewhere_starts_no_replica_and_a_copy_does() {
+    let (number, diverged) = (7, None);
+    let (carrier, moved) = (Exclusion::Carrier { number, diverged }, Exclusion::Moved { number, diverged });
+    for (why, starts) in [(Exclusion::Copied { number }, true), (carrier, false), (moved, false)] {
+        let (mut disk, mut superblock) = promised();
+        superblock.standing = Standing::Out(why);
+        superblock.store(&mut disk).unwrap();
+        let opened = Superblock::open(&mut disk, &identity());
+        let expected = if starts { Ok((superblock, COPIES)) } else { Err(SuperblockError::Elsewhere(why)) };
+        assert_eq!(opened, expected);
+    }
+}
+
+#[test]
+fn a_superblock_of_version_1_is_of_a_replica_whose_word_counts() {
+    let (mut disk, superblock) = promised();
+    let golden = include_str!("golden-version-1.txt").trim();
+    let hex = |at: usize| u8::from_str_radix(&golden[2 * at..2 * at + 2], 16).unwrap();
+    let mut block = [0; BLOCK];
+    (0..golden.len() / 2).for_each(|at| block[at] = hex(at));
+    for copy in 0..COPIES as u16 {
+        block[14..16].copy_from_slice(&copy.to_le_bytes());
+        let checksum = crc32c::crc32c(&block[4..]);
+        block[..4].copy_from_slice(&checksum.to_le_bytes());
+        disk.write_at(FILE, u64::from(copy) * BLOCK as u64, &block).unwrap();
+    }
+    let (opened, good) = Superblock::open(&mut disk, &identity()).unwrap();
+    assert_eq!((&opened, good, opened.standing), (&superblock, COPIES, Standing::Normal));
 }
 
 #[test]
@@ -135,7 +189,9 @@ fn promises_never_shrink() {
 
 #[test]
 fn the_format_of_a_superblock_is_this() {
-    let (_, superblock) = promised();
+    let (_, mut superblock) = promised();
+    let divergence = Divergence { seq: Seq(256), ours: Digest([6; 32]), theirs: Digest([7; 32]) };
+    superblock.standing = Standing::Diverged { divergence, mended: true };
     let block = superblock.block(1);
     let end = block.iter().rposition(|byte| *byte != 0).unwrap();
     let hex: String = block[..=end].iter().map(|byte| format!("{byte:02x}")).collect();

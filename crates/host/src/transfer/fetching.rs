@@ -1,240 +1,366 @@
-//! The fetching side: one certified state at a time, from all replicas in turn.
+//! The fetching side: one certified state at a time, from all replicas in turn, into the store.
+//!
+//! What the state consists of comes first, then the store is asked which of its chunks are here already: of an older
+//! state, of a target before, or from before a restart. The others are fetched, and each that is right is put into the
+//! store at once. When the store has all of them, execution lets go of its old state, the store puts the new one
+//! together, and execution goes on from there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_protocol::executor::State;
-use quorate_protocol::message::{CHUNK_BYTES, CHUNKS_MAX, Checkpoint, Summary, Transfer};
-use quorate_protocol::snapshot::{chunk_digest, chunk_root};
+use quorate_protocol::map::{CHUNK_WIRE_BYTES_MAX, Chunk};
+use quorate_protocol::message::{Checkpoint, Summary, Transfer};
 use quorate_protocol::types::{Digest, ReplicaId, Seq, Time};
 
+use super::asking::{ANSWER_US, Asked, Asking};
 use super::{Counters, Post, Progress};
+use crate::store::Job;
 
 /// How long the log may try to make up for what is missing before a state is fetched, in microseconds. It tries anew
 /// with every slot that it makes up for.
 pub(super) const GRACE_US: u64 = 300_000;
-/// How long a source has for an answer, in microseconds.
-pub(super) const ANSWER_US: u64 = 500_000;
-/// How long a source that did not answer, or has nothing, is left in peace, in microseconds.
-pub(super) const REST_US: u64 = 500_000;
-/// Chunks on their way at once, in all and from one source.
-pub(super) const CHUNKS_ON_THE_WAY: usize = 6;
-const CHUNKS_OF_ONE_SOURCE: usize = 3;
-/// Overdue questions whose answers are still taken.
-const LATE_MAX: usize = 256;
+/// A target of which nothing came for so long is given up for a newer one, in microseconds.
+pub(super) const STUCK_US: u64 = 4 * ANSWER_US;
+/// Chunks that wait for the store, or are on their way to it, before no more are asked for.
+pub(super) const KEEPING_MAX: usize = 32;
 
-/// A question that waits for its answer: which chunk, or none for the summary.
-type Asked = Option<u32>;
-
-#[derive(Debug, Clone, Copy)]
-struct Ask {
-    source: ReplicaId,
-    until: Time,
-}
-
-#[derive(Debug)]
-struct Source {
-    id: ReplicaId,
-    banned: bool,
-    rests_until: Time,
+/// How far one chunk has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Missing,
+    /// It is right, and on its way to the store.
+    Arrived,
+    Kept,
 }
 
 /// What the target consists of.
 #[derive(Debug)]
 struct Contents {
     summary: Summary,
-    digests: Vec<Digest>,
-    chunks: Vec<Option<Bytes>>,
-    have: usize,
+    digests: Arc<[Digest]>,
+    places: Vec<Place>,
+    /// Chunks that the store has.
+    kept: usize,
+    /// Chunks that were here before any was fetched.
+    reused: usize,
+    fetched_bytes: u64,
+}
+
+/// How far a transfer has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// What the state consists of is asked for.
+    Contents,
+    /// The store looks what of it is here.
+    Planning,
+    /// Chunks are fetched.
+    Chunks,
+    /// The store has all of them.
+    Whole,
+    /// Execution is to let go of its state. From here on there is no way back.
+    Releasing,
+    /// The store puts the state together.
+    Adopting,
+    /// Execution is to go on from it, and the superblock to point at it.
+    Installing,
 }
 
 #[derive(Debug)]
-struct Job {
+struct Attempt {
     target: Checkpoint,
+    /// The newest state that was wanted since.
+    next: Option<Checkpoint>,
     begin_at: Time,
-    begun: bool,
+    begun_at: Option<Time>,
+    /// When something of the target came last.
+    came_at: Time,
+    stage: Stage,
     contents: Option<Contents>,
-    /// What is neither here nor asked for.
-    wanted: BTreeSet<Asked>,
-    asks: BTreeMap<Asked, Ask>,
-    /// Questions that were asked again elsewhere; a slow answer is as good as a fast one.
-    late: BTreeSet<(ReplicaId, Asked)>,
-    sources: Vec<Source>,
-    turn: usize,
-    /// Chunks of the target before, by digest, until the next one's contents are known.
-    old: BTreeMap<Digest, Bytes>,
+    asking: Asking,
+}
+
+/// Whose job the store does.
+#[derive(Debug, Clone, Copy)]
+struct Out {
+    seq: Seq,
+    bytes: usize,
 }
 
 /// Fetches states.
 #[derive(Debug)]
 pub(super) struct Fetching {
     sources: Vec<ReplicaId>,
-    bytes_max: u64,
-    job: Option<Job>,
+    /// So many sources are not all liars.
+    weak_quorum: usize,
+    attempt: Option<Attempt>,
+    /// What waits for the store, and of which target it is.
+    jobs: VecDeque<(Seq, Job)>,
+    out: Option<Out>,
     counters: Counters,
 }
 
 impl Fetching {
-    pub(super) fn new(sources: Vec<ReplicaId>, bytes_max: u64) -> Self {
-        Self { sources, bytes_max, job: None, counters: Counters::default() }
+    pub(super) fn new(sources: Vec<ReplicaId>, weak_quorum: usize) -> Self {
+        let (jobs, counters) = (VecDeque::new(), Counters::default());
+        Self { sources, weak_quorum, attempt: None, jobs, out: None, counters }
     }
 
+    /// A transfer stays with its target while somebody sends it, for those who do so pin it: under load a newer
+    /// checkpoint is stable before one of a large state has come, and the next one before that.
     pub(super) fn aim(&mut self, now: Time, target: Checkpoint) {
-        match &mut self.job {
-            Some(job) if job.target.seq >= target.seq => {}
-            Some(job) => job.move_on(target),
-            None => self.job = Some(Job::new(target, now.plus(GRACE_US), &self.sources)),
+        match &mut self.attempt {
+            Some(attempt) if attempt.next.unwrap_or(attempt.target).seq >= target.seq => {}
+            Some(attempt) if attempt.begun_at.is_none() => attempt.target = target,
+            Some(attempt) => attempt.next = Some(target),
+            None => self.attempt = Some(Attempt::new(target, now.plus(GRACE_US), &self.sources)),
         }
     }
 
     pub(super) fn postpone(&mut self, now: Time) {
-        if let Some(job) = self.job.as_mut().filter(|job| !job.begun) {
-            job.begin_at = now.plus(GRACE_US);
+        if let Some(attempt) = self.attempt.as_mut().filter(|attempt| attempt.begun_at.is_none()) {
+            attempt.begin_at = now.plus(GRACE_US);
         }
     }
 
     pub(super) fn hurry(&mut self, now: Time) {
-        if let Some(job) = self.job.as_mut().filter(|job| !job.begun) {
-            job.begin_at = job.begin_at.min(now);
+        if let Some(attempt) = self.attempt.as_mut().filter(|attempt| attempt.begun_at.is_none()) {
+            attempt.begin_at = attempt.begin_at.min(now);
         }
     }
 
     pub(super) fn cancel(&mut self) {
-        self.job = None;
+        if self.attempt.as_ref().is_some_and(|attempt| attempt.stage < Stage::Releasing) {
+            self.attempt = None;
+            self.jobs.clear();
+        }
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.job.is_none()
+        self.attempt.is_none()
     }
 
-    /// The job that an answer about `seq` belongs to, if `from` was asked `what`; the question is then answered.
-    fn answered(&mut self, from: ReplicaId, seq: Seq, what: Asked) -> Option<&mut Job> {
-        let job = self.job.as_mut().filter(|job| job.target.seq == seq);
-        let job = job.and_then(|job| job.settle(from, what).then_some(job));
-        if job.is_none() {
+    pub(super) fn is_adopting(&self) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| attempt.stage == Stage::Adopting)
+    }
+
+    /// The attempt that an answer about `seq` belongs to, if `from` was asked `what`; the question is then answered.
+    fn answered(&mut self, from: ReplicaId, seq: Seq, what: Asked) -> Option<&mut Attempt> {
+        let attempt = self.attempt.as_mut().filter(|attempt| attempt.target.seq == seq);
+        let attempt = attempt.and_then(|attempt| attempt.asking.settle(from, what).then_some(attempt));
+        if attempt.is_none() {
             self.counters.refused += 1;
         }
-        job
+        attempt
     }
 
-    pub(super) fn meta(&mut self, from: ReplicaId, summary: Summary, digests: Vec<Digest>) -> Option<State> {
-        let bytes_max = self.bytes_max;
-        let job = self.answered(from, summary.seq, None)?;
-        if job.contents.is_some() {
-            return None;
+    pub(super) fn meta(&mut self, now: Time, from: ReplicaId, summary: Summary, digests: Vec<Digest>) {
+        let Some(attempt) = self.answered(from, summary.seq, None) else { return };
+        if attempt.stage != Stage::Contents {
+            return;
         }
-        if !is_sound(&summary, &digests, job.target.root, bytes_max) {
+        if !is_sound(&summary, &digests, attempt.target.root) {
             self.ban(from, None);
-            return None;
+            return;
         }
-        job.have(None);
-        let reused = job.open(summary, digests);
-        self.counters.reused += reused as u64;
-        self.finish()
+        attempt.asking.have(from, None);
+        let (seq, digests): (_, Arc<[Digest]>) = (summary.seq, digests.into());
+        attempt.came_at = now;
+        attempt.stage = Stage::Planning;
+        attempt.contents = Some(Contents::new(summary, Arc::clone(&digests)));
+        self.jobs.push_back((seq, Job::Plan { seq, digests }));
     }
 
-    pub(super) fn chunk(&mut self, from: ReplicaId, seq: Seq, index: u32, bytes: Bytes) -> Option<State> {
-        let job = self.answered(from, seq, Some(index))?;
-        let contents = job.contents.as_mut()?;
-        let place = usize::try_from(index).ok()?;
-        let (digest, chunk) = contents.digests.get(place).zip(contents.chunks.get_mut(place))?;
-        if chunk.is_some() {
-            return None;
+    /// The store has looked what is here.
+    pub(super) fn planned(&mut self, now: Time, seq: Seq, have: &[bool]) {
+        self.out = None;
+        let attempt = self.attempt.as_mut().filter(|attempt| attempt.target.seq == seq);
+        let Some(attempt) = attempt.filter(|attempt| attempt.stage == Stage::Planning) else { return };
+        let Some(contents) = &mut attempt.contents else { return };
+        attempt.came_at = now;
+        attempt.stage = Stage::Chunks;
+        contents.plan(have);
+        self.counters.reused += contents.reused as u64;
+        for (index, place) in (0..).zip(&contents.places) {
+            if *place == Place::Missing {
+                attempt.asking.want(Some(index));
+            }
         }
-        if chunk_digest(&bytes) != *digest {
+        attempt.look();
+    }
+
+    pub(super) fn chunk(&mut self, now: Time, from: ReplicaId, seq: Seq, index: u32, wire: Bytes) {
+        let Some(attempt) = self.answered(from, seq, Some(index)) else { return };
+        let Some(contents) = &mut attempt.contents else { return };
+        let Some((digest, place)) = contents.chunk(index) else { return };
+        if *place != Place::Missing {
+            return;
+        }
+        // Its digest also fixes how it is cut into pages.
+        if Chunk::digest_of_wire(&wire) != Ok(digest) {
             self.ban(from, Some(index));
-            return None;
+            return;
         }
-        *chunk = Some(bytes);
-        contents.have += 1;
-        job.have(Some(index));
+        *place = Place::Arrived;
+        contents.fetched_bytes += wire.len() as u64;
+        attempt.came_at = now;
+        attempt.asking.have(from, Some(index));
         self.counters.chunks += 1;
-        self.finish()
+        self.counters.fetched_bytes += wire.len() as u64;
+        self.jobs.push_back((seq, Job::Keep { index, digest, wire }));
+    }
+
+    /// The store has put a chunk away.
+    pub(super) fn kept(&mut self, now: Time, index: u32) {
+        let Some(Out { seq, .. }) = self.out.take() else { return };
+        let attempt = self.attempt.as_mut().filter(|attempt| attempt.target.seq == seq);
+        let Some(attempt) = attempt.filter(|attempt| attempt.stage == Stage::Chunks) else { return };
+        let Some(contents) = &mut attempt.contents else { return };
+        let Some((_, place)) = contents.chunk(index) else { return };
+        if *place == Place::Arrived {
+            *place = Place::Kept;
+            contents.kept += 1;
+            attempt.came_at = now;
+            attempt.look();
+        }
     }
 
     pub(super) fn lacks(&mut self, now: Time, from: ReplicaId, seq: Seq) {
-        let job = self.job.as_mut().filter(|job| job.target.seq == seq);
-        let asked = job.and_then(|job| job.asks.values().any(|ask| ask.source == from).then_some(job));
-        let Some(job) = asked else {
+        let attempt = self.attempt.as_mut().filter(|attempt| attempt.target.seq == seq);
+        match attempt {
+            Some(attempt) if attempt.asking.is_asked(from) => attempt.asking.lacks(from, now),
             // It says so for each question, and the first time was enough.
-            self.counters.refused += u64::from(!self.is_resting(from, now));
-            return;
-        };
-        job.take_back(from);
-        job.rest(from, now);
+            Some(attempt) if attempt.asking.is_resting(from, now) => {}
+            _ => self.counters.refused += 1,
+        }
     }
 
     /// A wrong answer: this source is asked nothing any more, and `what` is asked of somebody else.
     fn ban(&mut self, from: ReplicaId, what: Asked) {
         self.counters.refused += 1;
-        let Some(job) = &mut self.job else { return };
-        if let Some(source) = job.sources.iter_mut().find(|source| source.id == from) {
-            self.counters.banned += u64::from(!std::mem::replace(&mut source.banned, true));
-        }
-        job.late.retain(|(source, _)| *source != from);
-        job.take_back(from);
-        if !job.asks.contains_key(&what) {
-            job.wanted.insert(what);
+        let Some(attempt) = &mut self.attempt else { return };
+        self.counters.banned += u64::from(attempt.asking.ban(from));
+        attempt.asking.want(what);
+    }
+
+    /// The slot of a state that is whole in the store, once: execution is to let go of the state it has.
+    pub(super) fn take_whole(&mut self) -> Option<Seq> {
+        let attempt = self.attempt.as_mut().filter(|attempt| attempt.stage == Stage::Whole)?;
+        attempt.stage = Stage::Releasing;
+        Some(attempt.target.seq)
+    }
+
+    /// Execution has let go of its state.
+    pub(super) fn released(&mut self) {
+        let attempt = self.attempt.as_mut().filter(|attempt| attempt.stage == Stage::Releasing);
+        let Some(attempt) = attempt else { return };
+        let Some(contents) = &attempt.contents else { return };
+        attempt.stage = Stage::Adopting;
+        let (summary, digests) = (Box::new(contents.summary), Arc::clone(&contents.digests));
+        self.jobs.push_back((summary.seq, Job::Adopt { summary, digests }));
+    }
+
+    /// Execution has come further by itself.
+    pub(super) fn outrun(&mut self, now: Time) {
+        self.jobs.clear();
+        self.go_on(now);
+    }
+
+    /// The store has put the state together.
+    pub(super) fn adopted(&mut self) {
+        self.out = None;
+        if let Some(attempt) = self.attempt.as_mut().filter(|attempt| attempt.stage == Stage::Adopting) {
+            attempt.stage = Stage::Installing;
         }
     }
 
-    fn is_resting(&self, id: ReplicaId, now: Time) -> bool {
-        let mut sources = self.job.iter().flat_map(|job| &job.sources);
-        sources.any(|source| source.id == id && source.rests_until > now)
+    /// Root of the state that execution went on from.
+    pub(super) fn installing(&self) -> Option<Checkpoint> {
+        let attempt = self.attempt.as_ref().filter(|attempt| attempt.stage == Stage::Installing)?;
+        Some(attempt.target)
     }
 
-    fn finish(&mut self) -> Option<State> {
-        let whole = |job: &mut Job| job.contents.as_ref().is_some_and(|held| held.have == held.digests.len());
-        let Contents { summary, digests, chunks, .. } = self.job.take_if(whole)?.contents?;
-        let mut snapshot = Vec::with_capacity(usize::try_from(summary.bytes).unwrap_or(0));
-        chunks.iter().flatten().for_each(|chunk| snapshot.extend_from_slice(chunk));
-        self.counters.completed += 1;
-        let (seq, root) = (summary.seq, summary.root());
-        Some(State { seq, root, summary, chunks: Arc::from(digests), snapshot: snapshot.into() })
+    /// The superblock points at the state: that was all.
+    pub(super) fn installed(&mut self, now: Time) {
+        if let Some(attempt) = &self.attempt {
+            self.counters.completed += 1;
+            self.counters.last_us = attempt.begun_at.map_or(0, |begun| now.since(begun));
+            let bytes = |held: &Contents| held.summary.bytes().saturating_sub(held.fetched_bytes);
+            self.counters.reused_bytes += attempt.contents.as_ref().map_or(0, bytes);
+        }
+        self.go_on(now);
+    }
+
+    /// Begins with what was wanted meanwhile, if anything was.
+    fn go_on(&mut self, now: Time) {
+        let next = self.attempt.take().and_then(|attempt| attempt.next);
+        self.attempt = next.map(|next| Attempt::new(next, now.plus(GRACE_US), &self.sources));
+    }
+
+    /// What the store is to do next: one thing at a time.
+    pub(super) fn take_job(&mut self) -> Option<Job> {
+        if self.out.is_some() {
+            return None;
+        }
+        let (seq, job) = self.jobs.pop_front()?;
+        self.out = Some(Out { seq, bytes: bytes_of(&job) });
+        Some(job)
+    }
+
+    /// Whether the store keeps up with what comes.
+    fn has_room(&self) -> bool {
+        self.jobs.len() + usize::from(self.out.is_some()) < KEEPING_MAX
     }
 
     pub(super) fn pump(&mut self, now: Time, posts: &mut Vec<Post>) {
-        let Some(job) = self.job.as_mut().filter(|job| job.begin_at <= now) else { return };
-        if !std::mem::replace(&mut job.begun, true) {
+        let (has_room, weak_quorum) = (self.has_room(), self.weak_quorum);
+        let Some(attempt) = self.attempt.as_mut().filter(|attempt| attempt.begin_at <= now) else { return };
+        if attempt.begun_at.is_none() {
+            (attempt.begun_at, attempt.came_at) = (Some(now), now);
             self.counters.started += 1;
         }
-        self.counters.stalled += job.expire(now);
-        while job.asks.len() < CHUNKS_ON_THE_WAY
-            && let Some(what) = job.wanted.first().copied()
-            && let Some(source) = job.next_source(now)
+        if attempt.is_lost(now, has_room, weak_quorum)
+            && let Some(next) = attempt.next.take()
         {
-            job.wanted.remove(&what);
-            job.asks.insert(what, Ask { source, until: now.plus(ANSWER_US) });
-            let seq = job.target.seq;
+            attempt.move_on(now, next);
+            self.counters.moved += 1;
+        }
+        if !attempt.is_asking() {
+            return;
+        }
+        self.counters.stalled += attempt.asking.expire(now);
+        let seq = attempt.target.seq;
+        while has_room && let Some((to, what)) = attempt.asking.next(now) {
             let part = match what {
                 None => Transfer::FetchMeta { seq },
                 Some(index) => Transfer::FetchChunk { seq, index },
             };
-            posts.push(Post { to: source, part });
+            posts.push(Post { to, part });
         }
     }
 
     pub(super) fn deadline(&self) -> Option<Time> {
-        let job = self.job.as_ref()?;
-        if !job.begun {
-            return Some(job.begin_at);
+        let attempt = self.attempt.as_ref()?;
+        if attempt.begun_at.is_none() {
+            return Some(attempt.begin_at);
         }
-        let answers = job.asks.values().map(|ask| ask.until);
-        let room = job.asks.len() < CHUNKS_ON_THE_WAY && !job.wanted.is_empty();
-        let rested = job.sources.iter().filter(|source| room && job.has_room(source));
-        answers.chain(rested.map(|source| source.rests_until)).min()
+        if !attempt.is_asking() {
+            return None;
+        }
+        let has_room = self.has_room();
+        let stuck = attempt.next.filter(|_| has_room).map(|_| attempt.stuck_at());
+        attempt.asking.deadline(has_room).into_iter().chain(stuck).min()
     }
 
     pub(super) fn progress(&self) -> Option<Progress> {
-        let job = self.job.as_ref().filter(|job| job.begun)?;
-        let from: BTreeSet<ReplicaId> = job.asks.values().map(|ask| ask.source).collect();
-        let contents = job.contents.as_ref();
+        let attempt = self.attempt.as_ref().filter(|attempt| attempt.begun_at.is_some())?;
+        let contents = attempt.contents.as_ref();
         Some(Progress {
-            seq: job.target.seq,
-            have: contents.map_or(0, |held| held.have),
+            seq: attempt.target.seq,
+            have: contents.map_or(0, |held| held.kept),
             of: contents.map(|held| held.digests.len()),
-            from: from.into_iter().collect(),
+            reused: contents.map_or(0, |held| held.reused),
+            from: attempt.asking.asked(),
         })
     }
 
@@ -243,149 +369,95 @@ impl Fetching {
     }
 
     pub(super) fn held_bytes(&self) -> usize {
-        let Some(job) = &self.job else { return 0 };
-        let chunks = job.contents.iter().flat_map(|held| held.chunks.iter().flatten());
-        chunks.chain(job.old.values()).map(Bytes::len).sum()
+        let waiting: usize = self.jobs.iter().map(|(_, job)| bytes_of(job)).sum();
+        waiting + self.out.map_or(0, |out| out.bytes)
     }
 }
 
-impl Job {
+impl Attempt {
     fn new(target: Checkpoint, begin_at: Time, sources: &[ReplicaId]) -> Self {
-        let source = |id: &ReplicaId| Source { id: *id, banned: false, rests_until: Time(0) };
         Self {
             target,
+            next: None,
             begin_at,
-            begun: false,
+            begun_at: None,
+            came_at: begin_at,
+            stage: Stage::Contents,
             contents: None,
-            wanted: BTreeSet::from([None]),
-            asks: BTreeMap::new(),
-            late: BTreeSet::new(),
-            sources: sources.iter().map(source).collect(),
-            turn: usize::try_from(target.seq.0).unwrap_or(0) % sources.len().max(1),
-            old: BTreeMap::new(),
+            asking: Asking::new(sources, target.seq.0),
         }
     }
 
-    /// A newer checkpoint is stable: what was fetched for the older one is kept by its digest, and everybody is believed
-    /// again.
-    fn move_on(&mut self, target: Checkpoint) {
-        if let Some(Contents { digests, chunks, .. }) = self.contents.take() {
-            let here = digests.into_iter().zip(chunks);
-            self.old = here.filter_map(|(digest, chunk)| Some((digest, chunk?))).collect();
-        }
+    /// What was fetched for the target before is in the store, where the plan for the next one finds it.
+    fn move_on(&mut self, now: Time, target: Checkpoint) {
         self.target = target;
-        self.wanted = BTreeSet::from([None]);
-        self.asks.clear();
-        self.late.clear();
-        self.sources.iter_mut().for_each(|source| (source.banned, source.rests_until) = (false, Time(0)));
+        self.came_at = now;
+        self.stage = Stage::Contents;
+        self.contents = None;
+        self.asking.begin_anew();
     }
 
-    /// Takes over what the target consists of; says how many chunks of it are here already.
-    fn open(&mut self, summary: Summary, digests: Vec<Digest>) -> usize {
-        let old = std::mem::take(&mut self.old);
-        let chunks: Vec<Option<Bytes>> = digests.iter().map(|digest| old.get(digest).cloned()).collect();
-        let missing = (0..).zip(&chunks).filter(|(_, chunk)| chunk.is_none()).map(|(index, _)| Some(index));
-        self.wanted.extend(missing);
-        let have = chunks.iter().flatten().count();
-        self.contents = Some(Contents { summary, digests, chunks, have });
-        have
+    fn is_asking(&self) -> bool {
+        matches!(self.stage, Stage::Contents | Stage::Chunks)
     }
 
-    /// Whether `from` was asked `what`; it is not any more.
-    fn settle(&mut self, from: ReplicaId, what: Asked) -> bool {
-        let asked = self.asks.get(&what).is_some_and(|ask| ask.source == from);
-        if asked {
-            self.asks.remove(&what);
-        }
-        self.late.remove(&(from, what)) || asked
+    /// Whether a newer target is better than this one. A source alone cannot bring that about, for then a liar could keep
+    /// a transfer from ever ending.
+    fn is_lost(&self, now: Time, has_room: bool, weak_quorum: usize) -> bool {
+        let stuck = has_room && self.stuck_at() <= now;
+        let gone = self.asking.lacking() >= weak_quorum || self.asking.has_nobody();
+        self.is_asking() && (stuck || gone)
     }
 
-    /// This is here now. Who was asked for it meanwhile answers in vain, and is not to blame for it.
-    fn have(&mut self, what: Asked) {
-        self.wanted.remove(&what);
-        if let Some(ask) = self.asks.remove(&what) {
-            self.late.insert((ask.source, what));
+    /// When the target is given up for a newer one unless something of it comes; sooner where nothing of it is here.
+    fn stuck_at(&self) -> Time {
+        self.came_at.plus(if self.stage == Stage::Contents { ANSWER_US } else { STUCK_US })
+    }
+
+    /// Whether that was the last chunk.
+    fn look(&mut self) {
+        if self.contents.as_ref().is_some_and(|held| held.kept == held.digests.len()) {
+            self.stage = Stage::Whole;
         }
     }
+}
 
-    /// What this source was asked is to be asked of others.
-    fn take_back(&mut self, from: ReplicaId) {
-        let asked: Vec<Asked> =
-            self.asks.iter().filter(|(_, ask)| ask.source == from).map(|(what, _)| *what).collect();
-        for what in asked {
-            self.asks.remove(&what);
-            self.wanted.insert(what);
+impl Contents {
+    fn new(summary: Summary, digests: Arc<[Digest]>) -> Self {
+        let places = vec![Place::Missing; digests.len()];
+        Self { summary, digests, places, kept: 0, reused: 0, fetched_bytes: 0 }
+    }
+
+    fn plan(&mut self, have: &[bool]) {
+        for (place, _) in self.places.iter_mut().zip(have).filter(|(_, have)| **have) {
+            *place = Place::Kept;
         }
+        self.reused = self.places.iter().filter(|place| **place == Place::Kept).count();
+        self.kept = self.reused;
     }
 
-    fn rest(&mut self, from: ReplicaId, now: Time) {
-        if let Some(source) = self.sources.iter_mut().find(|source| source.id == from) {
-            source.rests_until = now.plus(REST_US);
-        }
+    fn chunk(&mut self, index: u32) -> Option<(Digest, &mut Place)> {
+        let index = usize::try_from(index).ok()?;
+        Some((*self.digests.get(index)?, self.places.get_mut(index)?))
     }
+}
 
-    /// Gives up waiting for overdue answers; says how many these were.
-    fn expire(&mut self, now: Time) -> u64 {
-        let overdue: Vec<(Asked, ReplicaId)> = self
-            .asks
-            .iter()
-            .filter(|(_, ask)| ask.until <= now)
-            .map(|(what, ask)| (*what, ask.source))
-            .collect();
-        for (what, source) in &overdue {
-            self.asks.remove(what);
-            self.wanted.insert(*what);
-            self.late.insert((*source, *what));
-            self.rest(*source, now);
-        }
-        while self.late.len() > LATE_MAX {
-            self.late.pop_first();
-        }
-        overdue.len() as u64
-    }
-
-    /// Whether a source may be asked one thing more, once it has rested.
-    fn has_room(&self, source: &Source) -> bool {
-        let asked = self.asks.values().filter(|ask| ask.source == source.id).count();
-        !source.banned && asked < CHUNKS_OF_ONE_SOURCE
-    }
-
-    /// Whose turn it is to be asked.
-    fn next_source(&mut self, now: Time) -> Option<ReplicaId> {
-        let count = self.sources.len();
-        let mut turns = (0..count).map(|offset| (self.turn + offset) % count);
-        let turn = turns.find(|turn| {
-            let source = &self.sources[*turn];
-            source.rests_until <= now && self.has_room(source)
-        })?;
-        self.turn = (turn + 1) % count;
-        Some(self.sources[turn].id)
-    }
+fn bytes_of(job: &Job) -> usize {
+    if let Job::Keep { wire, .. } = job { wire.len() } else { 0 }
 }
 
 /// Whether this is what the certified root is the digest of. Number and bytes of the chunks are under the root, so that
 /// nobody can invent them.
-fn is_sound(summary: &Summary, digests: &[Digest], root: Digest, bytes_max: u64) -> bool {
-    let chunks = digests.len() as u64;
-    summary.root() == root
-        && summary.bytes > 0
-        && summary.bytes <= bytes_max
-        && digests.len() <= CHUNKS_MAX
-        && chunks == summary.chunks
-        && chunks == summary.bytes.div_ceil(CHUNK_BYTES as u64)
-        && chunk_root(digests) == summary.chunk_root
+fn is_sound(summary: &Summary, digests: &[Digest], root: Digest) -> bool {
+    let most = (digests.len() as u64).saturating_mul(CHUNK_WIRE_BYTES_MAX as u64);
+    summary.root() == root && summary.bytes() <= most && summary.covers(digests)
 }
 
 #[cfg(test)]
 impl Fetching {
-    /// Whoever is asked first with slot 128 is asked last.
-    pub(super) fn rotate(&mut self) {
-        let first = 128 % self.sources.len();
-        self.sources.rotate_right(first);
-    }
-
-    /// No state may have more bytes.
-    pub(super) fn cap(&mut self, bytes_max: u64) {
-        self.bytes_max = bytes_max;
+    /// Whoever is asked first with this slot is asked last.
+    pub(super) fn rotate(&mut self, seq: u64) {
+        let count = self.sources.len();
+        self.sources.rotate_right(usize::try_from(seq).map_or(0, |seq| seq % count));
     }
 }

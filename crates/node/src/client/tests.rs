@@ -187,7 +187,8 @@ async fn a_mute_primary_only_costs_a_timeout() {
     let caller = cluster.connect(|options| options.retry_timeout_us = 20_000).await;
     let answer = caller.call(Bytes::from_static(b"hello")).await.unwrap();
     assert_eq!(answer.outcome, echo(b"hello"));
-    assert!(caller.report().await.unwrap().counters.retries >= 2, "the registration's, and the call's");
+    // The registration's, and the call's, unless the machine was so slow that one went to everybody at once.
+    assert!(caller.report().await.unwrap().counters.retries >= 1);
 }
 
 #[tokio::test]

@@ -27,8 +27,13 @@ const fn milliseconds(
 }
 
 /// Every key, in the order in which it is written.
-pub(super) const KNOBS: [Knob; 16] = [
+pub(super) const KNOBS: [Knob; 17] = [
     knob("checkpoint_interval", |p| &mut p.checkpoint_interval, "batches between two checkpoints, K"),
+    knob(
+        "checkpoint_bytes",
+        |p| &mut p.checkpoint_bytes,
+        "bytes that may be ordered, or change in the state, between two checkpoints; 0 for no bound",
+    ),
     knob("window", |p| &mut p.window, "batches between the watermarks, L: a multiple of K, at least 2 K"),
     knob("pipeline_depth", |p| &mut p.pipeline_depth, "batches in agreement at once"),
     knob("client_window", |p| &mut p.client_window, "operations one session may have outstanding"),

@@ -106,6 +106,7 @@ fn every_protocol_constant_has_a_key_of_its_own() {
     // Names every field, so that a new constant without a key does not compile.
     let Parameters {
         checkpoint_interval,
+        checkpoint_bytes,
         window,
         pipeline_depth,
         client_window,
@@ -124,6 +125,7 @@ fn every_protocol_constant_has_a_key_of_its_own() {
     } = parameters;
     let all = [
         checkpoint_interval,
+        checkpoint_bytes,
         window,
         pipeline_depth,
         client_window,
@@ -140,7 +142,7 @@ fn every_protocol_constant_has_a_key_of_its_own() {
         timeout_us,
         timeout_max_us,
     ];
-    assert_eq!(all.to_vec(), (1..=16).collect::<Vec<u64>>());
+    assert_eq!(all.to_vec(), (1..=17).collect::<Vec<u64>>());
 }
 
 #[test]

@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use quorate_host::folder::{FormatError, check_folder, format_folder};
 use quorate_host::journal::{self, Durability, Opened, Reserve, Shape};
-use quorate_host::superblock::{Identity, SnapshotPointer, Superblock};
+use quorate_host::store::Store;
+use quorate_host::superblock::{Identity, Superblock};
 use quorate_protocol::codec::{Frames, List};
 use quorate_protocol::crypto::SecretKey;
+use quorate_protocol::executor::State;
+use quorate_protocol::map::Map;
 use quorate_protocol::message::Prepare;
 use quorate_protocol::process::Record;
 use quorate_protocol::request::{Batch, Body, Draft, Kind, Nondet, Request};
 use quorate_protocol::types::{
-    ClusterId, Digest, Number, PublicKey, ReplicaId, Seq, Session, Signature, View,
+    ClusterId, Digest, Number, PublicKey, ReplicaId, Seq, Session, Signature, Time, View,
 };
 
 use super::*;
@@ -40,6 +43,16 @@ fn body(seq: u64, bytes: usize) -> Record {
     Record::Body { seq: Seq(seq), body: Body::new(batch, identity().cluster) }
 }
 
+/// A state of a few mebibytes.
+fn state(seq: u64) -> State {
+    let mut application = Map::new();
+    for key in 0..6000_u64 {
+        application.insert(&key.to_be_bytes(), &(seq * key).to_be_bytes().repeat(60)).unwrap();
+    }
+    let (history, config) = (Digest([7; 32]), Digest([8; 32]));
+    State { seq: Seq(seq), time: Time(seq), history, config, application, sessions: Map::new() }
+}
+
 fn open(folder: &Path) -> Opened<FileDisk> {
     let mut disk = FileDisk::open(folder).unwrap();
     let superblock = Superblock::open(&mut disk, &identity()).unwrap().0;
@@ -62,14 +75,16 @@ fn records_and_snapshots_survive_a_restart_on_a_real_file_system() {
         opened.journal.append(record, None);
     }
     opened.writer.write(&opened.journal.take_group().unwrap(), true).unwrap();
-    let pointer = SnapshotPointer { seq: Seq(128), root: Digest([5; 32]) };
-    opened.writer.store_snapshot(pointer, b"state").unwrap();
-    drop(opened);
+    let state = state(128);
+    let mut store = Store::open(opened.writer.disk().share(), true).unwrap();
+    let pointer = store.save(&state).unwrap();
+    opened.writer.point_to(pointer).unwrap();
+    drop((opened, store));
     let mut opened = open(folder.path());
     let found: Vec<Record> = opened.records.iter().map(|recovered| recovered.record.clone()).collect();
     assert_eq!(found, written);
     assert_eq!(opened.writer.superblock().snapshot, Some(pointer));
-    assert_eq!(quorate_host::snapshots::load(opened.writer.disk(), Seq(128)).unwrap().1, b"state");
+    assert_eq!(Store::open(opened.writer.disk().share(), true).unwrap().load(Seq(128)).unwrap(), state);
     drop(opened);
     let report = check_folder(&mut FileDisk::open(folder.path()).unwrap(), shape()).unwrap();
     assert!(report.is_sound() && report.foreign.is_empty(), "{report:?}");
@@ -163,4 +178,26 @@ fn reading_past_the_end_and_missing_files_are_told_apart() {
     assert_eq!(bytes, [0, 0, b'x', b'y', 9, 9, 9, 9]);
     disk.remove(FileName::Journal).unwrap();
     disk.remove(FileName::Journal).unwrap();
+}
+
+#[test]
+fn more_files_than_are_kept_open_are_all_there_and_the_one_used_longest_ago_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut disk = FileDisk::open(folder.path()).unwrap();
+    disk.write_at(FileName::Journal, 0, b"journal").unwrap();
+    let files = OPEN_MAX as u64 + 20;
+    for number in 1..=files {
+        disk.write_at(FileName::Segment(number), 0, &number.to_le_bytes()).unwrap();
+        // The first is used all the time.
+        disk.read_at(FileName::Segment(1), 0, &mut [0; 8]).unwrap();
+    }
+    let open = |disk: &FileDisk, file| disk.open.contains_key(&file);
+    assert!(open(&disk, FileName::Segment(1)) && open(&disk, FileName::Segment(files)));
+    assert!(open(&disk, FileName::Journal) && !open(&disk, FileName::Segment(2)));
+    assert_eq!(disk.open.len(), OPEN_MAX);
+    for number in 1..=files {
+        let mut bytes = [0; 8];
+        assert_eq!(disk.read_at(FileName::Segment(number), 0, &mut bytes), Ok(8));
+        assert_eq!(u64::from_le_bytes(bytes), number);
+    }
 }

@@ -2,7 +2,9 @@
 
 use quorate_host::border::Kind;
 use quorate_host::disk::Disk;
+use quorate_host::journal::Shape;
 use quorate_protocol::replica::Replica;
+use quorate_protocol::standing::Standing;
 use quorate_protocol::verify::Invalid;
 
 use super::{Node, amnesia};
@@ -19,6 +21,7 @@ impl<D: Disk + Send + 'static> Node<D> {
         let replica = self.host.replica();
         let (low, high) = replica.watermarks();
         let (links, now) = (self.links.transport.links(), self.clock.now());
+        let stored = self.storing.counters();
         let mut status = Status {
             replica: replica.id().0,
             replicas: u16::try_from(replica.context().committee.size()).unwrap_or(u16::MAX),
@@ -34,10 +37,15 @@ impl<D: Disk + Send + 'static> Node<D> {
             executed: replica.executed().0,
             pooled: replica.pooled(),
             waiting_for_disk: self.host.waiting_for_disk() as u64,
+            state_bytes: stored.state_bytes,
+            snapshots_bytes: stored.used_bytes,
+            journal_bytes: Shape::of(&replica.context().parameters, replica.context().committee.size())
+                .file_bytes(),
             journal_used_percent: self.writing.counters().unwrap_or(self.journal).used_percent,
             durability: self.durability.to_string(),
             clients: self.links.keys.len() as u64,
             counters: self.counters(),
+            gauges: self.gauges(),
             forgot: replica.amnesia().map(|forgot| Forgot { view: forgot.view.0, high: forgot.high.0 }),
             warnings: self.warnings.iter().cloned().chain(amnesia::words(replica, self.forgot)).collect(),
             alarms: self.alarms.clone(),
@@ -48,6 +56,11 @@ impl<D: Disk + Send + 'static> Node<D> {
         if replica.lacks_room() {
             let why = "its journal has no room for more batches: it votes for no new ones until a checkpoint is stable";
             status.warnings.push(why.to_owned());
+        }
+        let standing = replica.standing();
+        if standing != Standing::Normal {
+            status.standing = standing.to_string();
+            status.warnings.push(format!("what its past leaves of this replica's word: {standing}"));
         }
         // Who is bound itself has said so.
         status.warnings.extend(amnesia::too_many(replica).filter(|_| !replica.is_bound()));
@@ -107,12 +120,22 @@ impl<D: Disk + Send + 'static> Node<D> {
         }
     }
 
+    fn gauges(&self) -> Vec<(String, u64)> {
+        let transfers = self.host.transfer_counters();
+        let named = [
+            ("quorate_transfer_leases", transfers.leases),
+            ("quorate_transfer_last_microseconds", transfers.last_us),
+        ];
+        named.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
     fn counters(&self) -> Vec<(String, u64)> {
         let protocol = self.host.replica().counters();
         let host = self.host.counters();
         let border = self.host.border().counters();
         let transfers = self.host.transfer_counters();
         let journal = self.writing.counters().unwrap_or(self.journal);
+        let stored = self.storing.counters();
         let mut named = vec![
             ("quorate_batches_committed_total", protocol.committed),
             ("quorate_requests_committed_total", protocol.committed_requests),
@@ -145,14 +168,23 @@ impl<D: Disk + Send + 'static> Node<D> {
             ("quorate_journal_syncs_total", journal.syncs),
             ("quorate_journal_bytes_total", journal.bytes),
             ("quorate_journal_groups_total", journal.groups),
+            ("quorate_states_stored_total", stored.states),
+            ("quorate_store_bytes_total", stored.bytes),
+            ("quorate_store_bytes_moved_total", stored.moved_bytes),
+            ("quorate_store_segments_deleted_total", stored.deleted),
+            ("quorate_store_chunks_damaged_total", stored.damaged),
             ("quorate_behind_total", host.behind),
             ("quorate_transfers_started_total", transfers.started),
             ("quorate_transfers_completed_total", transfers.completed),
+            ("quorate_transfer_targets_moved_total", transfers.moved),
             ("quorate_transfer_chunks_total", transfers.chunks),
+            ("quorate_transfer_bytes_total", transfers.fetched_bytes),
             ("quorate_transfer_chunks_reused_total", transfers.reused),
+            ("quorate_transfer_bytes_reused_total", transfers.reused_bytes),
             ("quorate_transfer_answers_refused_total", transfers.refused),
             ("quorate_transfer_answers_overdue_total", transfers.stalled),
             ("quorate_transfer_sources_banned_total", transfers.banned),
+            ("quorate_transfer_chunks_served_total", transfers.served_chunks),
             ("quorate_transfer_bytes_served_total", transfers.served_bytes),
             ("quorate_transfer_questions_dropped_total", transfers.questions_dropped),
         ];
@@ -183,6 +215,8 @@ impl<D: Disk + Send + 'static> Node<D> {
 fn status_word(replica: &Replica) -> &'static str {
     match replica.status() {
         quorate_protocol::replica::Status::Halted => "halted",
+        quorate_protocol::replica::Status::Out => "out",
+        quorate_protocol::replica::Status::Diverged => "diverged",
         _ if replica.is_bound() => "recovering",
         _ if replica.behind() => "behind",
         // Without a box it never is.

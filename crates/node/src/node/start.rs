@@ -19,7 +19,7 @@ use crate::admin;
 use crate::clock::Clock;
 use crate::cluster_file::{Clients, Execution as ExecutionLayout};
 use crate::file_disk::FileDisk;
-use crate::roles::{Executing, Returns, Verification, Writing};
+use crate::roles::{Executing, Returns, Storing, Verification, Writing};
 use crate::transport::{self, Admission, Limits, TransportConfig};
 
 use super::{INBOX_MAX, Links, Node, NodeConfig, NodeError, Progress};
@@ -78,7 +78,7 @@ impl Node<FileDisk> {
             .await
             .map_err(|error| NodeError::Admin { address: entry.addresses.admin, error })?;
         let (back, returns) = mpsc::unbounded_channel();
-        let Started { replica, executor, effects, journal, writer, states, .. } = started;
+        let Started { replica, executor, effects, journal, writer, store, .. } = started;
         if let Some(words) = super::amnesia::words(&replica, forgot) {
             tracing::warn!("{words}");
         }
@@ -87,9 +87,9 @@ impl Node<FileDisk> {
         warnings.extend(slow_signatures());
         warnings.extend(mended);
         let mut host = Host::new(replica, Signer::new(key, context.cluster, context.epoch, id), journal);
-        host.shelve(states);
         let mut links = Links { transport, keys: BTreeMap::new(), clients: BTreeMap::new() };
         host.resume(clock.now(), effects, &mut links);
+        let execution = Execution::new(executor, &context.parameters);
         Ok(Self {
             started: clock.now(),
             told_view: (View(0), true),
@@ -100,13 +100,14 @@ impl Node<FileDisk> {
             peers: super::peers::Peers::default(),
             verification: verification(&context, tuning.verifier_threads, &back)?,
             executing: match tuning.execution {
-                ExecutionLayout::Shared => Executing::Here(Box::new(Execution::new(executor))),
-                ExecutionLayout::OwnThread => Executing::thread(Execution::new(executor), back.clone())?,
+                ExecutionLayout::Shared => Executing::Here(Box::new(execution)),
+                ExecutionLayout::OwnThread => Executing::thread(execution, back.clone())?,
             },
             writing: match tuning.durability {
                 Durability::Sync => Writing::thread(writer, back.clone())?,
                 Durability::Os | Durability::None => Writing::Here(Box::new(writer)),
             },
+            storing: Storing::thread(store, &back)?,
             inbox,
             returns,
             questions,

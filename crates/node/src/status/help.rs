@@ -9,6 +9,9 @@ const METRICS: &[(&str, &str)] = &[
     ("executed_sequence", "Highest slot executed"),
     ("pooled_operations", "Operations that wait to be ordered"),
     ("waiting_for_disk_messages", "Messages that must not leave before the disk has synced"),
+    ("state_bytes", "Bytes of the state of the newest checkpoint"),
+    ("snapshots_bytes", "Bytes that snapshots take on the disk"),
+    ("journal_bytes", "Most bytes that the journal takes on the disk"),
     ("journal_used_percent", "How full the fullest area of the journal is"),
     ("peer_links_up", "Replicas that this one has a link to"),
     ("client_links_up", "Clients connected"),
@@ -43,15 +46,29 @@ const METRICS: &[(&str, &str)] = &[
     ("journal_syncs_total", "Syncs of the journal"),
     ("journal_bytes_total", "Bytes handed to the disk for the journal"),
     ("journal_groups_total", "Groups of records written to the journal"),
+    ("states_stored_total", "States saved, fetched ones included"),
+    ("store_bytes_total", "Bytes written to store states"),
+    ("store_bytes_moved_total", "Of these, what was written again so that a segment could go"),
+    ("store_segments_deleted_total", "Segments of stored states that were deleted"),
+    ("store_chunks_damaged_total", "Chunks of stored states that were found damaged"),
     ("behind_total", "Times that this replica missed more than the others' logs hold"),
     ("transfers_started_total", "Fetches of a whole state begun"),
     ("transfers_completed_total", "States that came whole"),
+    ("transfer_targets_moved_total", "States given up for a newer one while they were fetched"),
     ("transfer_chunks_total", "Chunks of states that came and were right"),
-    ("transfer_chunks_reused_total", "Chunks that a newer target shared with the one before"),
+    ("transfer_bytes_total", "Bytes of those"),
+    (
+        "transfer_chunks_reused_total",
+        "Chunks that were here already: of an older state, of an earlier target, or from before a restart",
+    ),
+    ("transfer_bytes_reused_total", "Bytes of the states that came whole that did not have to be fetched"),
     ("transfer_answers_refused_total", "Answers that were wrong, or that nobody had asked for"),
     ("transfer_answers_overdue_total", "Questions for a state that were not answered in time"),
     ("transfer_sources_banned_total", "Sources banned for a wrong answer, until the next target"),
+    ("transfer_chunks_served_total", "Chunks of states served to other replicas"),
     ("transfer_bytes_served_total", "Bytes of states served to other replicas"),
+    ("transfer_leases", "Replicas for which a state is kept because they fetch it"),
+    ("transfer_last_microseconds", "How long the last transfer took that ended well"),
     ("transfer_questions_dropped_total", "Questions of replicas that had too many waiting"),
     ("links_up_total", "Handshakes that ended in a link"),
     ("links_down_total", "Links that ended"),
@@ -87,7 +104,10 @@ mod tests {
 
     #[test]
     fn a_metric_is_told_by_its_name_or_by_its_kind() {
-        assert_eq!(help("quorate_behind_total").as_deref(), Some(METRICS[41].1));
+        assert_eq!(
+            help("quorate_stable_checkpoints_total").as_deref(),
+            Some("Checkpoints that became stable")
+        );
         let refused = help("quorate_links_refused_too_slow_total");
         assert_eq!(refused.as_deref(), Some("Links refused or ended by this side, for the reason too slow"));
         let by_others = help("quorate_links_refused_by_others_total");

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{Executed, Executor, HISTORY_KEPT};
-use crate::application::{self, Application, ApplicationError, machine};
+use crate::application::{self, Application, ApplicationError, Snapshot, machine};
 use crate::codec::{self, Frames, List};
 use crate::committee::Committee;
 use crate::crypto::{HashTag, Hasher, SecretKey};
+use crate::map::Map;
 use crate::message::{Outcome, Reply};
 use crate::parameters::{Context, Parameters};
 use crate::request::{Batch, Body, Draft, Kind, Nondet, Operations, Registration, Request, null_digest};
@@ -168,8 +169,10 @@ fn with_session() -> (Executor, Session) {
 }
 
 /// The numbers that were written.
-fn tape(executor: &Executor) -> Tape {
-    Tape::restore(&executor.machine.snapshot().unwrap()).unwrap()
+fn tape(executor: &mut Executor) -> Tape {
+    let mut map = Map::new();
+    executor.machine.save(&mut map).unwrap();
+    Tape::load(&map).unwrap()
 }
 
 #[test]
@@ -181,7 +184,7 @@ fn an_operation_executes_once_however_often_it_is_ordered() {
     let again = run(&mut executor, std::slice::from_ref(&request));
     assert_eq!(again.replies[0].1, first.replies[0].1[..2], "a retry gets the very same replies");
     assert_eq!((first.fresh, again.fresh), (2, 0));
-    assert_eq!(tape(&executor), Tape(vec![5, 6]));
+    assert_eq!(tape(&mut executor), Tape(vec![5, 6]));
     let counters = executor.counters();
     assert_eq!((counters.operations, counters.duplicates, counters.slots), (2, 4, 3));
 }
@@ -192,7 +195,7 @@ fn a_bundle_that_overlaps_another_executes_only_what_is_new() {
     let executed =
         run(&mut executor, &[notes(1, session, 2, 1, &[2, 3]), notes(1, session, 1, 1, &[1, 2, 3, 4])]);
     assert_eq!(outcomes(&executed), [count(1), count(2), count(3), count(1), count(2), count(4)]);
-    assert_eq!(tape(&executor), Tape(vec![2, 3, 1, 4]));
+    assert_eq!(tape(&mut executor), Tape(vec![2, 3, 1, 4]));
 }
 
 #[test]
@@ -202,7 +205,7 @@ fn of_two_operations_with_one_number_the_first_ordered_executes() {
     let executed = run(&mut executor, &[one.clone(), two]);
     let digest = one.operations().next().unwrap().1;
     assert!(replies(&executed).iter().all(|reply| reply.operation == digest && reply.outcome == count(1)));
-    assert_eq!(tape(&executor), Tape(vec![5]));
+    assert_eq!(tape(&mut executor), Tape(vec![5]));
 }
 
 #[test]
@@ -265,7 +268,7 @@ fn a_full_cache_refuses_before_it_executes_and_keeps_what_it_has() {
         outcomes(&full),
         [reply.clone(), reply.clone(), reply.clone(), reply.clone(), Outcome::Window]
     );
-    assert_eq!(tape(&executor).0.len(), 4);
+    assert_eq!(tape(&mut executor).0.len(), 4);
     assert_eq!(executor.counters().cached_bytes, 256);
     assert_eq!(executor.cached(&request).len(), 4, "no unacknowledged reply is dropped");
     let executed = run(&mut executor, &[ask(1, session, 5, 2, &fill[..2])]);
@@ -281,7 +284,7 @@ fn a_command_that_does_not_decode_takes_its_number_and_does_nothing() {
     let executed = run(&mut executor, std::slice::from_ref(&request));
     assert_eq!(outcomes(&executed), [Outcome::Rejected, Outcome::Rejected]);
     assert_eq!(executor.cached(&request), executed.replies[0].1);
-    assert_eq!(tape(&executor), Tape::default());
+    assert_eq!(tape(&mut executor), Tape::default());
 }
 
 #[test]
@@ -289,7 +292,7 @@ fn a_reply_that_is_too_long_becomes_an_error_everywhere() {
     let (mut executor, session) = with_session();
     let executed = run(&mut executor, &[ask(1, session, 1, 1, &[Command::Fill(57), Command::Fill(56)])]);
     assert_eq!(outcomes(&executed), [Outcome::TooLarge, done(&[0xaa; 56])]);
-    assert_eq!(tape(&executor), Tape(vec![57, 56]), "the command executed all the same");
+    assert_eq!(tape(&mut executor), Tape(vec![57, 56]), "the command executed all the same");
 }
 
 #[test]
@@ -390,7 +393,7 @@ fn the_highest_numbers_there_are_do_not_overflow() {
     assert_eq!(executor.cached(&request).len(), 1);
     assert_eq!(outcomes(&run(&mut executor, &[fifo(1, session, u64::MAX - 1, &[1])])), [count(1)]);
     let state = executor.checkpoint().unwrap();
-    Executor::restore(context(), machine(Tape::default()), &state.snapshot, state.root).unwrap();
+    Executor::restore(context(), machine(Tape::default()), state).unwrap();
 }
 
 #[test]

@@ -4,35 +4,38 @@
 //! summary fixes number, bytes and digests of the chunks: each answer proves itself, whoever sends it.
 
 use crate::codec::{Blob, Decode, Encode, List, WireMin};
-use crate::crypto::HashTag;
-use crate::parameters::Parameters;
+use crate::crypto::{HashTag, merkle_root};
+use crate::map::{CHUNK_WIRE_BYTES_MAX, CHUNKS_MAX};
 use crate::signed::digest_of;
 use crate::types::{Digest, Seq, Time};
 
-/// Bytes of a chunk, the unit in which snapshots travel. The last chunk may be shorter.
-pub const CHUNK_BYTES: usize = 256 << 10;
-/// Most chunks of a snapshot; bounds the list of their digests.
-pub const CHUNKS_MAX: usize = 65_536;
+/// Most chunks of a state: of its application's map and its sessions' map together.
+pub const STATE_CHUNKS_MAX: usize = 2 * CHUNKS_MAX;
+
+/// One of the two maps that a state consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Part {
+    /// Root of the tree over the digests of its chunks.
+    pub root: Digest,
+    /// How many chunks there are; without it the root would not determine the tree.
+    pub chunks: u64,
+    /// Bytes of all pages together.
+    pub bytes: u64,
+}
 
 /// What a root is the digest of: who has it and the root can check every chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Summary {
     /// Last executed slot.
     pub seq: Seq,
-    /// Digest of the application's state.
-    pub application: Digest,
-    /// Digest of the sessions.
-    pub sessions: Digest,
+    /// The application's state.
+    pub application: Part,
+    /// The sessions.
+    pub sessions: Part,
     /// Digest of what all replicas have configured alike.
     pub config: Digest,
     /// The agreed time.
     pub time: Time,
-    /// Root of the tree over the digests of the chunks.
-    pub chunk_root: Digest,
-    /// How many chunks there are.
-    pub chunks: u64,
-    /// Bytes of all chunks together.
-    pub bytes: u64,
     /// Head of the history of executed batches.
     pub history: Digest,
 }
@@ -43,16 +46,34 @@ impl Summary {
     pub fn root(&self) -> Digest {
         digest_of(HashTag::State, self)
     }
-}
 
-/// Most bytes a snapshot may have under these parameters, so that nothing larger is ever fetched: the application's
-/// part, and every session with as much in it as one may keep.
-#[must_use]
-pub fn snapshot_bytes_max(parameters: &Parameters) -> u64 {
-    let answers =
-        parameters.client_window.saturating_mul(64).saturating_add(parameters.reply_cache_bytes_max);
-    let sessions = parameters.sessions_max.saturating_mul(answers.saturating_add(256));
-    (crate::application::SNAPSHOT_BYTES_MAX as u64).saturating_add(4096).saturating_add(sessions)
+    /// Chunks of both maps.
+    #[must_use]
+    pub fn chunks(&self) -> u64 {
+        self.application.chunks.saturating_add(self.sessions.chunks)
+    }
+
+    /// Bytes of both maps' pages.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.application.bytes.saturating_add(self.sessions.bytes)
+    }
+
+    /// Whether these are the digests of its chunks, the application's first. Number and root of either map's chunks
+    /// are under the state's root, so that nobody can invent them.
+    #[must_use]
+    pub fn covers(&self, digests: &[Digest]) -> bool {
+        let most = CHUNKS_MAX as u64;
+        if self.application.chunks > most
+            || self.sessions.chunks > most
+            || self.chunks() != digests.len() as u64
+        {
+            return false;
+        }
+        let (application, sessions) = digests.split_at(self.application.chunks as usize);
+        merkle_root(HashTag::ChunkNode, application) == self.application.root
+            && merkle_root(HashTag::ChunkNode, sessions) == self.sessions.root
+    }
 }
 
 /// What replicas say while one of them fetches a state.
@@ -68,7 +89,7 @@ pub enum Transfer {
         /// What the state's root is the digest of.
         summary: Box<Summary>,
         /// Digest of each chunk, in order.
-        chunks: List<Digest, CHUNKS_MAX>,
+        chunks: List<Digest, STATE_CHUNKS_MAX>,
     },
     /// Asks for a chunk.
     FetchChunk {
@@ -84,7 +105,7 @@ pub enum Transfer {
         /// The place it was asked for.
         index: u32,
         /// Its bytes.
-        bytes: Blob<CHUNK_BYTES>,
+        bytes: Blob<CHUNK_WIRE_BYTES_MAX>,
     },
     /// The sender does not have the state that it was asked for, or not any more: ask somebody else.
     Lacks {

@@ -22,6 +22,10 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
+    /// Of who has nobody to blame but itself.
+    pub(crate) const ENDLESS: Self =
+        Self { least_us: u64::MAX, each_ns: 0, repeat_us: u64::MAX, overtaken_max: u64::MAX };
+
     fn allows(self, before: u64) -> u64 {
         self.least_us.max(before.saturating_mul(self.each_ns) / 1000)
     }
@@ -54,7 +58,7 @@ pub(crate) struct Owed {
     /// By turn. Turns only grow, so the first was passed on first.
     timed: BTreeMap<u64, Timed>,
     turns: u64,
-    turn_of: BTreeMap<u64, u64>,
+    /// Alarms, by time and turn. Of endless patience there are none.
     until: BTreeSet<(Time, u64)>,
     again: BTreeSet<(Time, u64)>,
     /// How long in all nobody could be blamed, in microseconds; and since when that is so now.
@@ -80,7 +84,6 @@ impl Owed {
             queue: BTreeSet::new(),
             timed: BTreeMap::new(),
             turns: 0,
-            turn_of: BTreeMap::new(),
             until: BTreeSet::new(),
             again: BTreeSet::new(),
             excused: 0,
@@ -93,19 +96,21 @@ impl Owed {
         self.queue.insert(arrival);
     }
 
-    /// A request is owed no more.
-    pub(super) fn settle(&mut self, arrival: u64, room: Quota) {
-        self.queue.remove(&arrival);
-        let Some(turn) = self.turn_of.remove(&arrival) else { return };
+    /// A request is owed no more: one that has its turn, or waits for it.
+    pub(super) fn settle(&mut self, arrival: u64, turn: Option<u64>, room: Quota) {
+        let Some(turn) = turn else {
+            self.queue.remove(&arrival);
+            return;
+        };
         self.used = self.used.minus(room);
         let timed = self.timed.remove(&turn).expect("every turn is somebody's");
         self.until.remove(&(timed.until, turn));
         self.again.remove(&(timed.again, turn));
     }
 
-    /// A new primary is owed nothing yet: it gets everything anew.
+    /// A new primary is owed nothing yet: it gets everything anew. Entries give up their turns.
     pub(super) fn start_again(&mut self) {
-        self.queue.extend(self.turn_of.keys());
+        self.queue.extend(self.timed.values().map(|timed| timed.arrival));
         let (room, turns) = (self.room, self.turns);
         let (queue, excused_since) = (std::mem::take(&mut self.queue), self.excused_since);
         *self = Self { turns, queue, excused_since, ..Self::new(room) };
@@ -133,7 +138,7 @@ impl Pool {
         let mut requests = Vec::new();
         let before = self.entries.len() as u64;
         while let Some(arrival) = self.owed.queue.first().copied() {
-            let entry = self.entries.get(&arrival).expect("what is owed is here");
+            let entry = self.entries.get_mut(&arrival).expect("what is owed is here");
             let used = self.owed.used.plus(entry.room());
             if !used.fits(self.owed.room) {
                 break;
@@ -155,9 +160,11 @@ impl Pool {
                 pause,
                 came: self.arrivals - 1,
             };
-            owed.turn_of.insert(arrival, owed.turns);
-            owed.until.insert((timed.until, owed.turns));
-            owed.again.insert((timed.again, owed.turns));
+            entry.turn = Some(owed.turns);
+            if timed.until < Time(u64::MAX) {
+                owed.until.insert((timed.until, owed.turns));
+                owed.again.insert((timed.again, owed.turns));
+            }
             owed.timed.insert(owed.turns, timed);
         }
         requests

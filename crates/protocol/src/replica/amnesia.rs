@@ -11,6 +11,7 @@ use super::{Out, Replica, Status};
 use crate::certificate::Certificate;
 use crate::message::{Commit, Prepare, Status as Standing};
 use crate::process::{Alarm, Record};
+use crate::standing::{Exclusion, Standing as Word};
 use crate::types::{Epoch, ReplicaId, Seq, Time, View};
 
 /// How long a replica's allowance of null batches lasts, in microseconds.
@@ -162,13 +163,17 @@ impl Replica {
     /// Others hold a statement in `view` at `seq` that only this replica's key can have signed. If this replica never
     /// said it, its folder is an older copy, or somebody else has its key: it says nothing any more.
     fn meet_itself(&mut self, view: View, seq: Seq, out: &mut Out<'_>) {
-        self.status = Status::Halted;
-        self.alarm(Alarm::Unremembered { view, seq }, out);
+        self.exclude(Exclusion::Unremembered { view, seq }, Alarm::Unremembered { view, seq }, out);
+    }
+
+    /// Who is out knows that it does not remember everything, and says nothing that could contradict it.
+    fn is_out(&self) -> bool {
+        matches!(self.standing, Word::Out(_))
     }
 
     /// Looks for a promise of this replica beyond the horizon that its disk remembers. False: there is one.
     pub(super) fn knows_view(&mut self, signer: ReplicaId, view: View, out: &mut Out<'_>) -> bool {
-        let known = signer != self.id || view <= self.promised.0;
+        let known = signer != self.id || view <= self.promised.0 || self.is_out();
         if !known {
             self.meet_itself(view, Seq(0), out);
         }
@@ -181,6 +186,9 @@ impl Replica {
         certificates: impl Iterator<Item = &'a Certificate<Prepare>>,
         out: &mut Out<'_>,
     ) -> bool {
+        if self.is_out() {
+            return true;
+        }
         let (me, promised) = (self.id, self.promised);
         let mut mine = certificates.filter(|held| held.signatures.iter().any(|(signer, _)| *signer == me));
         let beyond = mine.find(|held| held.statement.view > promised.0 || held.statement.seq > promised.1);
@@ -194,7 +202,7 @@ impl Replica {
     /// in its own view that it was sent.
     pub(super) fn knows_commit(&mut self, certificate: &Certificate<Commit>, out: &mut Out<'_>) -> bool {
         let Commit { view, seq, .. } = certificate.statement;
-        if certificate.signatures.iter().all(|(signer, _)| *signer != self.id) {
+        if self.is_out() || certificate.signatures.iter().all(|(signer, _)| *signer != self.id) {
             return true;
         }
         let beyond = view > self.promised.0 || seq > self.promised.1;

@@ -186,11 +186,11 @@ impl Replica {
     }
 
     pub(super) fn say_status(&mut self, out: &mut Out<'_>) {
-        let standing = self.standing();
+        let standing = self.own_status();
         Self::say(Say::Relay(PeerMessage::Status(standing)), Position(0), out);
     }
 
-    pub(super) fn standing(&self) -> Standing {
+    pub(super) fn own_status(&self) -> Standing {
         let view = self.view;
         let slots = || self.log.open_slots().map(|(_, slot)| slot);
         let holds = |id| self.view_changes.get(&id).is_some_and(|held| held.view == view);
@@ -228,7 +228,7 @@ impl Replica {
         }
         let low = status.low;
         for tally in self.checkpoints.range(low.next()..).map(|(_, tally)| tally) {
-            if let Some(vote) = tally.vote_of(self.id) {
+            if let Some(vote) = tally.vote_of(self.id).filter(|_| !self.is_mute()) {
                 relay(from, PeerMessage::Checkpoint(vote), out);
             }
         }
@@ -241,7 +241,7 @@ impl Replica {
         if let Some(open) = opened {
             relay(from, PeerMessage::NewView((*open.new_view).clone()), out);
         }
-        let changing = self.status == Status::ViewChanging;
+        let changing = self.status == Status::ViewChanging && !self.is_mute();
         if !changing || status.view > self.view {
             return;
         }
@@ -279,6 +279,9 @@ impl Replica {
             if let Some(certificate) = &slot.committed {
                 relay(from, PeerMessage::CommitCertificate((**certificate).clone()), out);
                 answers += 1;
+                continue;
+            }
+            if self.is_mute() {
                 continue;
             }
             let prepare = slot.prepares.vote_of(self.id).filter(|vote| vote.view == self.view);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Out, Replica, Status};
+use super::{Out, Replica};
 use crate::certificate::{Added, Certificate, Tally};
 use crate::message::Checkpoint;
 use crate::process::{Alarm, Effect, Record, Say};
@@ -12,25 +12,33 @@ use crate::types::{Digest, Position, Seq};
 impl Replica {
     /// The executor has come to `seq`; where a checkpoint was due its snapshot is durable already.
     pub(super) fn on_executed(&mut self, seq: Seq, root: Option<Digest>, out: &mut Out<'_>) {
+        // What had been under way when the state was found wrong follows from it.
+        if self.unmended().is_some() {
+            return;
+        }
         assert!(seq <= self.handed, "the executor reports what it was handed");
         self.executed = self.executed.max(seq);
         self.log.release(self.handed.min(self.executed));
         let Some(root) = root else { return };
         self.roots.insert(seq, root);
-        if seq > self.log.low() {
-            Self::say(Say::Checkpoint(Checkpoint { seq, root, epoch_end: Seq::MAX }), Position(0), out);
+        let ours = Checkpoint { seq, root, epoch_end: Seq::MAX };
+        if seq > self.log.low() && !self.is_mute() {
+            Self::say(Say::Checkpoint(ours), Position(0), out);
         }
-        let certified = self.stable.as_ref().map(|certificate| certificate.statement);
-        if let Some(theirs) = certified.filter(|certified| certified.seq == seq && certified.root != root) {
-            self.diverged(seq, root, theirs.root, out);
-            return;
+        match self.stable.clone().filter(|certificate| certificate.statement.seq == seq) {
+            Some(certificate) if certificate.statement.root != root => {
+                let batches = self.batches_until(seq);
+                self.contradicted(&certificate, ours, batches, out);
+            }
+            Some(_) => self.agreed = self.agreed.max(seq),
+            None => self.compare_roots(seq, out),
         }
-        self.compare_roots(seq, out);
     }
 
     pub(super) fn on_checkpoint(&mut self, vote: &Verified<Signed<Checkpoint>>, out: &mut Out<'_>) {
         let seq = vote.seq;
-        if seq <= self.log.low() || !seq.0.is_multiple_of(self.parameters().checkpoint_interval) {
+        // Where a checkpoint is due, only the executor knows: at any slot at which enough changed.
+        if seq <= self.log.low() {
             return;
         }
         if seq > self.log.high() {
@@ -39,7 +47,10 @@ impl Replica {
         }
         let quorum = self.quorum();
         match self.checkpoints.entry(seq).or_default().add(vote, quorum) {
-            Added::Noted => self.compare_roots(seq, out),
+            Added::Noted => {
+                self.compare_roots(seq, out);
+                self.notice_split(seq, out);
+            }
             Added::Quorum(certificate) => self.on_stable(certificate, out),
             Added::Conflict(one, other) => self.alarm(Alarm::ConflictingCheckpoints(one, other), out),
         }
@@ -64,18 +75,23 @@ impl Replica {
         }
         self.counters.stable_checkpoints += 1;
         self.persist(Record::Stable((*certificate).clone()), out);
+        let ours = self.roots.get(&seq).copied();
+        let wrong = ours.filter(|ours| *ours != root).map(|ours| (ours, self.batches_until(seq)));
+        if ours == Some(root) {
+            self.agreed = seq;
+        }
         self.log.raise(seq, self.handed.min(self.executed));
         self.fetches.retain(|seq| self.log.get(seq).is_some());
         self.committed = self.committed.max(seq);
         self.next = self.next.max(seq.next());
-        let ours = self.roots.get(&seq).copied();
         self.checkpoints = self.checkpoints.split_off(&seq.next());
         self.roots = self.roots.split_off(&seq);
         let far: BTreeMap<_, _> = std::mem::take(&mut self.far_checkpoints);
         self.stable = Some(certificate.clone());
-        if ours.is_some_and(|ours| ours != root) {
-            self.diverged(seq, ours.unwrap_or(root), root, out);
-            return;
+        let proven = wrong.is_some();
+        if let Some((ours, batches)) = wrong {
+            let ours = Checkpoint { seq, root: ours, epoch_end: Seq::MAX };
+            self.contradicted(&certificate, ours, batches, out);
         }
         for (replica, vote) in far {
             if vote.seq > self.log.high() {
@@ -88,7 +104,7 @@ impl Replica {
         if self.log.low() > seq {
             return;
         }
-        if self.behind() {
+        if self.behind() && !proven {
             out.push(Effect::Install(certificate.into_inner()));
             self.ask_status(out);
         }
@@ -97,9 +113,13 @@ impl Replica {
     }
 
     /// Whether the stable checkpoint is past what can still be executed from the log: others let go, with their
-    /// slots, of the certificates and bodies that are missing here.
+    /// slots, of the certificates and bodies that are missing here. Or it is past a state that was found wrong here, and
+    /// what would be executed follows from that.
     #[must_use]
     pub fn behind(&self) -> bool {
+        if let Some(divergence) = self.unmended() {
+            return self.log.low() >= divergence.seq;
+        }
         (self.handed.0 + 1..=self.log.low().0).map(Seq).any(|seq| {
             let slot = self.log.get(seq);
             let committed = slot.and_then(|slot| slot.committed.as_ref()).map(|held| held.statement.digest);
@@ -111,16 +131,12 @@ impl Replica {
 
     /// f + 1 replicas agree on a root that is not ours: at least one of them is correct, so we are wrong.
     fn compare_roots(&mut self, seq: Seq, out: &mut Out<'_>) {
-        let Some(ours) = self.roots.get(&seq).copied() else { return };
+        let Some(root) = self.roots.get(&seq).copied() else { return };
         let Some(tally) = self.checkpoints.get(&seq) else { return };
-        if let Some(theirs) = other_root(tally, ours, self.context.committee.weak_quorum()) {
-            self.diverged(seq, ours, theirs, out);
+        let others = other_root(tally, root, self.context.committee.weak_quorum());
+        if !others.is_empty() {
+            self.outvoted(others, Checkpoint { seq, root, epoch_end: Seq::MAX }, out);
         }
-    }
-
-    fn diverged(&mut self, seq: Seq, ours: Digest, theirs: Digest, out: &mut Out<'_>) {
-        self.alarm(Alarm::Diverged { seq, ours, theirs }, out);
-        self.status = Status::Halted;
     }
 
     /// Highest slot handed to the executor: nothing is lacking up to here.
@@ -129,19 +145,22 @@ impl Replica {
         self.handed
     }
 
-    /// Whether the next slot to execute is in the log no more: nothing but a state helps.
+    /// Whether the next slot to execute is in nobody's log any more: nothing but a state helps.
     #[must_use]
     pub fn lost_its_place(&self) -> bool {
-        self.behind() && self.log.get(self.handed.next()).is_none()
+        self.behind() && (self.unmended().is_some() || self.log.is_past(self.handed.next()))
     }
 
     /// A certified state is in place of all slots up to `seq`. Neither view nor votes change by it; everything that may
     /// have waited for it is looked at again.
     pub(super) fn on_installed(&mut self, seq: Seq, root: Digest, out: &mut Out<'_>) {
-        if seq <= self.executed {
-            return;
+        match self.unmended() {
+            Some(divergence) if seq < divergence.seq => return,
+            Some(divergence) => self.mend(divergence, seq, out),
+            None if seq <= self.executed => return,
+            None => self.executed = seq,
         }
-        self.executed = seq;
+        self.agreed = self.agreed.max(seq);
         self.handed = self.handed.max(seq);
         self.committed = self.committed.max(seq);
         self.next = self.next.max(seq.next());
@@ -150,6 +169,8 @@ impl Replica {
         self.fetches.retain(|seq| seq > handed || seq > low);
         if seq >= low {
             self.roots.insert(seq, root);
+        }
+        if seq >= low && !self.is_mute() {
             Self::say(Say::Checkpoint(Checkpoint { seq, root, epoch_end: Seq::MAX }), Position(0), out);
         }
         // Some of what waits here executed in slots that this replica never saw: a timer started by those would not be
@@ -172,8 +193,10 @@ impl Replica {
     }
 }
 
-/// A root other than `ours` that `enough` replicas agree on.
-fn other_root(tally: &Tally<Checkpoint>, ours: Digest, enough: usize) -> Option<Digest> {
-    let mut others = tally.votes().map(|(_, vote)| vote).filter(|vote| vote.root != ours);
-    others.find(|vote| tally.count(vote) >= enough).map(|vote| vote.root)
+/// `enough` CHECKPOINTs that agree on a root other than `ours`; none if there are not as many.
+fn other_root(tally: &Tally<Checkpoint>, ours: Digest, enough: usize) -> Vec<Signed<Checkpoint>> {
+    let mut others = tally.votes().map(|(_, vote)| *vote).filter(|vote| vote.root != ours);
+    let Some(theirs) = others.find(|vote| tally.count(vote) >= enough) else { return Vec::new() };
+    let equal = tally.votes().filter(|(_, vote)| **vote == theirs);
+    equal.filter_map(|(signer, _)| tally.vote_of(signer)).take(enough).collect()
 }

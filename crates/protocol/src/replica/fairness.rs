@@ -121,8 +121,8 @@ impl Replica {
         if self.status != Status::Normal {
             return;
         }
-        let patience = self.patience();
         let to = self.primary();
+        let patience = if to == self.id { Patience::ENDLESS } else { self.patience() };
         for request in self.pool.pass_on(out.now, patience) {
             if to != self.id {
                 out.push(Effect::Forward { to, request });

@@ -1,6 +1,7 @@
 //! How much a replica keeps, so that tests can hold it against its bounds.
 
 use super::Replica;
+use crate::log::BACKLOG_WINDOWS;
 
 /// Counts of what a replica keeps. Each has a bound that follows from the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,6 +28,11 @@ pub struct Footprint {
     pub fetches: u64,
     /// Operations that wait to be ordered.
     pub pooled: u64,
+}
+
+impl Footprint {
+    /// Windows of slots that a log has at most: between its watermarks, and below while a state is fetched.
+    pub const WINDOWS: u64 = 1 + BACKLOG_WINDOWS;
 }
 
 impl Replica {

@@ -171,8 +171,7 @@ impl Replica {
         match &slot.committed {
             Some(held) if held.statement.digest != digest => {
                 let one = held.statement.digest;
-                self.status = Status::Halted;
-                self.alarm(Alarm::Agreement { seq, one, other: digest }, out);
+                self.disagree(seq, one, digest, out);
             }
             Some(_) => {}
             None => slot.committed = Some(certificate),
@@ -181,7 +180,7 @@ impl Replica {
 
     /// The only place that moves a slot. Idempotent; called after every fact recorded about the slot.
     pub(super) fn advance(&mut self, seq: Seq, out: &mut Out<'_>) {
-        if self.status == Status::Normal && self.log.open(seq).is_some() {
+        if self.status == Status::Normal && !self.is_mute() && self.log.open(seq).is_some() {
             self.try_prepare(seq, out);
             self.try_commit(seq, out);
         }
@@ -247,7 +246,7 @@ impl Replica {
 
     /// Hands committed slots to the executor: in order, without gaps, once.
     pub(super) fn deliver(&mut self, out: &mut Out<'_>) {
-        if self.status == Status::Halted {
+        if self.status == Status::Halted || self.unmended().is_some() {
             return;
         }
         while let Some(useful) = self.commit_next(out.now) {

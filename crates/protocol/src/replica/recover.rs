@@ -9,6 +9,7 @@ use crate::message::{Checkpoint, Commit, NamedViewChange, NewView, Prepare, View
 use crate::parameters::Context;
 use crate::process::{Effect, Record, Say};
 use crate::signed::{Signed, Verified};
+use crate::standing::Standing;
 use crate::types::{Digest, Position, ReplicaId, Seq, Time, View};
 
 use super::view_change::{OpenView, reproposals};
@@ -26,6 +27,8 @@ pub struct Memory {
     pub state: Option<(Seq, Digest)>,
     /// How far the promises reached that the journal lost, if it did.
     pub amnesia: Option<AmnesiaBox>,
+    /// What the superblock says of its word. The state is one that this does not condemn.
+    pub standing: Standing,
 }
 
 /// A journal that no correct replica writes. The replica stays out rather than guess.
@@ -73,7 +76,7 @@ impl Replica {
     ) -> Result<Self, Unrecoverable> {
         let mut replica = Self::new(context, id);
         replica.position = memory.position;
-        replica.promised = memory.promised;
+        (replica.promised, replica.standing) = (memory.promised, memory.standing);
         if let Some((seq, root)) = memory.state {
             (replica.executed, replica.handed, replica.committed) = (seq, seq, seq);
             replica.roots.insert(seq, root);
@@ -93,6 +96,8 @@ impl Replica {
             replica.stable = Some(Verified::vouch(certificate));
         }
         replica.log.release(replica.handed);
+        // A state beyond the stable checkpoint was computed here from the one that is certified.
+        replica.agreed = replica.executed.min(replica.log.low());
         // The journal forgets a NEW-VIEW before the votes of its view: those bind nobody in the view that came after.
         let newest = memory.records.iter().filter_map(|(record, _)| match record {
             Record::ViewChange(message) => Some(message.view),
@@ -116,7 +121,7 @@ impl Replica {
 
     fn remember(&mut self, record: Record, signed: Option<&[u8]>) -> Result<(), Unrecoverable> {
         match record {
-            Record::Stable(_) | Record::Healed => {}
+            Record::Stable(_) | Record::Healed | Record::Standing(_) => {}
             Record::Horizon { view, high } => {
                 self.promised = (self.promised.0.max(view), self.promised.1.max(high));
             }
@@ -229,12 +234,15 @@ impl Replica {
         if self.status == Status::Normal {
             let slots: Vec<Seq> = self.log.open_slots().map(|(seq, _)| seq).collect();
             for seq in slots {
-                self.repeat_votes(view, seq, position, out);
+                if !self.is_mute() {
+                    self.repeat_votes(view, seq, position, out);
+                }
                 self.advance(seq, out);
             }
         }
         let mut roots = self.roots.iter();
-        if let Some((seq, root)) = roots.next_back().filter(|(seq, _)| **seq > self.log.low()) {
+        let newest = roots.next_back().filter(|(seq, _)| **seq > self.log.low());
+        if let Some((seq, root)) = newest.filter(|_| !self.is_mute()) {
             let checkpoint = Checkpoint { seq: *seq, root: *root, epoch_end: Seq::MAX };
             Self::say(Say::Checkpoint(checkpoint), Position(0), out);
         }
@@ -250,7 +258,7 @@ impl Replica {
         Ok(())
     }
 
-    fn repeat_votes(&mut self, view: View, seq: Seq, position: Position, out: &mut Out<'_>) {
+    pub(super) fn repeat_votes(&mut self, view: View, seq: Seq, position: Position, out: &mut Out<'_>) {
         let primary = self.primary() == self.id && seq > self.new_view_floor;
         let null = self.null;
         let Some(slot) = self.log.get_mut(seq) else { return };

@@ -3,6 +3,7 @@
 mod amnesia;
 mod certificates;
 mod checkpoint;
+mod divergence;
 mod installed;
 mod liveness;
 mod normal;
@@ -23,6 +24,7 @@ use crate::crypto::SecretKey;
 use crate::message::{NewView, PeerMessage, ViewChange};
 use crate::request::{Batch, Body, Draft, Kind, Nondet, Operations};
 use crate::signed::{Signer, Statement};
+use crate::standing::{Evidence, Standing};
 use crate::types::{ClusterId, Epoch, Number, Session};
 
 /// One replica, the keys of all, and everything it said.
@@ -38,6 +40,8 @@ struct Bench {
     looked_up: usize,
     forwarded: usize,
     bodies_kept: Vec<Digest>,
+    evidence: Vec<Evidence>,
+    standings: Vec<Standing>,
 }
 
 /// A client's request for one operation.
@@ -81,6 +85,8 @@ impl Bench {
             looked_up: 0,
             forwarded: 0,
             bodies_kept,
+            evidence: Vec::new(),
+            standings: Vec::new(),
         }
     }
 
@@ -102,6 +108,8 @@ impl Bench {
                 Effect::Forward { .. } => self.forwarded += 1,
                 Effect::Persist(Record::Body { body, .. }) => self.bodies_kept.push(body.digest),
                 Effect::LookUp(requests) => self.looked_up += requests.len(),
+                Effect::Preserve(evidence) => self.evidence.push(*evidence),
+                Effect::Persist(Record::Standing(standing)) => self.standings.push(standing),
                 Effect::Persist(_) | Effect::Refuse { .. } => {}
             }
         }

@@ -127,9 +127,10 @@ impl Replica {
     pub(super) fn watch(&mut self, now: Time) {
         let timeout = timeout(self.parameters(), self.view, self.timers.good);
         let owed = self.owed();
-        let blames = owed && self.status == Status::Normal && !self.is_returning();
-        let changing = self.status == Status::ViewChanging;
-        let recovering = self.status == Status::Recovering;
+        let speaks = !self.is_mute();
+        let blames = owed && speaks && self.status == Status::Normal && !self.is_returning();
+        let changing = speaks && self.status == Status::ViewChanging;
+        let recovering = speaks && self.status == Status::Recovering;
         let quorum_waits = (changing || recovering) && self.replicas_at_or_above(self.view) >= self.quorum();
         let arm = |timer: &mut Option<Time>, on: bool, after: u64| {
             *timer = if on { Some(timer.unwrap_or(now.plus(after))) } else { None };
@@ -137,8 +138,8 @@ impl Replica {
         arm(&mut self.timers.progress, blames, timeout);
         arm(&mut self.timers.new_view, quorum_waits, timeout);
         arm(&mut self.timers.retransmit, changing, RETRANSMIT_US);
-        let pause =
-            if owed || changing || recovering || self.behind() { STATUS_BUSY_US } else { STATUS_IDLE_US };
+        let lacks = self.behind() || self.unmended().is_some();
+        let pause = if owed || changing || recovering || lacks { STATUS_BUSY_US } else { STATUS_IDLE_US };
         let next = now.plus(pause);
         self.timers.status = Some(self.timers.status.map_or(next, |at| at.min(next)));
         self.watch_fetches(now);

@@ -8,7 +8,7 @@ use super::{Out, Replica, Status};
 use crate::certificate::Certificate;
 use crate::codec::List;
 use crate::message::{Checkpoint, NamedViewChange, NewView, PeerMessage, Prepare, ViewChange};
-use crate::process::{Alarm, Effect, Recipient, Record, Say};
+use crate::process::{Effect, Recipient, Record, Say};
 use crate::signed::{Signed, Verified};
 use crate::types::{Digest, Position, ReplicaId, Seq, View};
 
@@ -131,7 +131,7 @@ impl Replica {
     /// An amnesiac that must not say so stays, and enters by NEW-VIEW only.
     pub(super) fn start_view_change(&mut self, view: View, out: &mut Out<'_>) {
         // No view comes after the last there is.
-        if view == self.view || !self.may_change_to(view) {
+        if view == self.view || !self.may_change_to(view) || self.is_mute() {
             return;
         }
         assert!(view > self.view, "views only grow");
@@ -157,7 +157,7 @@ impl Replica {
 
     /// Sends the same bytes again, to whoever may have missed them.
     pub(super) fn repeat_view_change(&mut self, out: &mut Out<'_>) {
-        if let Some(mine) = &self.my_view_change {
+        if let Some(mine) = self.my_view_change.as_ref().filter(|_| !self.is_mute()) {
             Self::say(Say::Relay(PeerMessage::ViewChange(mine.clone())), Position(0), out);
         }
     }
@@ -197,7 +197,8 @@ impl Replica {
     fn try_open(&mut self, out: &mut Out<'_>) {
         let opened = self.new_view.as_ref().is_some_and(|open| open.new_view.view >= self.view);
         let said = self.opening == Some(self.view);
-        if self.status != Status::ViewChanging || self.primary() != self.id || opened || said {
+        let changing = self.status == Status::ViewChanging && !self.is_mute();
+        if !changing || self.primary() != self.id || opened || said {
             return;
         }
         let exact = self.view_changes.values().filter(|held| held.view == self.view);
@@ -315,8 +316,7 @@ impl Replica {
         match reproposals(&view_changes, self.null) {
             Ok(reproposals) => self.enter(new_view, view_changes, reproposals, out),
             Err(Contradiction { seq, one, other }) => {
-                self.status = Status::Halted;
-                self.alarm(Alarm::Agreement { seq, one, other }, out);
+                self.disagree(seq, one, other, out);
             }
         }
     }
@@ -394,8 +394,7 @@ impl Replica {
             }
             if certificate.digest != prepare.digest {
                 let Prepare { seq, digest, .. } = prepare;
-                self.status = Status::Halted;
-                self.alarm(Alarm::Agreement { seq, one: certificate.digest, other: digest }, out);
+                self.disagree(seq, certificate.digest, digest, out);
                 return false;
             }
         }

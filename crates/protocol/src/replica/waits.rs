@@ -9,6 +9,7 @@ use super::{AmnesiaBox, Replica, Status, Unserved};
 use crate::log::Phase;
 use crate::message::Checkpoint;
 use crate::process::Alarm;
+use crate::standing::Standing;
 use crate::types::{ReplicaId, Seq, Time, View};
 
 /// Slots that one answer speaks of, the lowest first.
@@ -196,6 +197,18 @@ pub enum Reason {
         /// The newest stable checkpoint: it votes again when that has reached what it may have forgotten.
         stable: Seq,
     },
+    /// A certified state in the place of its own, which was wrong.
+    Diverged {
+        /// What speaks against it.
+        standing: Standing,
+        /// The newest stable checkpoint.
+        stable: Seq,
+    },
+    /// No vote and no answer ever again; what else it does goes on.
+    Out {
+        /// What speaks against it.
+        standing: Standing,
+    },
     /// Nothing any more.
     Halted {
         /// What it found.
@@ -237,7 +250,7 @@ fn follow(mark: &mut (Seq, Time), seq: Seq, now: Time) {
 impl Replica {
     /// Notes what changed in a step: a few comparisons.
     pub(super) fn mark(&mut self, now: Time) {
-        let standing = (self.view, self.status);
+        let standing = (self.view, self.status());
         let due = Seq(self.executed.0 - self.executed.0 % self.parameters().checkpoint_interval);
         let full = self.next > self.log.high() || self.committed >= self.log.high();
         let (low, announced) = (self.log.low(), self.roots.last_key_value().map(|(seq, _)| *seq));
@@ -313,7 +326,7 @@ impl Replica {
     /// Everything this replica waits for at `now`, what holds up most first; never empty, and bounded.
     #[must_use]
     pub fn waits(&self, now: Time) -> Vec<Wait> {
-        let mut waits = match self.status {
+        let mut waits = match self.status() {
             Status::Halted => {
                 let reason = Reason::Halted { alarm: self.marks.halted_by.clone() };
                 return vec![self.wait(reason, self.marks.standing_since, now)];
@@ -322,6 +335,13 @@ impl Replica {
             Status::Recovering => {
                 let reason = Reason::Recovering { view: self.view, primary: self.primary() };
                 vec![self.wait(reason, self.marks.standing_since, now)]
+            }
+            Status::Diverged => vec![self.divergence_wait(now)],
+            Status::Out => {
+                let reason = Reason::Out { standing: self.standing() };
+                let mut waits = vec![self.wait(reason, self.marks.standing_since, now)];
+                waits.extend(self.state_waits(now));
+                return waits;
             }
             Status::Normal => self.slot_waits(now),
         };
@@ -337,6 +357,11 @@ impl Replica {
             waits.push(self.wait(Reason::Idle, standing_since.max(committed.1).max(executed.1), now));
         }
         waits
+    }
+
+    fn divergence_wait(&self, now: Time) -> Wait {
+        let reason = Reason::Diverged { standing: self.standing(), stable: self.log.low() };
+        self.wait(reason, self.marks.standing_since, now)
     }
 
     fn wait(&self, reason: Reason, since: Time, now: Time) -> Wait {
@@ -355,6 +380,7 @@ impl Replica {
             }
             Reason::Checkpoints { .. }
             | Reason::State { .. }
+            | Reason::Diverged { .. }
             | Reason::Returned { .. }
             | Reason::Recovering { .. }
             | Reason::Forgotten { .. } => (None, status),
@@ -364,6 +390,7 @@ impl Replica {
             | Reason::Execution { .. }
             | Reason::Snapshot { .. }
             | Reason::WindowFull { .. }
+            | Reason::Out { .. }
             | Reason::Halted { .. } => (None, None),
         };
         let left = |at: Time| at.since(now);
@@ -472,7 +499,9 @@ impl Replica {
             let since = self.log.get(seq).map_or(marks.executed.1, |slot| slot.since.max(marks.executed.1));
             waits.push(self.wait(Reason::Execution { seq, handed: self.handed }, since, now));
         }
-        if marks.due.0 > low && !self.roots.contains_key(&marks.due.0) {
+        // A checkpoint may also be due in between, and one that is newer makes up for it.
+        let made = self.roots.range(marks.due.0..).next().is_some();
+        if marks.due.0 > low && !made && !self.is_mute() {
             waits.push(self.wait(Reason::Snapshot { seq: marks.due.0 }, marks.due.1, now));
         }
         if let Some((seq, root)) = self.roots.range(low.next()..).next() {
@@ -495,7 +524,9 @@ impl Replica {
         }
         if let Some(since) = marks.full {
             let (high, low) = (self.log.high(), self.log.low());
-            let checkpoint = low.plus(self.parameters().checkpoint_interval);
+            // The low watermark may lie between two multiples of the interval.
+            let interval = self.parameters().checkpoint_interval;
+            let checkpoint = Seq(low.0 - low.0 % interval).plus(interval);
             waits.push(self.wait(Reason::WindowFull { high, checkpoint }, since, now));
         }
         let primary = self.primary();

@@ -45,7 +45,7 @@ impl Promises {
                 self.new_views.insert(new_view.view);
             }
             Record::Stable(certificate) => self.stable = self.stable.max(certificate.statement.seq),
-            Record::Horizon { .. } | Record::Healed => {}
+            Record::Horizon { .. } | Record::Healed | Record::Standing(_) => {}
         }
         Ok(())
     }

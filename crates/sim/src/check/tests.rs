@@ -252,7 +252,7 @@ fn an_alarm_must_accuse_a_liar() {
 #[test]
 fn a_replica_that_keeps_too_much_is_found() {
     let context = context();
-    let most = 2 * context.parameters.window;
+    let most = Footprint::WINDOWS * context.parameters.window;
     memory(ReplicaId(0), &Footprint { slots: most, ..Footprint::default() }, &context).unwrap();
     let fat = Footprint { slots: most + 1, ..Footprint::default() };
     let too_much = Violation::Memory { replica: ReplicaId(0), what: "slots", kept: most + 1, most };

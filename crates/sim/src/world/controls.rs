@@ -1,5 +1,6 @@
 //! What tests and scripts do to a world besides letting it turn.
 
+use quorate_host::disk::MemoryDisk;
 use quorate_protocol::codec;
 use quorate_protocol::crypto::SecretKey;
 use quorate_protocol::message::PeerMessage;
@@ -18,6 +19,11 @@ impl World {
     /// What was written down since this was last asked.
     pub fn take_trace(&mut self) -> Vec<String> {
         self.trace.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// From now on a byte costs the replica that sends it so many nanoseconds of its line.
+    pub fn charge_bytes(&mut self, byte_ns: u64) {
+        self.network.charge(byte_ns);
     }
 
     /// Loses or keeps back frames from now on.
@@ -42,6 +48,10 @@ impl World {
     /// Nothing is expected of this replica any more: a test speaks in its name.
     pub fn distrust(&mut self, replica: ReplicaId) {
         self.checks.distrust(replica);
+    }
+    /// A copy of a replica's disk as it is, to be looked at.
+    pub fn copy_disk(&mut self, replica: ReplicaId) -> MemoryDisk {
+        self.nodes[usize::from(replica.0)].copy_disk()
     }
     /// The key of a replica, for tests that speak in its name.
     #[must_use]

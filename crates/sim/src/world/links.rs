@@ -70,7 +70,8 @@ impl World {
         }
         for to in through {
             let (here, there) = (Party::Replica(from), Party::Replica(to));
-            for at in self.network.arrivals(self.now, here, there, &mut self.rng) {
+            let left = self.network.leaves(self.now, here, frame.len());
+            for at in self.network.arrivals(left, here, there, &mut self.rng) {
                 self.push(at, Happening::Frame { from, to, frame: frame.clone() });
             }
         }
@@ -85,7 +86,8 @@ impl World {
             self.say(|| format!("{from} -> client {}: {}", index + 1, trace::reply(&message)));
         }
         let (here, there) = (Party::Replica(from), Party::Client(index));
-        for at in self.network.arrivals(self.now, here, there, &mut self.rng) {
+        let left = self.network.leaves(self.now, here, frame.len());
+        for at in self.network.arrivals(left, here, there, &mut self.rng) {
             self.push(at, Happening::Reply { from, to: index, frame: frame.clone() });
         }
     }

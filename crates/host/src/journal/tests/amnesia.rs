@@ -1,6 +1,5 @@
 //! The box of a journal that lost promises: there before the journal is replaced, and until it is superfluous.
 
-use super::shared::Shared;
 use super::*;
 
 const FILE: FileName = FileName::Journal;
@@ -24,11 +23,9 @@ fn boxed(view: u64, high: u64) -> Option<AmnesiaBox> {
 /// Opens a disk whatever it holds; none if the disk fails meanwhile. The disk is given back as it is then.
 fn open_failing(mut disk: MemoryDisk, nth: u64) -> (MemoryDisk, bool) {
     disk.fail(nth, DiskFailure::Failed("power".to_owned()));
-    let shared = std::rc::Rc::new(std::cell::RefCell::new(disk));
-    let mut handle = Shared(std::rc::Rc::clone(&shared));
+    let mut handle = disk.share();
     let opened = Superblock::open(&mut handle, &identity())
         .map(|(superblock, _)| open(handle, superblock, tiny(), Durability::Sync).is_ok());
-    let disk = shared.borrow().clone();
     (disk, opened.is_ok_and(|opened| opened))
 }
 

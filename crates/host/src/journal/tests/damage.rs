@@ -211,8 +211,8 @@ fn a_failure_at_any_call_is_final_and_a_restart_finds_all_that_was_reported() {
                     matches!(opened.writer.sync(), Err(JournalError::Failed(_))),
                     "it refuses everything"
                 );
-                assert!(matches!(opened.writer.store_snapshot(pointer, b"s"), Err(JournalError::Failed(_))));
-            } else if let Err(error) = opened.writer.store_snapshot(pointer, b"s") {
+                assert!(matches!(opened.writer.point_to(pointer), Err(JournalError::Failed(_))));
+            } else if let Err(error) = opened.writer.point_to(pointer) {
                 failed = Some(error);
             }
         }

@@ -1,7 +1,8 @@
-//! A folder that format version 1 wrote, which this and every later program must read.
+//! Folders that earlier and this version wrote. Of the first version, superblock and journal are read, by this and every
+//! later program; its state, one piece of bytes in another form, is refused by name. Everything of the second is read.
 //!
-//! `QUORATE_REWRITE=1 cargo test -p quorate-host fixture` writes it again. That is right only as long as no program
-//! that writes version 1 was released; a later version gets a folder and a test of its own, beside this one.
+//! `QUORATE_REWRITE=1 cargo test -p quorate-host fixture` writes the folder of version 2 again. That is right only as
+//! long as no program that writes it was released; a later version gets a folder and a test of its own, beside these.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,19 +11,16 @@ use std::sync::Once;
 use super::*;
 use crate::folder::check_folder;
 
-const FILES: [FileName; 3] = [FileName::Superblock, FileName::Journal, FileName::Snapshot(Seq(4))];
-const STATE: &[u8] = b"the state after slot 4";
+const FIRST: [FileName; 3] = [FileName::Superblock, FileName::Journal, FileName::Snapshot(Seq(4))];
+const FILES: [FileName; 4] =
+    [FileName::Superblock, FileName::Journal, FileName::Snapshot(Seq(4)), FileName::Segment(1)];
 
-fn folder() -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "fixtures", "version-1"].iter().collect()
+fn folder(version: u16) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "fixtures", &format!("version-{version}")].iter().collect()
 }
 
 pub(super) fn shape() -> Shape {
     Shape::exactly(32, 8192, 4096)
-}
-
-pub(super) fn pointer() -> SnapshotPointer {
-    SnapshotPointer { seq: Seq(4), root: Digest([9; 32]) }
 }
 
 /// Everything that the replica must remember, in order.
@@ -47,7 +45,7 @@ pub(super) fn written() -> MemoryDisk {
     opened.journal.append(&Record::ViewChange(view_change(3)), Some(b"signed by replica 2"));
     write(&mut opened, &[stable(4), new_view(3), vote_in(3, 5)], true).unwrap();
     opened.journal.reclaim(Seq(4));
-    opened.writer.store_snapshot(pointer(), STATE).unwrap();
+    store_state(&mut opened, 4).unwrap();
     let null = Record::Vote { prepare: Prepare { view: View(3), ..prepare(6) }, primary: None };
     while opened.writer.counters().carried == 0 {
         write(&mut opened, std::slice::from_ref(&null), true).unwrap();
@@ -67,40 +65,33 @@ fn rewrite() {
     if std::env::var_os("QUORATE_REWRITE").is_none() {
         return;
     }
-    assert_eq!(layout::VERSION, 1, "a later version has a fixture of its own");
-    fs::create_dir_all(folder()).unwrap();
+    fs::create_dir_all(folder(2)).unwrap();
     let mut disk = written();
     for file in FILES {
-        fs::write(folder().join(file.to_string()), contents(&mut disk, file)).unwrap();
+        fs::write(folder(2).join(file.to_string()), contents(&mut disk, file)).unwrap();
     }
 }
 
-fn kept() -> MemoryDisk {
+fn kept(version: u16, files: &[FileName]) -> MemoryDisk {
     static REWRITTEN: Once = Once::new();
     REWRITTEN.call_once(rewrite);
     let mut disk = MemoryDisk::new();
-    for file in FILES {
-        disk.write_at(file, 0, &fs::read(folder().join(file.to_string())).unwrap()).unwrap();
-        disk.sync(file).unwrap();
+    for file in files {
+        disk.write_at(*file, 0, &fs::read(folder(version).join(file.to_string())).unwrap()).unwrap();
+        disk.sync(*file).unwrap();
     }
     disk.sync_folder().unwrap();
     disk
 }
 
-#[test]
-fn a_fixture_of_format_version_1_is_read_to_the_last_record() {
-    let mut disk = kept();
+/// Superblock and journal say what was written into them, whatever version wrote it.
+fn assert_remembers(mut disk: MemoryDisk, good: usize) {
     let report = check_folder(&mut disk, tiny()).unwrap();
-    assert!(report.is_sound(), "{report:?}");
-    let (superblock, good) = report.superblock.unwrap();
-    assert_eq!((superblock.identity, good), (identity(), 4));
+    let (superblock, copies) = report.superblock.unwrap();
+    assert_eq!((superblock.identity, copies), (identity(), good));
     assert_eq!((superblock.view_promised, superblock.high_promised), (View(3), Seq(12)));
-    assert_eq!(
-        (superblock.snapshot, superblock.amnesia, superblock.unsynced),
-        (Some(pointer()), None, false)
-    );
-    assert_eq!(report.snapshots, [(Seq(4), Ok(STATE.len() as u64))]);
-    assert_eq!(crate::snapshots::load(&mut disk, Seq(4)), Ok((pointer(), STATE.to_vec())));
+    assert_eq!(superblock.snapshot.map(|pointer| pointer.seq), Some(Seq(4)));
+    assert_eq!((superblock.amnesia, superblock.unsynced), (None, false));
     assert_eq!(report.journal.unwrap().unwrap().repaired, 0);
 
     let opened = reopen(disk, Durability::Sync);
@@ -114,8 +105,31 @@ fn a_fixture_of_format_version_1_is_read_to_the_last_record() {
 }
 
 #[test]
+fn a_fixture_of_format_version_1_is_read_to_the_last_record_and_its_state_refused_by_name() {
+    let mut disk = kept(1, &FIRST);
+    let refused = StoreError::PastVersion { seq: Seq(4), found: 1 };
+    assert!(refused.to_string().contains("start a new cluster with this program, or go on with the older"));
+    let report = check_folder(&mut disk, tiny()).unwrap();
+    assert!(!report.is_sound());
+    assert_eq!(report.snapshots, [(Seq(4), Err(refused.clone()))]);
+    assert_eq!(Store::open(disk.share(), true).map(|_| ()), Err(refused));
+    assert_remembers(disk, 4);
+}
+
+#[test]
+fn a_fixture_of_format_version_2_is_read_to_the_last_record_and_page() {
+    let mut disk = kept(2, &FILES);
+    let report = check_folder(&mut disk, tiny()).unwrap();
+    assert!(report.is_sound() && report.foreign.is_empty(), "{report:?}");
+    let small = small_state(4);
+    assert_eq!(report.snapshots, [(Seq(4), Ok(small.application.bytes() + small.sessions.bytes()))]);
+    assert_eq!(load_named(&disk).root, small.root());
+    assert_remembers(disk, 4);
+}
+
+#[test]
 fn the_fixture_has_a_payload_in_every_place_and_one_that_goes_on_at_the_beginning() {
-    let mut disk = kept();
+    let mut disk = kept(1, &FIRST);
     let mut places = Vec::new();
     let mut wrapped = 0;
     for slot in 1..=shape().records() {
@@ -132,7 +146,7 @@ fn the_fixture_has_a_payload_in_every_place_and_one_that_goes_on_at_the_beginnin
 
 #[test]
 fn a_replica_goes_on_in_the_folder_that_version_1_left() {
-    let mut opened = reopen(kept(), Durability::Sync);
+    let mut opened = reopen(kept(1, &FIRST), Durability::Sync);
     opened.journal.reclaim(Seq(4));
     for round in 0..60 {
         write(&mut opened, &[vote_in(3, 9 + round % 3)], true).unwrap();

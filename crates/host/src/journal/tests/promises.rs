@@ -110,18 +110,35 @@ fn views_of_full_windows_change_for_ever_in_clusters_of_every_size() {
 #[test]
 fn the_snapshot_that_the_stored_superblock_names_is_there_whatever_the_durability() {
     let mut opened = reopen(formatted(tiny()), Durability::Os);
-    let pointer = |seq| SnapshotPointer { seq: Seq(seq), root: Digest([9; 32]) };
-    opened.writer.store_snapshot(pointer(4), b"state").unwrap();
+    let mut store = Store::open(opened.writer.disk().share(), false).unwrap();
+    let mut step = |opened: &mut Opened<MemoryDisk>, seq: u64| {
+        opened.writer.point_to(store.save(&small_state(seq)).unwrap()).unwrap();
+        store.prune(Seq(seq), Seq(seq), &[]).unwrap();
+    };
+    step(&mut opened, 4);
     write(&mut opened, &[horizon(0, 12)], true).unwrap();
-    for seq in [8, 12] {
+    for seq in [8, 12, 16] {
         write(&mut opened, &[stable(seq)], true).unwrap();
         opened.journal.reclaim(Seq(seq));
         write(&mut opened, &[vote(seq + 1)], true).unwrap();
-        opened.writer.store_snapshot(pointer(seq), b"state").unwrap();
+        step(&mut opened, seq);
     }
     let mut disk = disk_of(opened);
     disk.crash(Crash::Keep);
-    let superblock = Superblock::open(&mut disk, &identity()).unwrap().0;
-    let named = superblock.snapshot.unwrap().seq;
-    assert!(crate::snapshots::load(&mut disk, named).is_ok(), "the snapshot of slot {named:?} is gone");
+    assert_eq!(load_named(&disk).seq, Seq(4), "the superblock was not stored since");
+}
+
+#[test]
+fn a_clean_stop_without_syncs_leaves_the_state_that_was_pointed_to_durable() {
+    let mut opened = reopen(formatted(tiny()), Durability::Os);
+    let mut store = Store::open(opened.writer.disk().share(), false).unwrap();
+    for seq in [4, 8] {
+        opened.writer.point_to(store.save(&small_state(seq)).unwrap()).unwrap();
+    }
+    let mut cut = opened.writer.disk().clone();
+    cut.crash(Crash::Forget);
+    assert_eq!(Store::open(cut, true).unwrap().list(), [], "nothing was synced before");
+    let mut disk = opened.writer.close().unwrap();
+    disk.crash(Crash::Forget);
+    assert_eq!(load_named(&disk).seq, Seq(8));
 }

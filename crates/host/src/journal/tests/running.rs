@@ -119,14 +119,11 @@ fn a_snapshot_is_durable_before_the_superblock_names_it() {
     for seq in [128, 256, 384] {
         opened.journal.reclaim(Seq(seq));
         write(&mut opened, &[vote(seq + 1)], true).unwrap();
-        let pointer = SnapshotPointer { seq: Seq(seq), root: Digest([8; 32]) };
-        opened.writer.store_snapshot(pointer, b"state").unwrap();
+        let pointer = store_state(&mut opened, seq).unwrap();
         let mut disk = opened.writer.disk().clone();
         disk.crash(Crash::Forget);
-        let found = Superblock::open(&mut disk, &identity()).unwrap().0.snapshot.unwrap();
-        assert_eq!(crate::snapshots::load(&mut disk, found.seq).unwrap(), (pointer, b"state".to_vec()));
+        assert_eq!(load_named(&disk), pointer);
     }
-    assert_eq!(crate::snapshots::list(opened.writer.disk()).unwrap(), [Seq(256), Seq(384)]);
 }
 
 #[test]

@@ -237,8 +237,8 @@ proptest! {
             compare(&mut executor, &mut model, &requests);
             if restored {
                 let state = executor.checkpoint().unwrap();
-                executor =
-                    Executor::restore(context(), machine(Tape::default()), &state.snapshot, state.root).unwrap();
+                executor = Executor::restore(context(), machine(Tape::default()), state.clone()).unwrap();
+                prop_assert_eq!(executor.checkpoint().unwrap().root(), state.root());
                 prop_assert_eq!(executor.checkpoint().unwrap(), state);
             }
         }

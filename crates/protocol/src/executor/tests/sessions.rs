@@ -13,7 +13,7 @@ fn an_operation_without_a_session_does_nothing() {
         "a session is its client's alone"
     );
     assert_eq!(replies(&executed)[0].operation, stranger.operations().next().unwrap().1);
-    assert_eq!(tape(&executor), Tape::default());
+    assert_eq!(tape(&mut executor), Tape::default());
     assert_eq!(executor.counters().refused, 2);
 }
 
@@ -71,7 +71,7 @@ fn a_replayed_registration_does_not_revive_an_evicted_session() {
     );
     let executed = run(&mut executor, &[register(1, 0, 2), notes(1, old, 1, 1, &[7])]);
     assert_eq!(outcomes(&executed), [Outcome::Expired, Outcome::NoSession]);
-    assert_eq!(tape(&executor), Tape(vec![7]));
+    assert_eq!(tape(&mut executor), Tape(vec![7]));
 }
 
 #[test]

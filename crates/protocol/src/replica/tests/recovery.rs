@@ -90,7 +90,7 @@ fn who_comes_back_blames_no_primary_before_it_heard_from_a_quorum() {
     };
     pass(&mut replica, None);
     assert!(replica.owed(), "its vote of before the restart has not committed");
-    let standing = |replica: &Replica| replica.standing();
+    let standing = |replica: &Replica| replica.own_status();
     let first = standing(&replica);
     pass(&mut replica, Some(Event::Status { from: ReplicaId(0), status: first }));
     assert_eq!((replica.view(), replica.waiting().progress), (View(2), None), "two of four are no quorum");

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::request::{Draft, Kind, Operations, Request};
+use crate::standing::{Divergence, Exclusion};
 use crate::types::{Number, Session};
 
 /// Every reason has a number here, every kind of promise one of its own; so a reason that is added without a scene
@@ -33,9 +34,11 @@ fn number(reason: &Reason) -> usize {
         Reason::Forgotten { .. } => 22,
         Reason::Unserved { .. } => 23,
         Reason::Returned { .. } => 24,
+        Reason::Diverged { .. } => 25,
+        Reason::Out { .. } => 26,
     }
 }
-const REASONS: usize = 25;
+const REASONS: usize = 27;
 
 type Scene = fn() -> Bench;
 const SCENES: [(usize, Scene); REASONS] = [
@@ -64,6 +67,8 @@ const SCENES: [(usize, Scene); REASONS] = [
     (22, amnesiac),
     (23, asked),
     (24, returned),
+    (25, diverged),
+    (26, out),
 ];
 
 fn waits(bench: &Bench) -> Vec<Wait> {
@@ -281,6 +286,24 @@ fn amnesiac() -> Bench {
     let (context, now) = (bench.context.clone(), bench.now);
     bench.replica = Replica::recover(context, ReplicaId(1), memory, now, &mut Vec::new()).unwrap();
     bench
+}
+
+fn of_standing(standing: Standing) -> Bench {
+    let mut bench = Bench::new(4, 1);
+    let (context, now) = (bench.context.clone(), bench.now);
+    let memory = Memory { standing, ..Memory::default() };
+    bench.replica = Replica::recover(context, ReplicaId(1), memory, now, &mut Vec::new()).unwrap();
+    bench
+}
+
+/// Comes back in the middle of getting another state.
+fn diverged() -> Bench {
+    let divergence = Divergence { seq: Seq(4), ours: Digest([7; 32]), theirs: Digest([8; 32]) };
+    of_standing(Standing::Diverged { divergence, mended: false })
+}
+
+fn out() -> Bench {
+    of_standing(Standing::Out(Exclusion::Copied { number: 7 }))
 }
 
 /// Comes back with votes for three slots, of which others may know more.

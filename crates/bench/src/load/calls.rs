@@ -1,0 +1,130 @@
+//! One client at work: it keeps some calls in flight, or calls whenever a call is due.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use bytes::Bytes;
+use quorate_node::client::{Caller, Tagged};
+use quorate_protocol::client::Answer;
+use quorate_protocol::message::Outcome;
+use tokio::time::sleep_until;
+
+use super::live::Accepted;
+use super::pace::Pace;
+use super::phases::Phase;
+use super::{GIVE_UP, Live, Workload};
+
+/// What all clients do for a while.
+#[derive(Debug, Clone)]
+pub(super) struct Stretch {
+    pub(super) live: Arc<Live>,
+    pub(super) workload: Workload,
+    pub(super) payload: usize,
+    pub(super) in_flight: usize,
+    /// Operations from this one on are for later.
+    pub(super) limit: u64,
+}
+
+/// One client at work.
+struct Work {
+    client: usize,
+    stretch: Stretch,
+    /// When calls are due; none if each is due as soon as there is room.
+    pace: Option<Pace>,
+    index: u64,
+    /// The tag of a call is its place among those in flight; its index is kept there, when it was due, and in which
+    /// phase.
+    started: Vec<(u64, Instant, Phase)>,
+    free: Vec<u64>,
+    next: Vec<(u64, Bytes)>,
+}
+
+/// Works until the load's end, or the stretch's limit, from the `index`th operation on; waits for all answers. Gives
+/// back the index of the first operation that is left.
+pub(super) async fn work(
+    (client, caller): (usize, Caller),
+    stretch: Stretch,
+    index: u64,
+    pace: Option<Pace>,
+) -> u64 {
+    let room = stretch.in_flight as u64;
+    let mut calls = caller.stream(stretch.in_flight);
+    let started = vec![(0, Instant::now(), Phase::Before); stretch.in_flight];
+    let free = (0..room).collect();
+    let mut work = Work { client, stretch, pace, index, started, free, next: Vec::new() };
+    let mut hopeless = work.stretch.live.hopeless.subscribe();
+    loop {
+        let end = work.stretch.live.end();
+        work.gather(Instant::now(), end);
+        if calls.submit(&mut work.next).await.is_err() {
+            return work.index;
+        }
+        let wake = work.wake(end);
+        if calls.in_flight() == 0 && wake.is_none() {
+            return work.index;
+        }
+        let answers = tokio::select! {
+            answers = calls.next(), if calls.in_flight() > 0 => answers,
+            () = sleep_until(wake.unwrap_or(end).into()), if wake.is_some() => continue,
+            // The end may have moved meanwhile.
+            () = sleep_until((end + GIVE_UP).into()) => if work.stretch.live.end() > end { continue } else { None },
+            _ = hopeless.wait_for(|given_up| *given_up) => None,
+        };
+        let Some(answers) = answers else {
+            work.stretch.live.failed.fetch_add(calls.in_flight() as u64, Ordering::Relaxed);
+            return work.index;
+        };
+        work.take(answers);
+    }
+}
+
+impl Work {
+    fn is_open(&self, now: Instant, end: Instant) -> bool {
+        now < end && self.index < self.stretch.limit && !*self.stretch.live.hopeless.borrow()
+    }
+
+    /// Makes the calls that are due, as many as there is room for.
+    fn gather(&mut self, now: Instant, end: Instant) {
+        if !self.is_open(now, end) {
+            return;
+        }
+        let (first, phase) = (self.index, self.stretch.live.phases().current());
+        while self.index < self.stretch.limit && !self.free.is_empty() {
+            let due = match &mut self.pace {
+                Some(pace) => pace.take(now),
+                None => Some(now),
+            };
+            let (Some(due), Some(tag)) = (due, self.free.last().copied()) else { break };
+            self.free.pop();
+            self.started[usize::try_from(tag).unwrap_or_default()] = (self.index, due, phase);
+            let Stretch { workload, payload, .. } = self.stretch;
+            self.next.push((tag, workload.operation(self.client, self.index, payload)));
+            self.index += 1;
+        }
+        self.stretch.live.note_submitted(self.client, first..self.index);
+    }
+
+    /// When to look again though no answer comes.
+    fn wake(&self, end: Instant) -> Option<Instant> {
+        let next = self.pace.as_ref()?.next();
+        (self.is_open(Instant::now(), end) && !self.free.is_empty()).then_some(next.min(end))
+    }
+
+    fn take(&mut self, answers: Vec<Tagged>) {
+        let (now, live) = (Instant::now(), &self.stretch.live);
+        for (tag, answer) in answers {
+            self.free.push(tag);
+            let (index, due, phase) = self.started[usize::try_from(tag).unwrap_or_default()];
+            match answer {
+                Ok(Answer { outcome: Outcome::Done(ref reply), seq, view, .. }) => {
+                    live.ledger().answered(self.client, index, seq.0, reply);
+                    live.note(Accepted { place: (seq, view), since: (due, phase) }, now);
+                }
+                Ok(_) | Err(_) => {
+                    live.failed.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What is counted while the load runs.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use quorate_protocol::types::{Seq, View};
+use tokio::sync::watch;
+
+use super::Workload;
+use super::phases::{Phase, Phases};
+use crate::audit::Ledger;
+
+/// What is counted while the load runs.
+#[derive(Debug)]
+pub struct Live {
+    /// Operations answered by enough replicas alike, since the load began.
+    pub matched: AtomicU64,
+    /// Operations answered otherwise than with a result, or not at all.
+    pub failed: AtomicU64,
+    /// Operations submitted once every client had its session.
+    pub submitted: AtomicU64,
+    /// Highest slot of any accepted answer.
+    pub highest: AtomicU64,
+    pub(super) hopeless: watch::Sender<bool>,
+    /// When no new operation is submitted any more.
+    pub(super) end: watch::Sender<Instant>,
+    newest_view: AtomicU64,
+    pub(super) phases: Mutex<Phases>,
+    /// When the first answer of each view was accepted.
+    views: Mutex<BTreeMap<u64, Instant>>,
+    /// Moments after which the first accepted answer is looked for, and when that came.
+    probes: Mutex<Vec<Option<Instant>>>,
+    probing: AtomicBool,
+    ledger: Mutex<Ledger>,
+}
+
+/// An answer that was accepted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Accepted {
+    pub(super) place: (Seq, View),
+    /// When its call was due, and in which phase of the run.
+    pub(super) since: (Instant, Phase),
+}
+
+impl Live {
+    pub(super) fn new(workload: Workload) -> Self {
+        Self {
+            matched: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            submitted: AtomicU64::new(0),
+            highest: AtomicU64::new(0),
+            hopeless: watch::Sender::new(false),
+            end: watch::Sender::new(Instant::now()),
+            newest_view: AtomicU64::new(0),
+            phases: Mutex::new(Phases::default()),
+            views: Mutex::new(BTreeMap::new()),
+            probes: Mutex::new(Vec::new()),
+            probing: AtomicBool::new(false),
+            ledger: Mutex::new(Ledger::new(workload)),
+        }
+    }
+
+    /// Waits for no answer any more: the load ends at once, and what is in flight counts as failed.
+    pub fn give_up(&self) {
+        self.hopeless.send_replace(true);
+    }
+
+    /// When the load ends.
+    #[must_use]
+    pub fn end(&self) -> Instant {
+        *self.end.borrow()
+    }
+
+    /// The load goes on until then at least.
+    pub fn extend(&self, until: Instant) {
+        self.end.send_if_modified(|end| {
+            let later = until > *end;
+            *end = (*end).max(until);
+            later
+        });
+    }
+
+    /// From now on, calls belong to this phase of the run.
+    pub fn enter(&self, phase: Phase) {
+        self.phases().enter(phase, Instant::now());
+    }
+
+    pub(super) fn phases(&self) -> MutexGuard<'_, Phases> {
+        self.phases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What clients were told so far.
+    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes when the next answer is accepted; gives back the number under which [`Live::probed`] knows it.
+    pub fn probe(&self) -> usize {
+        let mut probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
+        probes.push(None);
+        self.probing.store(true, Ordering::Relaxed);
+        probes.len() - 1
+    }
+
+    /// When the first answer after a [`Live::probe`] was accepted, if one was.
+    #[must_use]
+    pub fn probed(&self, probe: usize) -> Option<Instant> {
+        self.probes.lock().unwrap_or_else(PoisonError::into_inner).get(probe).copied().flatten()
+    }
+
+    /// When the first answer of a view beyond `view` was accepted after `since`, if one was.
+    #[must_use]
+    pub fn first_answer_beyond(&self, view: u64, since: Instant) -> Option<Instant> {
+        let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        views.range(view + 1..).map(|(_, at)| *at).find(|at| *at >= since)
+    }
+
+    pub(super) fn note_submitted(&self, client: usize, indices: Range<u64>) {
+        self.submitted.fetch_add(indices.end - indices.start, Ordering::Relaxed);
+        let mut ledger = self.ledger();
+        indices.for_each(|index| ledger.submitted(client, index));
+    }
+
+    pub(super) fn note(&self, accepted: Accepted, now: Instant) {
+        let (seq, view) = accepted.place;
+        self.matched.fetch_add(1, Ordering::Relaxed);
+        self.highest.fetch_max(seq.0, Ordering::Relaxed);
+        self.phases().record(accepted.since, now, self.end());
+        if self.probing.swap(false, Ordering::Relaxed) {
+            let mut probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
+            probes.iter_mut().for_each(|probe| *probe = probe.or(Some(now)));
+        }
+        if self.newest_view.fetch_max(view.0, Ordering::Relaxed) < view.0 {
+            self.views.lock().unwrap_or_else(PoisonError::into_inner).entry(view.0).or_insert(now);
+        }
+    }
+
+    /// The median and the 99th percentile, in microseconds, of what matched since the last call.
+    pub fn take_latency(&self) -> (u64, u64) {
+        self.phases().take_recent()
+    }
+}

@@ -1,0 +1,79 @@
+//! When calls are due that do not wait for answers.
+
+use std::time::{Duration, Instant};
+
+/// Calls that come due within so long leave together, as those of a program that does many things at once do: a client
+/// that signed each of them on its own would cost the replicas more than the same load of a client in a hurry.
+const TICK_NS: u64 = 10_000_000;
+
+/// When each call of one client is due.
+#[derive(Debug, Clone)]
+pub(super) struct Pace {
+    first: Instant,
+    gap_ns: u64,
+    sent: u64,
+}
+
+impl Pace {
+    /// Of client number `client` of `clients` that make so many calls a second all together, from `start` on. Their
+    /// ticks are spread.
+    pub(super) fn new(per_second: f64, (client, clients): (usize, usize), start: Instant) -> Self {
+        let gap_ns = 1e9 * clients as f64 / per_second;
+        let offset_ns = TICK_NS * client as u64 / (clients as u64).max(1);
+        // A conversion that does not fit ends at the largest number: a call that is never due.
+        Self { first: start + Duration::from_nanos(offset_ns), gap_ns: gap_ns as u64, sent: 0 }
+    }
+
+    /// When the next call is due.
+    pub(super) fn next(&self) -> Instant {
+        let due_ns = self.sent.saturating_mul(self.gap_ns).div_ceil(TICK_NS).saturating_mul(TICK_NS);
+        self.first.checked_add(Duration::from_nanos(due_ns)).unwrap_or(self.first)
+    }
+
+    /// The next call, if it is due: when it was.
+    pub(super) fn take(&mut self, now: Instant) -> Option<Instant> {
+        let due = Some(self.next()).filter(|due| *due <= now)?;
+        self.sent += 1;
+        Some(due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn due(pace: &mut Pace, now: Instant) -> usize {
+        std::iter::from_fn(|| pace.take(now)).count()
+    }
+
+    #[test]
+    fn as_many_calls_are_due_as_the_rate_says() {
+        let start = Instant::now();
+        for (per_second, in_ten_seconds) in [(16.0, 10), (4_800.0, 3_000), (1_000_000.0, 625_000)] {
+            let mut pace = Pace::new(per_second, (0, 16), start);
+            let count = due(&mut pace, start + Duration::from_secs(10));
+            let expected = in_ten_seconds..=in_ten_seconds + in_ten_seconds / 500 + 1;
+            assert!(expected.contains(&count), "{per_second}: {count}");
+        }
+    }
+
+    #[test]
+    fn calls_of_one_tick_are_due_together_and_late_ones_keep_their_time() {
+        let start = Instant::now();
+        let mut pace = Pace::new(1_000.0, (0, 1), start);
+        assert_eq!(due(&mut pace, start), 1);
+        assert_eq!(due(&mut pace, start + Duration::from_millis(9)), 0);
+        assert_eq!(due(&mut pace, start + Duration::from_millis(10)), 10);
+        assert_eq!(pace.next(), start + Duration::from_millis(20));
+        // Nobody could take them for a second: they count from when they were due.
+        assert_eq!(pace.take(start + Duration::from_secs(1)), Some(start + Duration::from_millis(20)));
+    }
+
+    #[test]
+    fn the_ticks_of_clients_are_spread() {
+        let start = Instant::now();
+        let firsts: Vec<Duration> =
+            (0..4).map(|client| Pace::new(400.0, (client, 4), start).next().duration_since(start)).collect();
+        assert_eq!(firsts, [0, 2_500, 5_000, 7_500].map(Duration::from_micros));
+    }
+}

@@ -1,0 +1,163 @@
+//! Latency, apart for each phase of a run: what a fault costs those who are not struck by it.
+
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+/// Longest latency that is recorded, in microseconds.
+const LATENCY_US_MAX: u64 = 120_000_000;
+
+/// How a run stands, as far as those are concerned who are gone and come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Nobody was gone yet.
+    Before,
+    /// Somebody is gone.
+    Away,
+    /// Nobody is gone, and somebody who was is not where the others are.
+    CatchingUp,
+    /// Everybody is back.
+    After,
+}
+
+impl Phase {
+    /// All of them, in order.
+    pub const ALL: [Self; 4] = [Self::Before, Self::Away, Self::CatchingUp, Self::After];
+
+    /// In words that fit a column.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Before => "before",
+            Self::Away => "away",
+            Self::CatchingUp => "catching up",
+            Self::After => "after",
+        }
+    }
+}
+
+/// What was measured in one phase.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    /// Which.
+    pub phase: Phase,
+    /// How long it lasted within the measured time, all its turns together.
+    pub time: Duration,
+    /// Latency in microseconds of the calls that were due in it.
+    pub latency: Histogram<u64>,
+}
+
+/// Latencies of one run.
+#[derive(Debug)]
+pub(super) struct Phases {
+    /// From when on anything is measured; none while nothing is.
+    begin: Option<Instant>,
+    current: Phase,
+    entered: Instant,
+    times: [Duration; 4],
+    each: [Histogram<u64>; 4],
+    all: Histogram<u64>,
+    /// What matched since it was last taken.
+    recent: Histogram<u64>,
+}
+
+impl Default for Phases {
+    fn default() -> Self {
+        Self {
+            begin: None,
+            current: Phase::Before,
+            entered: Instant::now(),
+            times: [Duration::ZERO; 4],
+            each: std::array::from_fn(|_| new_histogram()),
+            all: new_histogram(),
+            recent: new_histogram(),
+        }
+    }
+}
+
+impl Phases {
+    /// Measures from `begin` on.
+    pub(super) fn measure(&mut self, begin: Instant) {
+        self.begin = Some(begin);
+    }
+
+    /// Which phase it is.
+    pub(super) fn current(&self) -> Phase {
+        self.current
+    }
+
+    pub(super) fn enter(&mut self, phase: Phase, now: Instant) {
+        if let Some(begin) = self.begin {
+            self.times[self.current as usize] += now.saturating_duration_since(self.entered.max(begin));
+        }
+        (self.current, self.entered) = (phase, now);
+    }
+
+    /// An answer came at `now` to a call that was due at `due`, in `phase`. A call counts for its phase even if its
+    /// answer comes in the next.
+    pub(super) fn record(&mut self, (due, phase): (Instant, Phase), now: Instant, end: Instant) {
+        let took = now.saturating_duration_since(due);
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.recent.saturating_record(took_us);
+        let Some(begin) = self.begin else { return };
+        if (begin..end).contains(&now) {
+            self.all.saturating_record(took_us);
+        }
+        if (begin..end).contains(&due) {
+            self.each[phase as usize].saturating_record(took_us);
+        }
+    }
+
+    pub(super) fn take_recent(&mut self) -> (u64, u64) {
+        let found = (self.recent.value_at_quantile(0.5), self.recent.value_at_quantile(0.99));
+        self.recent.reset();
+        found
+    }
+
+    /// Everything that was measured until `end`: all of it, and each phase that there was.
+    pub(super) fn finish(&mut self, end: Instant) -> (Histogram<u64>, Vec<Measured>) {
+        self.enter(self.current, end);
+        let measured = |phase: Phase| Measured {
+            phase,
+            time: self.times[phase as usize],
+            latency: self.each[phase as usize].clone(),
+        };
+        let there = |measured: &Measured| !measured.time.is_zero() || !measured.latency.is_empty();
+        (self.all.clone(), Phase::ALL.into_iter().map(measured).filter(there).collect())
+    }
+}
+
+fn new_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("the bounds are constants that make sense")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_counts_for_the_phase_it_was_due_in() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let (mut phases, end) = (Phases::default(), at(1_000));
+        phases.record((at(50), Phase::Before), at(60), end);
+        phases.measure(at(100));
+        // Due before anything was measured, answered since.
+        phases.record((at(90), Phase::Before), at(110), end);
+        phases.record((at(190), Phase::Before), at(230), end);
+        phases.enter(Phase::Away, at(200));
+        phases.enter(Phase::CatchingUp, at(500));
+        phases.enter(Phase::Away, at(600));
+        phases.record((at(700), Phase::Away), at(800), end);
+        // Due in time, answered late.
+        phases.record((at(950), Phase::Away), at(1_050), end);
+        let (all, each) = phases.finish(end);
+        assert_eq!(all.len(), 3);
+        let told: Vec<_> =
+            each.iter().map(|one| (one.phase, one.time.as_millis(), one.latency.len())).collect();
+        assert_eq!(told, [(Phase::Before, 100, 1), (Phase::Away, 700, 2), (Phase::CatchingUp, 100, 0)]);
+        assert!(each[0].latency.max() >= 40_000 && each[0].latency.max() < 41_000);
+    }
+}

@@ -1,0 +1,285 @@
+//! `quorate divergence`: what a replica computed otherwise than the others, and which request it was.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use quorate_host::disk::{Disk, DiskFailure};
+use quorate_host::divergence::{Case, Culprit, Key, Report, Verdict, Which, report};
+use quorate_host::store::Store;
+use quorate_host::superblock::Superblock;
+use quorate_node::cluster_file::ClusterFile;
+use quorate_node::file_disk::FileDisk;
+use quorate_protocol::executor::State;
+use quorate_protocol::types::{ReplicaId, Seq};
+use serde_json::{Value, json};
+
+const EXAMPLES: &str = "Examples:
+  quorate divergence data/replica-2                              with ./cluster.toml and its application
+  quorate divergence data/replica-2 --cluster prod/cluster.toml  replays what led to the wrong state
+
+Run the very program that the replica ran. It looks, and changes nothing.
+
+Exit codes: 0 the replica's state was never found to be wrong, 1 it was (or it cannot be told).";
+
+/// Bytes of a key or a value that are shown.
+const SHOWN_MAX: usize = 64;
+
+/// Arguments of `quorate divergence`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The data folder of a replica that is not running
+    data: PathBuf,
+    /// The cluster file that it belongs to
+    #[arg(long, default_value = "cluster.toml")]
+    cluster: PathBuf,
+    /// The application that it ran [default: the cluster file's]
+    #[arg(long, value_name = "NAME")]
+    application: Option<String>,
+    /// Bytes of each reply of the application `null`
+    #[arg(long, default_value_t = 0)]
+    reply_bytes: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What there is to tell.
+struct Finding {
+    replica: ReplicaId,
+    case: Case,
+    report: anyhow::Result<Report>,
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let cluster = ClusterFile::load(&args.cluster)?;
+    let data = args.data.display();
+    if !args.data.is_dir() {
+        bail!("{data}: there is no such folder; fix: pass the data folder of a replica");
+    }
+    let mut disk = match FileDisk::examine(&args.data) {
+        Ok(disk) => disk,
+        Err(error) if error.kind == DiskFailure::Locked => {
+            bail!("{data}: a running replica has it; fix: stop it first")
+        }
+        Err(error) => return Err(error).context(format!("{data}")),
+    };
+    let (superblock, _) = Superblock::read(&mut disk).with_context(|| format!("{data}"))?;
+    if superblock.identity.cluster != cluster.id() {
+        bail!("{data}: it belongs to another cluster; fix: pass its cluster file with `--cluster`");
+    }
+    let replica = superblock.identity.replica;
+    let Some(case) = Case::read(&mut disk).with_context(|| format!("{data}"))? else {
+        if args.json {
+            println!("null");
+        } else {
+            println!("replica {replica} keeps no evidence: its state was never found to be wrong");
+        }
+        return Ok(ExitCode::SUCCESS);
+    };
+    let replayed = replay(&args, &cluster, disk, &case);
+    let finding = Finding { replica, case, report: replayed };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&object(&finding))?);
+    } else {
+        let mut page = String::new();
+        // Writing to a string cannot fail.
+        let _ = write_page(&mut page, &finding);
+        print!("{page}");
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+fn replay(args: &Args, cluster: &ClusterFile, disk: FileDisk, case: &Case) -> anyhow::Result<Report> {
+    let name = args.application.as_deref().unwrap_or(cluster.application());
+    let machine = || quorate_apps::by_name(name, args.reply_bytes);
+    if machine().is_none() {
+        let known = quorate_apps::NAMES.join(", ");
+        bail!(
+            "this program has no application `{name}`, only {known}; fix: run the program that the replica ran"
+        );
+    }
+    let mut store = Store::open(disk, false)?;
+    let before = if case.agreed > Seq(0) { Some(load(&mut store, case.agreed)?) } else { None };
+    let right = load(&mut store, case.divergence.seq).ok();
+    let right = right.filter(|state| state.root() == case.divergence.theirs);
+    let fresh = || machine().expect("it was there a moment ago");
+    Ok(report(&cluster.context(), &fresh, case, before.as_ref(), right.as_ref())?)
+}
+
+fn load<D: Disk>(store: &mut Store<D>, seq: Seq) -> anyhow::Result<State> {
+    store.load(seq).with_context(|| format!("the state at sequence {seq}, which the replay needs"))
+}
+
+fn write_page(page: &mut String, Finding { replica, case, report }: &Finding) -> std::fmt::Result {
+    let divergence = case.divergence;
+    writeln!(page, "replica      {replica}")?;
+    writeln!(
+        page,
+        "found at     checkpoint {}, the first that differs; {} was right",
+        divergence.seq,
+        last_right(case)
+    )?;
+    writeln!(page, "root here    {}", divergence.ours)?;
+    writeln!(page, "root there   {}, {}", divergence.theirs, witnesses(case))?;
+    if !case.proven {
+        writeln!(page, "             but nobody is proven wrong: the others differ among themselves, too")?;
+    }
+    writeln!(page, "batches      {} of {} are here", case.batches.0.len(), divergence.seq.0 - case.agreed.0)?;
+    if case.cut {
+        writeln!(page, "             not all of the wrong state was kept, so its keys cannot be named")?;
+    }
+    let report = match report {
+        Ok(report) => report,
+        Err(error) => return writeln!(page, "verdict      nothing was replayed: {error:#}"),
+    };
+    if let Some(root) = report.replayed {
+        writeln!(page, "replayed to  {root}")?;
+    }
+    if let Some(Culprit { seq, client, session, number, operation }) = report.culprit {
+        writeln!(page, "request      operation {number} of session {session} of client {}", client.0)?;
+        writeln!(
+            page,
+            "             in sequence {seq}, digest {operation}: the first that writes a key that differs"
+        )?;
+    }
+    let (ours, theirs) = sides(report.verdict);
+    for (index, key) in report.keys.iter().enumerate() {
+        let name = if index == 0 { "keys" } else { "" };
+        writeln!(page, "{name:<13}{}", named(key))?;
+        writeln!(page, "             {ours:<8} {}", shown(key.ours.as_deref()))?;
+        writeln!(page, "             {theirs:<8} {}", shown(key.theirs.as_deref()))?;
+    }
+    if report.differing > report.keys.len() as u64 {
+        writeln!(page, "             and {} more", report.differing - report.keys.len() as u64)?;
+    }
+    writeln!(page, "verdict      {}", verdict(report.verdict))
+}
+
+fn last_right(case: &Case) -> String {
+    match case.agreed {
+        Seq(0) => "the beginning".to_owned(),
+        agreed => format!("checkpoint {agreed}"),
+    }
+}
+
+fn signers(case: &Case) -> Vec<u16> {
+    let certificate = case.certificate.iter().flat_map(|certificate| certificate.signatures.iter());
+    let signers = certificate.map(|(signer, _)| *signer).chain(case.votes.iter().map(|vote| vote.signer));
+    signers.map(|signer| signer.0).collect()
+}
+
+fn witnesses(case: &Case) -> String {
+    let signers: Vec<String> = signers(case).iter().map(ToString::to_string).collect();
+    let proof = if case.certificate.is_some() { "in a certificate" } else { "in CHECKPOINTs" };
+    match signers.is_empty() {
+        true => "as the journal says".to_owned(),
+        false => format!("{proof} of replicas {}", signers.join(", ")),
+    }
+}
+
+/// What the two values of a key are.
+fn sides(verdict: Verdict) -> (&'static str, &'static str) {
+    match verdict {
+        Verdict::Once | Verdict::Third => ("here", "replayed"),
+        Verdict::Always => ("replayed", "there"),
+        Verdict::NotDeterministic => ("once", "again"),
+        Verdict::Missing(..) => ("here", "there"),
+    }
+}
+
+fn named(key: &Key) -> String {
+    let shown = shown(Some(&key.key));
+    match key.which {
+        Which::Application => shown,
+        Which::Sessions => format!("{shown} (a session)"),
+    }
+}
+
+/// Bytes in quotes, with what is no printable ASCII escaped, and cut.
+fn shown(bytes: Option<&[u8]>) -> String {
+    let Some(bytes) = bytes else { return "nothing".to_owned() };
+    let cut = &bytes[..bytes.len().min(SHOWN_MAX)];
+    let more = if bytes.len() > SHOWN_MAX { format!("... ({} bytes)", bytes.len()) } else { String::new() };
+    format!("\"{}\"{more}", cut.escape_ascii())
+}
+
+fn verdict(verdict: Verdict) -> String {
+    match verdict {
+        Verdict::Once => "this replica computed it wrongly once: replayed, the batches lead to the state that the others \
+                          have; fix: test its memory, or replace the machine, and look whether it ran the same program"
+            .to_owned(),
+        Verdict::Always => "this program always computes it so: the others run another version of it, or it reads what \
+                            only this machine has (files, the environment, floats); fix: run the same program everywhere"
+            .to_owned(),
+        Verdict::NotDeterministic => "the application is not deterministic: two replays of the same batches differ; fix: \
+                                      let it read nothing but its state, its commands and its context (no clock, no \
+                                      randomness, no order of a hash map)"
+            .to_owned(),
+        Verdict::Third => "the replay leads to a third state: this is not the program that the replica ran, or the \
+                           application reads what is not in its commands; fix: replay with the program that the replica \
+                           ran"
+            .to_owned(),
+        Verdict::Missing(first, last) => {
+            let which =
+                if first == last { format!("that of sequence {first}") } else { format!("some of {first} to {last}") };
+            format!("batches are missing, {which}: what led to the wrong state cannot be replayed")
+        }
+    }
+}
+
+fn object(Finding { replica, case, report }: &Finding) -> Value {
+    let (word, error) = match report {
+        Ok(report) => (Some(in_a_word(report.verdict)), None),
+        Err(error) => (None, Some(format!("{error:#}"))),
+    };
+    let report = report.as_ref().ok();
+    let culprit = report.and_then(|report| report.culprit);
+    let text = |bytes: &Option<Vec<u8>>| {
+        let cut = bytes.as_ref().map(|bytes| &bytes[..bytes.len().min(SHOWN_MAX)]);
+        cut.map(|cut| cut.escape_ascii().to_string())
+    };
+    let key = |key: &Key| {
+        json!({
+            "key": text(&Some(key.key.clone())),
+            "of": match key.which { Which::Application => "application", Which::Sessions => "sessions" },
+            "ours": text(&key.ours),
+            "theirs": text(&key.theirs),
+        })
+    };
+    json!({
+        "replica": replica.0,
+        "checkpoint": case.divergence.seq.0,
+        "agreed": case.agreed.0,
+        "ours": case.divergence.ours.to_string(),
+        "theirs": case.divergence.theirs.to_string(),
+        "witnesses": signers(case),
+        "proven": case.proven,
+        "batches": case.batches.0.len(),
+        "cut": case.cut,
+        "verdict": word,
+        "error": error,
+        "replayed": report.and_then(|report| report.replayed).map(|root| root.to_string()),
+        "request": culprit.map(|culprit| json!({
+            "sequence": culprit.seq.0,
+            "client": culprit.client.0.to_string(),
+            "session": culprit.session.0,
+            "number": culprit.number.0,
+            "operation": culprit.operation.to_string(),
+        })),
+        "differing": report.map(|report| report.differing),
+        "keys": report.map(|report| report.keys.iter().map(key).collect::<Vec<_>>()),
+    })
+}
+
+fn in_a_word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Once => "once",
+        Verdict::Always => "always",
+        Verdict::NotDeterministic => "not-deterministic",
+        Verdict::Third => "third",
+        Verdict::Missing(..) => "missing",
+    }
+}
