@@ -31,7 +31,7 @@ pub fn write(map: &mut Map, bytes: &[u8]) -> Result<(), ApplicationError> {
 /// The bytes that a map holds.
 ///
 /// # Errors
-/// [`ApplicationError::Decode`] if it was not written by [`write`].
+/// [`ApplicationError::Decode`] if it was not written by [`write()`].
 pub fn read(map: &Map) -> Result<Vec<u8>, ApplicationError> {
     let wrong = |why: &str| Err(ApplicationError::Decode(why.to_owned()));
     let mut bytes = Vec::new();

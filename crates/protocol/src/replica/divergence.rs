@@ -153,7 +153,8 @@ impl Replica {
         (self.executed, self.handed) = (seq, seq);
         self.marks.halted_by = None;
         if self.status == Status::Normal {
-            // A restart in between left it to now to say again what it had said before.
+            // A restart in between left it to now to say again what it had said before. What it learnt while it was mute
+            // it has not voted on: that is for whoever goes through the slots next.
             let (view, position) = (self.view, self.position);
             let slots: Vec<Seq> = self.log.open_slots().map(|(seq, _)| seq).collect();
             for seq in slots {

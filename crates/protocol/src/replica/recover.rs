@@ -234,6 +234,11 @@ impl Replica {
         if self.status == Status::Normal {
             let slots: Vec<Seq> = self.log.open_slots().map(|(seq, _)| seq).collect();
             for seq in slots {
+                if let Some(slot) = self.log.get_mut(seq) {
+                    // A certificate from the journal: its COMMIT was said, or nobody can tell that it was not.
+                    let prepared = slot.prepared.as_ref().map(|certificate| certificate.statement.view);
+                    slot.sent_commit = prepared == Some(view);
+                }
                 if !self.is_mute() {
                     self.repeat_votes(view, seq, position, out);
                 }
@@ -258,6 +263,7 @@ impl Replica {
         Ok(())
     }
 
+    /// Says again what it has said at a slot, and nothing that it has not: what it learnt since may rest on no record.
     pub(super) fn repeat_votes(&mut self, view: View, seq: Seq, position: Position, out: &mut Out<'_>) {
         let primary = self.primary() == self.id && seq > self.new_view_floor;
         let null = self.null;
@@ -276,8 +282,7 @@ impl Replica {
             }
         }
         let prepared = slot.prepared.as_ref().map(|certificate| certificate.statement);
-        if let Some(Prepare { digest, .. }) = prepared.filter(|prepare| prepare.view == view) {
-            slot.sent_commit = true;
+        if let Some(Prepare { digest, .. }) = prepared.filter(|prepare| slot.sent_commit && prepare.view == view) {
             Self::say(Say::Commit(Commit { view, seq, digest }), position, out);
         }
     }

@@ -310,3 +310,85 @@ fn a_checkpoint_may_be_at_any_slot_of_the_window_and_takes_one_place_for_each_re
     assert!(bench.alarms.iter().all(|alarm| matches!(alarm, Alarm::ConflictingCheckpoints(..))));
     assert_eq!(bench.replica.status(), Status::Normal);
 }
+
+/// What the mended replica does about slot 9, which prepared while it was mute.
+fn mended_after_slot_9_prepared(mut bench: Bench, with_body: bool) -> Vec<Effect> {
+    let body = bench.body(9);
+    let this = vote(0, 9, body.digest);
+    bench.pre_prepare(this, with_body.then_some(&body));
+    [0, 2, 3].into_iter().for_each(|id| bench.prepare(id, this));
+    stable(&mut bench, 8);
+    let mut effects = Vec::new();
+    bench.replica.step(bench.now, Event::Installed { seq: Seq(8), root: RIGHT }, &mut effects);
+    effects
+}
+
+fn is_commit(effect: &Effect) -> bool {
+    matches!(effect, Effect::Send { message: Say::Commit(_), .. })
+}
+
+#[test]
+fn c10_a_mended_replica_commits_to_what_prepared_meanwhile_with_a_record_of_it() {
+    let effects = mended_after_slot_9_prepared(outvoted(), true);
+    let record = effects.iter().position(|effect| matches!(effect, Effect::Persist(Record::Prepared(_))));
+    let commit = effects.iter().position(is_commit);
+    assert!(commit.is_some() && record.is_some() && record < commit, "{record:?} {commit:?}");
+}
+
+#[test]
+fn c10_a_mended_replica_commits_to_no_batch_that_it_does_not_hold() {
+    let effects = mended_after_slot_9_prepared(outvoted(), false);
+    assert!(!effects.iter().any(is_commit), "{effects:?}");
+}
+
+#[test]
+fn c10_a_mended_replica_that_forgot_promises_keeps_to_its_box() {
+    let mut bench = Bench::new(4, 1);
+    let divergence = Divergence { seq: Seq(8), ours: WRONG, theirs: RIGHT };
+    let memory = Memory {
+        position: Position(9),
+        promised: (View(0), Seq(16)),
+        state: Some((Seq(4), RIGHT)),
+        standing: Standing::Diverged { divergence, mended: false },
+        amnesia: Some(AmnesiaBox { epoch: Epoch(0), view: View(0), high: Seq(16) }),
+        records: vec![(Record::Stable(bench.certificate(checkpoint(4, RIGHT), &[0, 2, 3])), None)],
+        ..Memory::default()
+    };
+    let mut effects = Vec::new();
+    bench.replica =
+        Replica::recover(bench.context.clone(), ReplicaId(1), memory, bench.now, &mut effects).unwrap();
+    let effects = mended_after_slot_9_prepared(bench, true);
+    let says_prepare = |effect: &Effect| matches!(effect, Effect::Send { message: Say::Prepare(_), .. });
+    assert!(!effects.iter().any(|effect| is_commit(effect) || says_prepare(effect)), "{effects:?}");
+}
+
+#[test]
+fn c10_a_diverged_replica_that_restarts_knows_its_own_commits() {
+    for mended in [true, false] {
+        let mut bench = Bench::new(4, 1);
+        let divergence = Divergence { seq: Seq(8), ours: WRONG, theirs: RIGHT };
+        let body = bench.body(9);
+        let this = vote(0, 9, body.digest);
+        let records = vec![
+            (Record::Stable(bench.certificate(checkpoint(8, RIGHT), &[0, 2, 3])), None),
+            (Record::Body { seq: Seq(9), body: Arc::clone(&body) }, None),
+            (Record::Vote { prepare: this, primary: None }, None),
+            (Record::Prepared(bench.certificate(this, &[0, 1, 2])), None),
+        ];
+        let memory = Memory {
+            records,
+            position: Position(9),
+            promised: (View(0), Seq(16)),
+            state: Some((Seq(if mended { 8 } else { 4 }), RIGHT)),
+            standing: Standing::Diverged { divergence, mended },
+            ..Memory::default()
+        };
+        let mut effects = Vec::new();
+        bench.replica =
+            Replica::recover(bench.context.clone(), ReplicaId(1), memory, bench.now, &mut effects).unwrap();
+        let commit = Commit { view: View(0), seq: Seq(9), digest: body.digest };
+        bench.step(Event::CommitCertificate(Verified::vouch(bench.certificate(commit, &[0, 1, 2]))));
+        let standing = bench.replica.standing();
+        assert!(!matches!(standing, Standing::Out(_)), "mended {mended}: {standing:?}");
+    }
+}
