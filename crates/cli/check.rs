@@ -321,7 +321,9 @@ fn in_a_word(standing: Standing) -> String {
             };
             format!("its state was wrong at checkpoint {}, {then}", divergence.seq)
         }
-        Standing::Out(Exclusion::Copied { number }) => format!("a copy, number {number:016x}: never votes"),
+        Standing::Out(Exclusion::Copied { number, .. }) => {
+            format!("a copy, number {number:016x}: never votes")
+        }
         Standing::Out(Exclusion::Carrier { number, .. }) => {
             format!(
                 "a copy, number {number:016x}, that carries the right to vote: does not start before it is restored"
@@ -339,7 +341,7 @@ fn in_a_word(standing: Standing) -> String {
 /// The number of a copy; of one only.
 fn copy_number(standing: Standing) -> Option<u64> {
     match standing {
-        Standing::Out(Exclusion::Copied { number } | Exclusion::Carrier { number, .. }) => Some(number),
+        Standing::Out(Exclusion::Copied { number, .. } | Exclusion::Carrier { number, .. }) => Some(number),
         Standing::Normal | Standing::Diverged { .. } | Standing::Out(_) => None,
     }
 }

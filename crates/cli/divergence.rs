@@ -12,7 +12,8 @@ use quorate_host::superblock::Superblock;
 use quorate_node::cluster_file::ClusterFile;
 use quorate_node::file_disk::FileDisk;
 use quorate_protocol::executor::State;
-use quorate_protocol::types::{ReplicaId, Seq};
+use quorate_protocol::standing::{Divergence, Proof};
+use quorate_protocol::types::{Digest, ReplicaId, Seq, Signature};
 use serde_json::{Value, json};
 
 const EXAMPLES: &str = "Examples:
@@ -116,6 +117,9 @@ fn load<D: Disk>(store: &mut Store<D>, seq: Seq) -> anyhow::Result<State> {
 fn write_page(page: &mut String, Finding { replica, case, report }: &Finding) -> std::fmt::Result {
     let divergence = case.divergence;
     writeln!(page, "replica      {replica}")?;
+    if !case.conflict.is_empty() {
+        return write_conflict(page, case);
+    }
     writeln!(
         page,
         "found at     checkpoint {}, the first that differs; {} was right",
@@ -158,6 +162,37 @@ fn write_page(page: &mut String, Finding { replica, case, report }: &Finding) ->
     writeln!(page, "verdict      {}", verdict(report.verdict))
 }
 
+/// What is kept of two certificates that exclude each other. There is nothing to replay.
+fn write_conflict(page: &mut String, case: &Case) -> std::fmt::Result {
+    let Divergence { seq, ours, theirs } = case.divergence;
+    writeln!(page, "found at     sequence {seq}: two certificates that exclude each other")?;
+    writeln!(page, "one names    {ours}")?;
+    writeln!(page, "one names    {theirs}")?;
+    for proof in &case.conflict {
+        let (what, digest, signers) = conflict(proof);
+        writeln!(page, "certificate  {digest} {what} by replicas {}", in_a_row(&signers))?;
+    }
+    writeln!(
+        page,
+        "verdict      more replicas are faulty than the cluster tolerates: who signed both is; fix: stop all replicas and \
+         keep their data folders as evidence"
+    )
+}
+
+/// What a certificate says, of what, and who signed it.
+fn conflict(proof: &Proof) -> (&'static str, Digest, Vec<u16>) {
+    let ids = |signatures: &[(ReplicaId, Signature)]| signatures.iter().map(|(id, _)| id.0).collect();
+    match proof {
+        Proof::Committed(held) => ("committed", held.statement.digest, ids(&held.signatures)),
+        Proof::Prepared(held) => ("prepared", held.statement.digest, ids(&held.signatures)),
+        Proof::Stable(held) => ("stable", held.statement.root, ids(&held.signatures)),
+    }
+}
+
+fn in_a_row(ids: &[u16]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 fn last_right(case: &Case) -> String {
     match case.agreed {
         Seq(0) => "the beginning".to_owned(),
@@ -172,11 +207,11 @@ fn signers(case: &Case) -> Vec<u16> {
 }
 
 fn witnesses(case: &Case) -> String {
-    let signers: Vec<String> = signers(case).iter().map(ToString::to_string).collect();
+    let signers = signers(case);
     let proof = if case.certificate.is_some() { "in a certificate" } else { "in CHECKPOINTs" };
     match signers.is_empty() {
         true => "as the journal says".to_owned(),
-        false => format!("{proof} of replicas {}", signers.join(", ")),
+        false => format!("{proof} of replicas {}", in_a_row(&signers)),
     }
 }
 
@@ -259,6 +294,11 @@ fn object(Finding { replica, case, report }: &Finding) -> Value {
         "proven": case.proven,
         "batches": case.batches.0.len(),
         "cut": case.cut,
+        "conflict": case.conflict.iter().map(conflict).map(|(what, digest, signers)| json!({
+            "says": what,
+            "digest": digest.to_string(),
+            "signers": signers,
+        })).collect::<Vec<_>>(),
         "verdict": word,
         "error": error,
         "replayed": report.and_then(|report| report.replayed).map(|root| root.to_string()),

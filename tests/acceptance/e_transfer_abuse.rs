@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use quorate_protocol::application::{ApplicationError, Context, RejectedCommand, StateMachine};
 use quorate_protocol::map::Map;
-use quorate_protocol::message::{PeerMessage, Transfer};
+use quorate_protocol::message::{Bits, PeerMessage, Transfer};
 use quorate_protocol::types::{ReplicaId, Seq};
 use quorate_sim::app::Service;
 use quorate_sim::rng::Rng;
@@ -96,6 +96,8 @@ fn cluster() -> Lab {
 struct Greed {
     asked: u64,
     next: u32,
+    /// It asks for lists of pages and for none of the pages, which is little to send and as much to read.
+    lists: bool,
 }
 
 impl Greed {
@@ -103,9 +105,12 @@ impl Greed {
     fn ask(&mut self, lab: &mut Lab) {
         for server in SERVERS {
             let seq = lab.replica(server).watermarks().0;
+            let index = self.next % 100;
             let question = match self.next % 32 {
+                even if self.lists && even % 2 == 0 => Transfer::FetchDigests { seq, index },
+                _ if self.lists => Transfer::FetchPages { seq, index, wanted: Bits::default() },
                 0 => Transfer::FetchMeta { seq },
-                _ => Transfer::FetchChunk { seq, index: self.next % 100 },
+                _ => Transfer::FetchChunk { seq, index },
             };
             lab.world.inject(LIAR, ReplicaId(server), &PeerMessage::Transfer(question));
             self.asked += 1;
@@ -181,7 +186,7 @@ fn look(lab: &mut Lab, work: &mut Work) {
 fn e4_who_asks_for_states_without_end_gets_what_the_rate_allows_and_delays_nobody() {
     let calm = work(&mut cluster(), 200, None);
     let mut lab = cluster();
-    let mut greed = Greed { asked: 0, next: 0 };
+    let mut greed = Greed { asked: 0, next: 0, lists: false };
     let greedy = work(&mut lab, 200, Some(&mut greed));
     let allowed = BURST_BYTES + AT_ONCE_BYTES + RATE_BYTES * greedy.took_us / 1_000_000;
     println!(
@@ -211,6 +216,31 @@ fn e4_who_asks_for_states_without_end_gets_what_the_rate_allows_and_delays_nobod
     );
     assert!(greedy.states_most <= calm.states_most + 1, "nor do states that it pins");
     assert!(greedy.used_most <= calm.used_most + (16 << 20));
+    assert_eq!((lab.view_changes(), lab.is_at_rest()), (0, true));
+}
+
+#[test]
+fn e4_who_asks_for_lists_of_pages_without_end_delays_nobody_either() {
+    let calm = work(&mut cluster(), 100, None);
+    let mut lab = cluster();
+    let mut greed = Greed { asked: 0, next: 0, lists: true };
+    let greedy = work(&mut lab, 100, Some(&mut greed));
+    println!(
+        "calm {} and {} us, greedy {} and {} us in the middle and at most but for one in a hundred",
+        calm.percentile(50),
+        calm.percentile(99),
+        greedy.percentile(50),
+        greedy.percentile(99)
+    );
+    assert!(
+        greedy.percentile(99) <= 2 * calm.percentile(99) && greedy.percentile(50) <= 2 * calm.percentile(50)
+    );
+    let allowed = BURST_BYTES + AT_ONCE_BYTES + RATE_BYTES * greedy.took_us / 1_000_000;
+    for server in SERVERS {
+        let counters = lab.world.node(ReplicaId(server)).host().transfer_counters();
+        assert!(counters.served_chunks > 100 && counters.served_bytes < allowed / 2, "{counters:?}");
+        assert!(counters.served_chunks <= allowed / (8 << 10), "{counters:?}");
+    }
     assert_eq!((lab.view_changes(), lab.is_at_rest()), (0, true));
 }
 

@@ -123,8 +123,8 @@ fn diverged(context: &Context) -> (MemoryDisk, Life) {
     let shape = Shape::of(&context.parameters, context.committee.size());
     format_folder(&mut disk, identity, shape, Reserve::Records).expect("the folder is empty");
     let started = begin(disk, life.clone(), machine(counter::Counter::default()), Time(1));
-    let Started { mut executor, mut journal, mut writer, mut store, .. } =
-        started.expect("it was only formatted");
+    let (started, mut store) = started.expect("it was only formatted");
+    let Started { mut executor, mut journal, mut writer, .. } = started;
     executor.execute(Seq(1), None);
     let state = executor.checkpoint().expect("a counter is small");
     let pointer = store.save(&state).expect("the disk works");
@@ -140,8 +140,8 @@ fn c10_a_state_that_contradicts_its_certificate_is_not_started_from_but_fetched_
     let world = World::new(&Setting::calm(4));
     let (disk, life) = diverged(world.context());
     let started = begin(disk, life, machine(counter::Counter::default()), Time(2));
-    let Started { executor, effects, lost_state, replica, .. } =
-        started.expect("a state is not its own alone");
+    let (started, _) = started.expect("a state is not its own alone");
+    let Started { executor, effects, lost_state, replica, .. } = started;
     assert_eq!((lost_state, executor.executed()), (Some(Seq(1)), Seq(0)));
     assert!(replica.behind());
     assert!(

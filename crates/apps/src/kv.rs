@@ -34,6 +34,8 @@ pub struct Store {
 }
 
 impl Snapshot for Store {
+    const SAVES_ANEW: bool = true;
+
     fn save(&mut self, map: &mut Map) -> Result<(), ApplicationError> {
         self.entries.seal();
         map.clone_from(&self.entries);

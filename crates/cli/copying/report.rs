@@ -23,7 +23,7 @@ pub(crate) fn bytes(count: u64) -> String {
 fn number(standing: Standing) -> Option<u64> {
     match standing {
         Standing::Out(
-            Exclusion::Copied { number }
+            Exclusion::Copied { number, .. }
             | Exclusion::Carrier { number, .. }
             | Exclusion::Moved { number, .. },
         ) => Some(number),

@@ -31,10 +31,14 @@ pub(crate) struct Fetched {
     /// States that it fetched whole; none if the others' logs held all that it missed.
     pub(crate) states_fetched: u64,
     pub(crate) bytes_fetched: u64,
-    /// Chunks that came over the network.
+    /// Chunks that came over the network, whole or in part.
     pub(crate) chunks_fetched: u64,
     /// Chunks that it had already.
     pub(crate) chunks_reused: u64,
+    /// Pages of other chunks that it had already.
+    pub(crate) pages_reused: u64,
+    /// Bytes of states fetched whole that it had already.
+    pub(crate) bytes_reused: u64,
 }
 
 impl Fetched {
@@ -48,6 +52,8 @@ impl Fetched {
             bytes_fetched: grown("quorate_transfer_bytes_total"),
             chunks_fetched: grown("quorate_transfer_chunks_total"),
             chunks_reused: grown("quorate_transfer_chunks_reused_total"),
+            pages_reused: grown("quorate_transfer_pages_reused_total"),
+            bytes_reused: grown("quorate_transfer_bytes_reused_total"),
         }
     }
 }
@@ -64,7 +70,8 @@ struct Gone {
 impl Rejoined {
     /// For people.
     pub(super) fn line(&self) -> String {
-        let Fetched { states_fetched, bytes_fetched, chunks_fetched, chunks_reused } = self.fetched;
+        let Fetched { states_fetched, chunks_fetched, chunks_reused, pages_reused, .. } = self.fetched;
+        let (came, here) = (told(self.fetched.bytes_fetched), told(self.fetched.bytes_reused));
         let back = match self.after_ms {
             Some(ms) => format!("after {:.1} s", ms as f64 / 1000.0),
             None => "NOT".to_owned(),
@@ -72,8 +79,7 @@ impl Rejoined {
         let fetched = match states_fetched + chunks_fetched {
             0 => String::new(),
             _ => format!(
-                ", fetched {} in {chunks_fetched} chunks, had {chunks_reused} others",
-                told(bytes_fetched)
+                ", fetched {came} in {chunks_fetched} chunks, had {here} in {chunks_reused} others and {pages_reused} pages"
             ),
         };
         format!("{}: {back}, missed {} operations{fetched}", self.replica, self.missed)

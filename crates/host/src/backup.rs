@@ -163,7 +163,7 @@ pub fn copy_folder(
     }
     let vote = Vote::of(superblock.standing, order);
     if vote.is_none() && order.purpose != Purpose::Keep {
-        return Err(BackupError::NoVote(superblock.standing, order.purpose));
+        return Err(BackupError::NoVote(Box::new(superblock.standing), order.purpose));
     }
     let there = to.list().map_err(BackupError::To)?;
     if !there.is_empty() {

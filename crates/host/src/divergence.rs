@@ -15,7 +15,7 @@ use quorate_protocol::map::{ENTRY_BYTES_MAX, KEY_BYTES_MAX};
 use quorate_protocol::message::Checkpoint;
 use quorate_protocol::request::Body;
 use quorate_protocol::signed::Signed;
-use quorate_protocol::standing::{Batches, Divergence, Evidence};
+use quorate_protocol::standing::{Batches, Divergence, Evidence, Proof};
 use quorate_protocol::types::Seq;
 
 use crate::disk::{Disk, DiskError, FileName, read_padded};
@@ -71,6 +71,8 @@ pub struct Case {
     pub batches: Batches,
     /// What the wrong state has otherwise than the one after `agreed`.
     pub changes: Vec<Change>,
+    /// Certificates that exclude each other, if that was found, and no wrong state: `divergence` has what they name.
+    pub conflict: Vec<Proof>,
     /// Something did not fit, or was not there any more.
     pub cut: bool,
 }
@@ -110,6 +112,7 @@ enum Entry {
         body: Option<Arc<Body>>,
     },
     Change(Change),
+    Conflict(Proof),
     /// Comes last.
     End {
         cut: bool,
@@ -131,6 +134,9 @@ impl Entry {
                 let value: Option<Blob<ENTRY_BYTES_MAX>> = value.clone().map(|value| Blob(value.into()));
                 codec::append(&(*which == Which::Sessions, key, value), &mut bytes)
             }
+            Self::Conflict(Proof::Committed(certificate)) => codec::append(certificate, &mut bytes),
+            Self::Conflict(Proof::Prepared(certificate)) => codec::append(certificate, &mut bytes),
+            Self::Conflict(Proof::Stable(certificate)) => codec::append(certificate, &mut bytes),
             Self::End { cut } => codec::append(cut, &mut bytes),
         }?;
         Ok(bytes)
@@ -144,6 +150,9 @@ impl Entry {
             Self::Batch { .. } => 4,
             Self::Change(_) => 5,
             Self::End { .. } => 6,
+            Self::Conflict(Proof::Committed(_)) => 7,
+            Self::Conflict(Proof::Prepared(_)) => 8,
+            Self::Conflict(Proof::Stable(_)) => 9,
         }
     }
 
@@ -167,6 +176,9 @@ impl Entry {
                 Self::Change(Change { which, key: key.to_vec(), value: value.map(|value| value.to_vec()) })
             }
             6 => Self::End { cut: codec::decode(bytes).ok()? },
+            7 => Self::Conflict(Proof::Committed(codec::decode(bytes).ok()?)),
+            8 => Self::Conflict(Proof::Prepared(codec::decode(bytes).ok()?)),
+            9 => Self::Conflict(Proof::Stable(codec::decode(bytes).ok()?)),
             _ => return None,
         })
     }
@@ -179,7 +191,7 @@ impl Case {
     }
 
     fn within(bytes_max: u64, evidence: &Evidence, agreed: Seq, changes: Option<Vec<Change>>) -> Self {
-        let Evidence { divergence, proven, votes, certificate, batches, .. } = evidence.clone();
+        let Evidence { divergence, proven, votes, certificate, batches, conflict, .. } = evidence.clone();
         let mut left = bytes_max;
         let mut fits = |bytes: usize| {
             let fits = bytes as u64 + 128 <= left;
@@ -194,7 +206,8 @@ impl Case {
         let length = |change: &Change| change.key.len() + change.value.as_ref().map_or(0, Vec::len);
         changes.truncate(changes.iter().take_while(|change| fits(length(change))).count());
         let cut = !known || batches.len() < slots || changes.len() < count;
-        Self { divergence, proven, agreed, votes, certificate, batches: Batches(batches), changes, cut }
+        let batches = Batches(batches);
+        Self { divergence, proven, agreed, votes, certificate, batches, changes, conflict, cut }
     }
 
     /// Slots whose snapshots it needs: the state that it is replayed from, and the right one in the place of the wrong.
@@ -203,11 +216,13 @@ impl Case {
         [self.agreed, self.divergence.seq]
     }
 
-    /// Slots between the last right state and the wrong one whose batches are not here.
+    /// The first and the last slot between the last right state and the wrong one whose batch is not here.
     #[must_use]
-    pub fn missing(&self) -> BTreeSet<Seq> {
+    pub fn missing(&self) -> Option<(Seq, Seq)> {
         let here: BTreeSet<Seq> = self.batches.0.iter().map(|(seq, _)| *seq).collect();
-        (self.agreed.0 + 1..=self.divergence.seq.0).map(Seq).filter(|seq| !here.contains(seq)).collect()
+        let between = || (self.agreed.0 + 1..=self.divergence.seq.0).map(Seq);
+        let first = between().find(|seq| !here.contains(seq))?;
+        Some((first, between().rev().find(|seq| !here.contains(seq))?))
     }
 
     fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
@@ -217,6 +232,7 @@ impl Case {
         std::iter::once(found)
             .chain(self.votes.iter().cloned().map(Entry::Vote))
             .chain(self.certificate.iter().cloned().map(Entry::Certificate))
+            .chain(self.conflict.iter().cloned().map(Entry::Conflict))
             .chain(batches.map(|(seq, body)| Entry::Batch { seq: *seq, body: body.clone() }))
             .chain(self.changes.iter().cloned().map(Entry::Change))
             .chain(std::iter::once(Entry::End { cut: self.cut }))
@@ -271,8 +287,9 @@ impl Case {
             return Err(CaseError::Damaged);
         };
         let (votes, batches, changes) = (Vec::new(), Batches::default(), Vec::new());
+        let (certificate, conflict, cut) = (None, Vec::new(), true);
         let mut case =
-            Self { divergence, proven, agreed, votes, certificate: None, batches, changes, cut: true };
+            Self { divergence, proven, agreed, votes, certificate, batches, changes, conflict, cut };
         while let Some(entry) = next(disk, &mut at, length)? {
             match entry {
                 Entry::Found { .. } => break,
@@ -280,6 +297,7 @@ impl Case {
                 Entry::Certificate(certificate) => case.certificate = Some(certificate),
                 Entry::Batch { seq, body } => case.batches.0.push((seq, body)),
                 Entry::Change(change) => case.changes.push(change),
+                Entry::Conflict(proof) => case.conflict.push(proof),
                 Entry::End { cut } => {
                     case.cut = cut;
                     break;

@@ -7,6 +7,7 @@ mod tests;
 use std::sync::Arc;
 
 use quorate_protocol::executor::{Executed, Executor, RestoreError, State};
+use quorate_protocol::map::Map;
 use quorate_protocol::message::Reply;
 use quorate_protocol::parameters::Parameters;
 use quorate_protocol::request::{Body, Request};
@@ -91,7 +92,10 @@ pub enum Done {
         executed: Seq,
     },
     /// Let go of the state.
-    Released,
+    Released {
+        /// What is left of it, to be dropped elsewhere.
+        old: Vec<Map>,
+    },
     /// Kept the state, which is of a later slot than the one that was fetched.
     Outran,
     /// Went on from a fetched state.
@@ -161,9 +165,8 @@ impl Execution {
             Task::Execute { seq, body } => self.execute(seq, body.as_deref()),
             Task::Release { seq, wrong } if !wrong && seq <= self.executor.executed() => Done::Outran,
             Task::Release { .. } => {
-                self.executor.release();
                 self.released = true;
-                Done::Released
+                Done::Released { old: self.executor.release() }
             }
             Task::Install(state) => self.install(state),
             Task::Screen(screening) => {

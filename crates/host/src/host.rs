@@ -320,7 +320,7 @@ impl Host {
                     }
                 }
                 Done::Fresh { screening, executed } => together.extend(self.pass_fresh(screening, executed)),
-                Done::Released => self.released(),
+                Done::Released { old } => self.released(old),
                 Done::Outran => self.outran(now),
                 Done::Installed => self.installed(),
                 Done::NotInstalled { seq, why } => self.failed = Some(InstallError { seq, why }.to_string()),

@@ -1,5 +1,7 @@
 //! How a replica starts from its folder: what it promised, where its state stood. Node and simulator start it so.
 
+use std::collections::BTreeSet;
+
 use quorate_protocol::application::StateMachine;
 use quorate_protocol::certificate::Certificate;
 use quorate_protocol::executor::{Executor, State};
@@ -7,7 +9,7 @@ use quorate_protocol::message::Checkpoint;
 use quorate_protocol::parameters::Context;
 use quorate_protocol::process::{Effect, Record};
 use quorate_protocol::replica::{Memory, Replica, Unrecoverable};
-use quorate_protocol::standing::{Batches, Divergence, Evidence};
+use quorate_protocol::standing::{Batches, Divergence, Evidence, Standing};
 use quorate_protocol::types::{Seq, Time};
 
 use crate::disk::{Disk, DiskError};
@@ -42,8 +44,6 @@ pub struct Started<D: Disk> {
     pub journal: Journal,
     /// Who writes that down.
     pub writer: Writer<D>,
-    /// Where states are stored and served from.
-    pub store: Store<D>,
     /// The state that it starts from.
     pub state: Option<SnapshotPointer>,
     /// The state that it should have started from and is damaged: it fetches one from the others.
@@ -86,7 +86,7 @@ pub fn begin<D: Disk>(
     life: Life,
     machine: Box<dyn StateMachine>,
     now: Time,
-) -> Result<Started<D>, StartError> {
+) -> Result<(Started<D>, Store<D>), StartError> {
     let Life { context, identity, durability } = life;
     let (superblock, superblock_copies) = Superblock::open(&mut disk, &identity)?;
     let promised = (superblock.view_promised, superblock.high_promised);
@@ -107,6 +107,9 @@ pub fn begin<D: Disk>(
             restored.map_err(|error| StartError::State(seq, error.to_string()))?
         }
     };
+    let certified = certified_here(&store, &records);
+    let agreed = state.and_then(|pointer| certified.range(..=pointer.seq).next_back().copied());
+    let agreed = agreed.unwrap_or_default();
     let memory = Memory {
         records: records.into_iter().map(|recovered| (recovered.record, recovered.signed)).collect(),
         position: journal.last(),
@@ -115,10 +118,11 @@ pub fn begin<D: Disk>(
         // Opening a damaged journal put it into the superblock, where every later start finds it until it has healed.
         amnesia: writer.superblock().amnesia,
         standing: writer.superblock().standing,
+        agreed,
     };
     let mut effects = Vec::new();
     let replica = Replica::recover(context, identity.replica, memory, now, &mut effects)?;
-    Ok(Started {
+    let started = Started {
         replica,
         executor,
         effects,
@@ -126,25 +130,22 @@ pub fn begin<D: Disk>(
         writer,
         report,
         superblock_copies,
-        store,
         state,
         lost_state: lost_state.map(|lost| lost.seq),
-    })
+    };
+    Ok((started, store))
 }
 
-/// A state with another root than its slot's stable certificate is wrong, and so is what followed from it. If the
-/// replica died before it could note that, it is noted now; and what it could not preserve, as far as it is there.
+/// A state with another root than its slot's stable certificate is wrong, and so is what followed from it; what came
+/// before it since the last one that is certified may be. If the replica died before it could note that, it is noted now,
+/// whatever else is known of it; and what it could not preserve, as far as it is there.
 fn look_back<D: Disk>(
     store: &mut Store<D>,
     writer: &mut Writer<D>,
     records: &[Recovered],
 ) -> Result<(), StartError> {
-    let certified = records.iter().filter_map(|record| match &record.record {
-        Record::Stable(certificate) => Some(certificate),
-        _ => None,
-    });
     let standing = writer.superblock().standing;
-    let contradiction = certified.clone().find_map(|certificate| contradicted_by(store, certificate));
+    let contradiction = certificates(records).find_map(|certificate| contradicted_by(store, certificate));
     let found = contradiction.map_or(standing, |found| standing.after(found));
     if found != standing {
         writer.update(|superblock| superblock.standing = found)?;
@@ -155,17 +156,51 @@ fn look_back<D: Disk>(
         // The operator hears of it who asks for it.
         Err(CaseError::Damaged | CaseError::FutureVersion { .. }) => None,
     };
-    let kept = case.as_ref().map(|case| case.divergence);
     store.pin(case.iter().flat_map(Case::needs));
     let Some(divergence) = found.unmended() else { return Ok(()) };
-    if kept != Some(divergence) {
-        let mut certified = certified;
-        let certificate = certified.find(|certificate| certificate.statement.seq == divergence.seq).cloned();
-        let agreed = store.list().into_iter().rev().find(|seq| *seq < divergence.seq).unwrap_or_default();
-        let (votes, batches) = (Vec::new(), Batches::default());
-        store.preserve(&Evidence { divergence, proven: true, agreed, votes, certificate, batches })?;
+    let from = contradiction.map_or(divergence.seq, |found| found.seq.min(divergence.seq));
+    let certified = certified_here(store, records).range(..from).next_back().copied().unwrap_or_default();
+    let kept = case.as_ref().filter(|case| case.divergence == divergence);
+    let agreed = kept.map_or(certified, |case| certified.max(case.agreed.min(from)));
+    // What proves that too many are faulty makes room for nothing.
+    if kept.is_none() && case.is_none_or(|case| case.conflict.is_empty()) {
+        let mut certificates = certificates(records);
+        let certificate = certificates.find(|certificate| certificate.statement.seq == divergence.seq);
+        let (certificate, votes, conflict) = (certificate.cloned(), Vec::new(), Vec::new());
+        let batches = Batches::default();
+        let proven = true;
+        store.preserve(&Evidence { divergence, proven, agreed, votes, certificate, batches, conflict })?;
     }
-    Ok(store.withdraw(divergence.seq)?)
+    store.withdraw(from.min(agreed.next()))?;
+    // Who stays out takes no certified state in its place, but computes it again from one that was right.
+    if let Standing::Out(why) = found {
+        let done = Standing::Out(why.with_wrong(None));
+        if done != found {
+            writer.update(|superblock| superblock.standing = done)?;
+        }
+    }
+    Ok(())
+}
+
+/// Every stable certificate that the journal has.
+fn certificates(records: &[Recovered]) -> impl Iterator<Item = &Certificate<Checkpoint>> {
+    records.iter().flat_map(|record| {
+        let (own, shown) = match &record.record {
+            Record::Stable(certificate) => (Some(certificate), None),
+            Record::NewView { view_changes, .. } => (None, Some(view_changes)),
+            _ => (None, None),
+        };
+        let shown = shown.into_iter().flatten().filter_map(|message| message.stable.as_ref());
+        own.into_iter().chain(shown)
+    })
+}
+
+/// Slots of the states here that are what a certificate says.
+fn certified_here<D: Disk>(store: &Store<D>, records: &[Recovered]) -> BTreeSet<Seq> {
+    let same = |Checkpoint { seq, root, .. }: Checkpoint| {
+        store.snapshot_pointer(seq).filter(|pointer| pointer.root == root).map(|pointer| pointer.seq)
+    };
+    certificates(records).filter_map(|certificate| same(certificate.statement)).collect()
 }
 
 /// Where the state of a certificate's slot is another one here.
@@ -194,3 +229,7 @@ fn newest_whole<D: Disk>(
     }
     Ok(None)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

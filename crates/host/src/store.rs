@@ -13,7 +13,7 @@
 //! the states that use it, and leaves the other chunks to be used again.
 //!
 //! **Bounded.** Segments that no manifest and no transfer needs are deleted. When those that the newest state needs
-//! hold more than twice its bytes, and some slack, the emptiest are given up: the next save writes again what it needs of
+//! come near twice its bytes, the emptiest are given up, several at once: the next save writes again what it needs of
 //! them. `tests` holds the claims.
 
 mod catalogue;
@@ -21,6 +21,7 @@ mod collect;
 mod evidence;
 mod jobs;
 mod manifest;
+mod pages;
 mod reading;
 mod segment;
 mod spare;
@@ -43,6 +44,7 @@ use writing::Head;
 pub use jobs::{Finished, Job};
 use manifest::Manifest;
 pub(crate) use manifest::make_durable;
+pub use pages::PageIndex;
 pub use spare::Spare;
 
 /// Bytes of a segment; one that has as many is followed by another.
@@ -160,6 +162,8 @@ pub struct Store<D: Disk> {
     /// Slots whose snapshots stay as long as the evidence that rests on them.
     pinned: BTreeSet<Seq>,
     staged: Staged,
+    /// Something may not be needed any more.
+    untidy: bool,
     failed: Option<Box<StoreError>>,
     counters: Counters,
 }
@@ -230,6 +234,7 @@ impl<D: Disk> Store<D> {
             manifests,
             pinned: BTreeSet::new(),
             staged: Staged::Unknown,
+            untidy: true,
             failed: None,
             counters: Counters::default(),
         })

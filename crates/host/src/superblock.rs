@@ -115,7 +115,7 @@ pub enum SuperblockError {
     },
     /// The replica is to run elsewhere.
     #[error("no replica starts from this folder: {0}")]
-    Elsewhere(Exclusion),
+    Elsewhere(Box<Exclusion>),
     /// No generation has two valid copies.
     #[error(
         "the superblock is damaged ({valid} of 4 copies are valid, no two agree), so this replica cannot know how far \
@@ -250,7 +250,7 @@ impl Superblock {
         }
         match self.standing {
             // Two replicas with one key, though one of them never votes, would take each other's links.
-            Standing::Out(why) if why.is_elsewhere() => Err(SuperblockError::Elsewhere(why)),
+            Standing::Out(why) if why.is_elsewhere() => Err(SuperblockError::Elsewhere(Box::new(why))),
             Standing::Normal | Standing::Diverged { .. } | Standing::Out(_) => Ok(()),
         }
     }

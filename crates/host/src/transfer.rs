@@ -7,22 +7,28 @@
 //! votes depend on what it has executed.
 //!
 //! Chunks stay in the store under their digests. So whoever dies while it fetches goes on where it was, a target that
-//! moves on costs what changed, and so does a state of which an older one is here.
+//! moves on costs what changed, and so does a state of which an older one is here. Where something is here, the digests
+//! of a chunk's pages come first, and then only the pages that are not here: changes all over a state touch a page or
+//! two of every chunk.
 
 mod asking;
+mod contents;
 mod fetching;
 mod serving;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+use std::sync::Arc;
+
 use quorate_protocol::certificate::Certificate;
 use quorate_protocol::committee::Committee;
+use quorate_protocol::map::Map;
 use quorate_protocol::message::{Checkpoint, Transfer};
 use quorate_protocol::parameters::Context;
 use quorate_protocol::types::{ReplicaId, Seq, Time};
 
-use crate::store::Job;
+use crate::store::{Job, PageIndex};
 use fetching::Fetching;
 use serving::Serving;
 
@@ -44,12 +50,14 @@ pub struct Counters {
     pub completed: u64,
     /// Targets that were given up for a newer one.
     pub moved: u64,
-    /// Chunks that came and were right.
+    /// Chunks that came and were right, whole or in part.
     pub chunks: u64,
-    /// Bytes of those.
+    /// Bytes of those, and of lists of pages.
     pub fetched_bytes: u64,
     /// Chunks that were here already: of an older state, of an earlier target, or from before a restart.
     pub reused: u64,
+    /// Pages that were here already, of other chunks than those.
+    pub reused_pages: u64,
     /// Bytes of the states that came whole that need not be fetched for them.
     pub reused_bytes: u64,
     /// Answers that were wrong, or that nobody had asked for.
@@ -161,9 +169,14 @@ impl Transfers {
     pub fn take(&mut self, now: Time, from: ReplicaId, part: Transfer) {
         self.stirred = true;
         match part {
-            Transfer::FetchMeta { .. } | Transfer::FetchChunk { .. } => self.serving.ask(now, from, part),
+            Transfer::FetchMeta { .. }
+            | Transfer::FetchChunk { .. }
+            | Transfer::FetchDigests { .. }
+            | Transfer::FetchPages { .. } => self.serving.ask(now, from, part),
             Transfer::Meta { summary, chunks } => self.fetching.meta(now, from, *summary, chunks.0),
             Transfer::Chunk { seq, index, bytes } => self.fetching.chunk(now, from, seq, index, bytes.0),
+            Transfer::Digests { seq, index, pages } => self.fetching.digests(now, from, seq, index, pages.0),
+            Transfer::Pages { seq, index, bytes } => self.fetching.pages(now, from, seq, index, bytes.0),
             Transfer::Lacks { seq } => self.fetching.lacks(now, from, seq),
         }
     }
@@ -187,15 +200,21 @@ impl Transfers {
         self.serving.take_job()
     }
 
-    /// The store has looked which chunks of the state after `seq` are here.
-    pub fn planned(&mut self, now: Time, seq: Seq, have: &[bool]) {
-        self.fetching.planned(now, seq, have);
+    /// The store has looked which chunks of the state after `seq` are here, and which pages for the others.
+    pub fn planned(&mut self, now: Time, seq: Seq, have: &[bool], pages: Arc<PageIndex>) {
+        self.fetching.planned(now, seq, have, pages);
         self.stirred = true;
     }
 
     /// The store has put the chunk away that it was given.
     pub fn kept(&mut self, now: Time, index: u32) {
         self.fetching.kept(now, index);
+        self.stirred = true;
+    }
+
+    /// The store has not got the pages that were to be here of a chunk that it was given the rest of.
+    pub fn lost(&mut self, index: u32) {
+        self.fetching.lost(index);
         self.stirred = true;
     }
 
@@ -221,9 +240,9 @@ impl Transfers {
         self.fetching.take_whole()
     }
 
-    /// Execution has let go of its state, for the one that is in the store.
-    pub fn released(&mut self) {
-        self.fetching.released();
+    /// Execution has let go of its state, for the one that is in the store; what is left of it goes to the store, too.
+    pub fn released(&mut self, old: Vec<Map>) {
+        self.fetching.released(old);
     }
 
     /// Execution has come further by itself than the state in the store.

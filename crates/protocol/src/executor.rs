@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::application::{self, StateMachine};
+use crate::application::{self, ApplicationError, StateMachine};
 use crate::codec::Blob;
 use crate::crypto::{HashTag, Hasher};
 use crate::map::Map;
@@ -32,8 +32,10 @@ pub struct Executor {
     reply_bytes_max: usize,
     machine: Box<dyn StateMachine>,
     sessions: Sessions,
-    /// Application and sessions as they were written last.
+    /// Application and sessions as they were written last; the application only if it is written into that again.
     saved: (Map, Map),
+    /// The machine has no state.
+    released: bool,
     executed: Seq,
     time: Time,
     /// Bytes of the batches since the last checkpoint.
@@ -87,6 +89,7 @@ impl Executor {
             machine,
             sessions: Sessions::new(Limits::of(&context.parameters)),
             saved: (Map::new(), Map::new()),
+            released: false,
             executed: Seq(0),
             time: Time(0),
             ordered_bytes: 0,
@@ -118,11 +121,12 @@ impl Executor {
         if state.config != self.config {
             return Err(RestoreError::OtherConfiguration);
         }
-        self.release();
+        drop(self.release());
         let sessions = snapshot::load_sessions(&state.sessions, self.sessions.limits())?;
         self.machine.load(&state.application)?;
-        let mut again = state.application.clone();
-        self.machine.save(&mut again)?;
+        self.released = false;
+        self.saved = (state.application.clone(), state.sessions);
+        let again = self.save_application()?;
         if again.root() != state.application.root() {
             return Err(RestoreError::Unfaithful);
         }
@@ -130,15 +134,21 @@ impl Executor {
         (self.executed, self.time) = (state.seq, state.time);
         self.heads = VecDeque::from([state.history]);
         self.ordered_bytes = 0;
-        self.saved = (again, state.sessions);
         Ok(())
     }
 
-    /// Lets go of the memory that the state takes. Nothing may be executed before the next [`Executor::install`].
-    pub fn release(&mut self) {
+    /// Lets go of the memory that the state takes. Nothing may be executed before the next [`Executor::install`]. Gives
+    /// back what takes long to drop, so that somebody else can do that.
+    pub fn release(&mut self) -> Vec<Map> {
+        let (mut application, sessions) = std::mem::take(&mut self.saved);
+        if !self.released && self.machine.saves_anew() {
+            // What cannot be saved is dropped here.
+            application = self.save_application().unwrap_or_default();
+        }
+        self.released = true;
         self.machine.release();
         self.sessions = Sessions::new(self.sessions.limits());
-        self.saved = (Map::new(), Map::new());
+        vec![application, sessions]
     }
 
     /// Executes a slot: in order, without gaps, exactly once. No body stands for the null batch.
@@ -342,7 +352,7 @@ impl Executor {
     /// # Errors
     /// [`CheckpointError`] says what keeps the state from being written.
     pub fn checkpoint(&mut self) -> Result<State, CheckpointError> {
-        self.machine.save(&mut self.saved.0)?;
+        let application = self.save_application()?;
         snapshot::save_sessions(&mut self.sessions, &mut self.saved.1)?;
         self.ordered_bytes = 0;
         Ok(State {
@@ -350,9 +360,22 @@ impl Executor {
             time: self.time,
             history: self.heads.back().copied().expect("the head of the history is always kept"),
             config: self.config,
-            application: self.saved.0.clone(),
+            application,
             sessions: self.saved.1.clone(),
         })
+    }
+
+    /// The application's state. A copy of it is kept only where the next one is written into it: whatever is changed while
+    /// there is a copy has to be copied first.
+    fn save_application(&mut self) -> Result<Map, ApplicationError> {
+        if self.machine.saves_anew() {
+            self.saved.0 = Map::new();
+            let mut map = Map::new();
+            self.machine.save(&mut map)?;
+            return Ok(map);
+        }
+        self.machine.save(&mut self.saved.0)?;
+        Ok(self.saved.0.clone())
     }
 }
 

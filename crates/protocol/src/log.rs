@@ -99,9 +99,10 @@ impl Slot {
 /// Bytes of batches at most that are kept below the low watermark for others only.
 const TAIL_BYTES_MAX: u64 = 16 << 20;
 
-/// Windows below the low watermark whose slots are kept at most until they execute, and bytes of their batches beyond
-/// the first window. Whoever fetches a state sees what commits meanwhile, and needs it for going on from that state: the
-/// others have let go of it by then, and would have done so again when the next state has come.
+/// Windows below the low watermark whose slots are kept at most until they execute, and bytes of their batches, seen to
+/// have committed or not; but the first window is always kept. Whoever fetches a state sees what commits meanwhile, and
+/// needs it for going on from that state: the others have let go of it by then, and would have done so again when the
+/// next state has come.
 pub(crate) const BACKLOG_WINDOWS: u64 = 16;
 const BACKLOG_BYTES_MAX: u64 = 32 << 20;
 
@@ -198,10 +199,6 @@ impl Log {
     pub(crate) fn raise(&mut self, low: Seq, executing: Seq) {
         assert!(low >= self.low, "watermarks only rise");
         self.low = low;
-        self.tail = self.reach(self.tail_max, TAIL_BYTES_MAX);
-        let window = Seq(low.0.saturating_sub(self.window));
-        self.backlog = self.reach(self.window.saturating_mul(BACKLOG_WINDOWS), BACKLOG_BYTES_MAX).min(window);
-        self.release(executing);
         for offset in self.base.0 + 1..=low.0 {
             let Some(slot) = self.get_mut(Seq(offset)) else { continue };
             slot.prepares = Tally::default();
@@ -213,6 +210,10 @@ impl Log {
                 slot.bodies.retain(|body| body.digest == digest);
             }
         }
+        self.tail = self.reach(self.tail_max, TAIL_BYTES_MAX);
+        let window = Seq(low.0.saturating_sub(self.window));
+        self.backlog = self.reach(self.window.saturating_mul(BACKLOG_WINDOWS), BACKLOG_BYTES_MAX).min(window);
+        self.release(executing);
         self.fill();
     }
 
@@ -220,11 +221,10 @@ impl Log {
     fn reach(&self, slots_max: u64, bytes_max: u64) -> Seq {
         let (mut bytes, mut first) = (0, self.low);
         while first > self.base && self.low.0 - first.0 < slots_max {
-            let slot = self.get(first);
-            let digest = slot.and_then(|slot| slot.committed.as_ref()).map(|held| held.statement.digest);
-            let body = slot.zip(digest).and_then(|(slot, digest)| slot.body(&digest));
-            bytes +=
-                body.map_or(0, |body| body.batch.requests.iter().map(|request| request.bytes() as u64).sum());
+            // One that is not seen to have committed may still be, and has the bodies of every view until then.
+            let bodies = self.get(first).into_iter().flat_map(|slot| &slot.bodies);
+            let requests = bodies.flat_map(|body| body.batch.requests.iter());
+            bytes += requests.map(|request| request.bytes() as u64).sum::<u64>();
             if bytes > bytes_max {
                 break;
             }

@@ -30,6 +30,7 @@ pub use differences::{Difference, Differences};
 pub use page::Page;
 pub use range::Range;
 
+pub(crate) use page::HEADER_BYTES as ENTRY_HEADER_BYTES;
 use page::Spot;
 use range::Cursor;
 use row::{Part, Row};
@@ -43,6 +44,8 @@ pub const CHUNK_BYTES: usize = 64 << 10;
 pub const CHUNKS_MAX: usize = 65_536;
 /// No chunk is longer than this when encoded.
 pub const CHUNK_WIRE_BYTES_MAX: usize = 256 << 10;
+/// Most pages of a chunk: none has fewer bytes than the lengths in front of an entry.
+pub const CHUNK_PAGES_MAX: usize = CHUNK_BYTES / page::HEADER_BYTES;
 /// Longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 4 << 10;
 /// Most bytes of a key and its value together.
@@ -50,6 +53,14 @@ pub const ENTRY_BYTES_MAX: usize = 128 << 10;
 
 /// Room that is kept below [`CHUNKS_MAX`]: one write makes three more chunks at most.
 const CHUNKS_SPARE: usize = 4;
+/// An entry is taken by any map that has no more chunks than this.
+pub(crate) const CHUNKS_ROOM: usize = CHUNKS_MAX - CHUNKS_SPARE;
+
+/// Most chunks of a map of so many entries and bytes, whatever it held before: none is empty, and two neighbours have
+/// half of [`CHUNK_BYTES`] at least.
+pub(crate) fn chunks_at_most(entries: u64, bytes: u64) -> u64 {
+    entries.min(bytes / (CHUNK_BYTES as u64 / 4) + 1)
+}
 
 /// Why an entry was not taken, or bytes are no part of a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -179,7 +190,7 @@ impl Map {
             return Ok(true);
         }
         let grows = old.is_none_or(|old| old.len() < value.len());
-        if grows && self.chunks.len() > CHUNKS_MAX - CHUNKS_SPARE {
+        if grows && self.chunks.len() > CHUNKS_ROOM {
             return Err(MapError::Full);
         }
         let found = old.is_some();

@@ -13,7 +13,7 @@ use crate::types::{ClusterId, Digest, Epoch, Number, ReplicaId, Seq, Session, Vi
 
 mod transfer;
 
-pub use transfer::{Part, STATE_CHUNKS_MAX, Summary, Transfer};
+pub use transfer::{Bits, Part, STATE_CHUNKS_MAX, Summary, Transfer};
 
 /// Most slots a window may have; bounds lists of per-slot items.
 pub const WINDOW_MAX: usize = 4096;

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use crate::codec::{Decode, Encode, FRAME_BYTES_MAX};
 use crate::committee::{Committee, quorum};
 use crate::crypto::HashTag;
+use crate::map::CHUNKS_ROOM;
 use crate::message::WINDOW_MAX;
 use crate::request::BATCH_REQUESTS_MAX;
 use crate::signed::digest_of;
+use crate::snapshot::chunks_of_sessions;
 use crate::types::{ClusterId, Digest, Epoch};
-
-/// Most bytes of unacknowledged results of all sessions together that a cluster may be configured for.
-const SESSION_BYTES_MAX: u64 = 64 << 30;
 
 /// Protocol constants of a cluster. All replicas have the same; the hello compares their digest.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -36,7 +35,8 @@ pub struct Parameters {
     /// Most bytes of one operation's result.
     pub reply_bytes_max: u64,
     /// Most bytes of unacknowledged results one session keeps. Times `sessions_max` it is memory that clients can make
-    /// every replica use, and keep in its snapshots: 2 GiB by default; see [`Parameters::session_bytes_bound`].
+    /// every replica use, and keep in its snapshots: 2 GiB by default; see [`Parameters::session_bytes_bound`]. Like all
+    /// of this it is chosen when the cluster is made. [`Parameters::check`] refuses what could fill the sessions' map.
     pub reply_cache_bytes_max: u64,
     /// Sessions one client may have.
     pub sessions_per_client_max: u64,
@@ -146,9 +146,10 @@ impl Parameters {
                 fix,
             });
         }
-        if self.sessions_max.saturating_mul(self.reply_cache_bytes_max) > SESSION_BYTES_MAX {
-            let fix =
-                "times `reply_cache_bytes_max` must be at most 64 GiB: clients can make replicas hold that";
+        if chunks_of_sessions(self.sessions_max, self.saved_bytes_of_session()) > CHUNKS_ROOM as u64 {
+            let fix = "so many sessions, each with `reply_cache_bytes_max` and 64 bytes for each number of \
+                       `client_window`, may not fit their map, which holds 1 GiB of small sessions and 4 GiB of large \
+                       ones in the worst case; lower one of the three";
             return Err(ParameterError { name: "sessions_max", value: self.sessions_max, fix });
         }
         if self.batch_bytes_max < self.operation_bytes_max + 1024 {
@@ -164,8 +165,17 @@ impl Parameters {
     /// each number of a window, and 512 for the session.
     #[must_use]
     pub fn session_bytes_bound(&self) -> u64 {
+        self.sessions_max.saturating_mul(self.bytes_of_session())
+    }
+
+    /// Bytes of a session at most as it is saved: its results, 64 bytes for each number of a window, and 256.
+    pub(crate) fn saved_bytes_of_session(&self) -> u64 {
+        self.reply_cache_bytes_max.saturating_add(self.client_window.saturating_mul(64)).saturating_add(256)
+    }
+
+    fn bytes_of_session(&self) -> u64 {
         let numbers = self.client_window.saturating_mul(128).saturating_add(512);
-        self.sessions_max.saturating_mul(self.reply_cache_bytes_max.saturating_add(numbers))
+        self.reply_cache_bytes_max.saturating_add(numbers)
     }
 
     /// Bodies that a replica's journal holds at most. Who has voted for two thirds of that votes for no more that are
@@ -285,11 +295,27 @@ mod tests {
     fn sessions_take_bounded_memory_by_default_and_at_most() {
         let default = Parameters::default();
         assert!(default.session_bytes_bound() <= 3 << 30, "{}", default.session_bytes_bound());
-        let most = Parameters { sessions_max: 16_384, reply_cache_bytes_max: 4 << 20, ..default.clone() };
-        assert_eq!(most.check(), Ok(()));
-        let more = Parameters { sessions_max: 16_385, ..most };
-        assert_eq!(more.check().map_err(|error| error.name), Err("sessions_max"));
+        let more = Parameters { sessions_max: default.sessions_max + 1, ..default.clone() };
         assert!(default.session_bytes_bound() < more.session_bytes_bound());
+    }
+
+    #[test]
+    fn sessions_that_might_not_fit_their_map_are_refused() {
+        let default = Parameters::default();
+        assert_eq!(default.check(), Ok(()));
+        let refused = |parameters: &Parameters| parameters.check().map_err(|error| error.name);
+        let large = Parameters { sessions_max: 992, reply_cache_bytes_max: 4 << 20, ..default.clone() };
+        assert!(large.check().is_ok() && large.session_bytes_bound() > 4_200_000_000, "nearly 4 GiB");
+        assert_eq!(refused(&Parameters { sessions_max: 993, ..large }), Err("sessions_max"));
+        let small = Parameters {
+            sessions_max: 771_319,
+            client_window: 1,
+            reply_bytes_max: 512,
+            reply_cache_bytes_max: 1024,
+            ..default
+        };
+        assert!(small.check().is_ok() && small.session_bytes_bound() > 1_040_000_000, "nearly 1 GiB");
+        assert_eq!(refused(&Parameters { sessions_max: 771_320, ..small }), Err("sessions_max"));
     }
 
     #[test]

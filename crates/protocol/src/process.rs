@@ -100,6 +100,11 @@ pub enum Event {
         /// Its root, which the certificate names. The state is durable.
         root: Digest,
     },
+    /// Execution is told to let go of its state for a certified one: nothing is to be handed to it until that is
+    /// installed, or it [kept](Event::Kept) the one it has.
+    Releasing,
+    /// Execution kept its state, having come further by itself.
+    Kept,
     /// A link to another replica came up: what was said meanwhile may have been missed.
     LinkUp,
     /// The deadline has come.

@@ -84,6 +84,8 @@ pub struct Replica {
     handed: Seq,
     /// Highest slot the executor reported.
     executed: Seq,
+    /// Execution has let go of its state, or is about to: it is handed nothing. The log, which has bounds, keeps that.
+    released: bool,
     /// Next slot this replica proposes at, as primary.
     next: Seq,
     /// Slots up to here were decided by the NEW-VIEW that opened the view.
@@ -169,6 +171,8 @@ impl Process for Replica {
             }
             Event::Executed { seq, root } => self.on_executed(seq, root, &mut out),
             Event::Installed { seq, root } => self.on_installed(seq, root, &mut out),
+            Event::Releasing => self.released = true,
+            Event::Kept => self.on_kept(&mut out),
             Event::LinkUp => self.ask_status(&mut out),
             Event::Timeout => self.on_timeout(&mut out),
         }
@@ -218,6 +222,7 @@ impl Replica {
             committed: Seq(0),
             handed: Seq(0),
             executed: Seq(0),
+            released: false,
             next: Seq(1),
             new_view_floor: Seq(0),
             pool: Pool::new(rooms),

@@ -6,15 +6,26 @@ use std::sync::Arc;
 
 use crate::application::ApplicationError;
 use crate::codec::{self, CodecError, Decode, Encode, List, WireMin};
-use crate::map::{Chunk, Map, MapError};
+use crate::map::{self, CHUNK_BYTES, Chunk, ENTRY_BYTES_MAX, Map, MapError};
 pub use crate::message::{Part, Summary};
 use crate::session::{Answer, Limits, SessionState, Sessions};
 use crate::types::{ClientId, Digest, Number, Seq, Session, Time};
 
-/// Bytes of a session under one key; a larger one takes several.
-const PIECE_BYTES: usize = 32 << 10;
+/// Bytes of a session under one key; a larger one takes several. One piece fills a chunk. Of smaller ones a session that
+/// grows would leave half of each chunk empty behind it, because a chunk is cut in the middle.
+const PIECE_BYTES: usize = CHUNK_BYTES - map::ENTRY_HEADER_BYTES - KEY_BYTES;
 /// Bytes of a session's key: client, session, number of the piece.
 const KEY_BYTES: usize = 32 + 8 + 2;
+
+const _: () = assert!(KEY_BYTES + PIECE_BYTES <= ENTRY_BYTES_MAX, "a piece is an entry");
+
+/// Most chunks of the map of so many sessions of at most so many bytes each.
+pub(crate) fn chunks_of_sessions(sessions: u64, bytes: u64) -> u64 {
+    let pieces = bytes.div_ceil(PIECE_BYTES as u64);
+    let overhead = pieces.saturating_mul((map::ENTRY_HEADER_BYTES + KEY_BYTES) as u64);
+    let bytes = sessions.saturating_mul(bytes.saturating_add(overhead));
+    map::chunks_at_most(sessions.saturating_mul(pieces), bytes)
+}
 
 /// The replicated state after a slot. A clone shares everything with it.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,11 +109,18 @@ pub enum CheckpointError {
     /// The application does not write its state.
     #[error(transparent)]
     Application(#[from] ApplicationError),
-    /// The sessions do not fit their map.
-    #[error("the sessions do not fit their map ({0}); lower `sessions_max` or `reply_cache_bytes_max`")]
+    /// The sessions do not fit their map, which the parameters should have made impossible.
+    #[error(
+        "the sessions do not fit their map ({0}); parameters that `check` accepts do not let it come to that, and those \
+         of a cluster cannot be changed: report this, and make the next cluster with a lower `sessions_max` or \
+         `reply_cache_bytes_max`"
+    )]
     Sessions(#[from] MapError),
     /// The unacknowledged replies of one session do not encode.
-    #[error("a session does not encode ({0}); lower `reply_cache_bytes_max` below 8 MiB")]
+    #[error(
+        "a session does not encode ({0}); parameters that `check` accepts do not let it come to that, and those of a \
+         cluster cannot be changed: report this, and make the next cluster with a lower `reply_cache_bytes_max`"
+    )]
     Session(#[from] CodecError),
 }
 
@@ -246,3 +264,7 @@ fn session_of(wire: SessionWire, limits: Limits) -> Result<SessionState, Restore
     state.active = wire.active;
     Ok(state)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::certificate::Certificate;
 use crate::codec::{Decode, Encode};
-use crate::message::Checkpoint;
+use crate::message::{Checkpoint, Commit, Prepare};
 use crate::request::Body;
 use crate::signed::Signed;
 use crate::types::{Digest, Seq, View};
@@ -32,6 +32,8 @@ pub enum Exclusion {
         one: Digest,
         /// The other.
         other: Digest,
+        /// Where the state here is wrong, while states that follow from that one may still be on the disk.
+        wrong: Option<Divergence>,
     },
     /// Others hold what it signed and its disk does not know.
     Unremembered {
@@ -39,6 +41,8 @@ pub enum Exclusion {
         view: View,
         /// The slot it was said about; 0 for a VIEW-CHANGE or NEW-VIEW.
         seq: Seq,
+        /// As above.
+        wrong: Option<Divergence>,
     },
     /// Its state was wrong a second time.
     DivergedAgain(Divergence),
@@ -46,6 +50,8 @@ pub enum Exclusion {
     Copied {
         /// The copy's number, drawn at random.
         number: u64,
+        /// As above.
+        wrong: Option<Divergence>,
     },
     /// Its folder is a copy that carries the right to vote to another place, and does not use it.
     Carrier {
@@ -75,6 +81,36 @@ impl Exclusion {
             | Self::Copied { .. } => false,
         }
     }
+
+    /// Whether nothing executes here any more, after a restart either: nobody knows what would be right.
+    #[must_use]
+    pub fn halts(&self) -> bool {
+        matches!(self, Self::Contradiction { .. })
+    }
+
+    /// Where the state here is wrong, while states that follow from that one may still be on the disk.
+    #[must_use]
+    pub fn wrong(&self) -> Option<Divergence> {
+        match self {
+            Self::Contradiction { wrong, .. }
+            | Self::Unremembered { wrong, .. }
+            | Self::Copied { wrong, .. } => *wrong,
+            Self::DivergedAgain(divergence) => Some(*divergence),
+            Self::Carrier { .. } | Self::Moved { .. } => None,
+        }
+    }
+
+    /// The same reason, with this to say of the states on the disk.
+    #[must_use]
+    pub fn with_wrong(mut self, found: Option<Divergence>) -> Self {
+        if let Self::Contradiction { wrong, .. }
+        | Self::Unremembered { wrong, .. }
+        | Self::Copied { wrong, .. } = &mut self
+        {
+            *wrong = found;
+        }
+        self
+    }
 }
 
 /// Whether a replica votes, proposes, changes views and replies. Its superblock keeps it.
@@ -90,7 +126,7 @@ pub enum Standing {
         /// Whether a certified state has taken the place of the wrong one.
         mended: bool,
     },
-    /// Never again under this key. It executes, and serves others what it has.
+    /// Never again under this key. It serves others what it has, and executes unless too many are faulty.
     Out(Exclusion),
 }
 
@@ -108,17 +144,9 @@ impl Standing {
     #[must_use]
     pub fn divergence(&self) -> Option<Divergence> {
         match self {
-            Self::Diverged { divergence, .. } | Self::Out(Exclusion::DivergedAgain(divergence)) => {
-                Some(*divergence)
-            }
-            Self::Normal
-            | Self::Out(
-                Exclusion::Contradiction { .. }
-                | Exclusion::Unremembered { .. }
-                | Exclusion::Copied { .. }
-                | Exclusion::Carrier { .. }
-                | Exclusion::Moved { .. },
-            ) => None,
+            Self::Diverged { divergence, .. } => Some(*divergence),
+            Self::Out(why) => why.wrong(),
+            Self::Normal => None,
         }
     }
 
@@ -137,6 +165,7 @@ impl Standing {
         match self {
             Self::Normal => Self::Diverged { divergence: found, mended: false },
             Self::Diverged { mended: true, .. } => Self::Out(Exclusion::DivergedAgain(found)),
+            Self::Out(why) if why.wrong().is_none() => Self::Out(why.with_wrong(Some(found))),
             Self::Diverged { .. } | Self::Out(_) => self,
         }
     }
@@ -205,7 +234,19 @@ impl fmt::Display for Standing {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batches(pub Vec<(Seq, Option<Arc<Body>>)>);
 
-/// What is kept when a replica finds its state to be wrong: proof that it is, and what led up to it.
+/// One of two certificates that exclude each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// A batch committed.
+    Committed(Certificate<Commit>),
+    /// A batch prepared.
+    Prepared(Certificate<Prepare>),
+    /// A state is stable.
+    Stable(Certificate<Checkpoint>),
+}
+
+/// What is kept when a replica finds its state to be wrong: proof that it is, and what led up to it. Or what is kept when
+/// it finds more replicas to be faulty than the cluster tolerates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
     /// Where it was found. If nobody is proven wrong, `theirs` is the root that most others have.
@@ -221,4 +262,6 @@ pub struct Evidence {
     pub certificate: Option<Certificate<Checkpoint>>,
     /// All slots in between that are still here.
     pub batches: Batches,
+    /// Certificates that exclude each other, if that is what was found.
+    pub conflict: Vec<Proof>,
 }

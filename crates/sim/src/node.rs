@@ -194,8 +194,8 @@ impl Node {
         let Seat { context, id, key, service, .. } = seat;
         let lived =
             Life { context: (*context).clone(), identity: seat.identity(), durability: Durability::Sync };
-        let Started { replica, executor, effects, journal, writer, store, state, .. } =
-            begin(disk, lived, (service.machine)(), now)?;
+        let (started, store) = begin(disk, lived, (service.machine)(), now)?;
+        let Started { replica, executor, effects, journal, writer, state, .. } = started;
         let key = Arc::new(SecretKey::from_seed(key));
         let mut host = Host::new(replica, Signer::new(key, context.cluster, context.epoch, *id), journal);
         let mut outbox = Outbox::default();

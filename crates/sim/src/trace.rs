@@ -99,6 +99,12 @@ fn transfer(part: &Transfer) -> String {
         Transfer::FetchChunk { seq, index } => format!("FETCH-CHUNK n{seq} {index}"),
         Transfer::Chunk { seq, index, .. } => format!("CHUNK n{seq} {index}"),
         Transfer::Lacks { seq } => format!("LACKS n{seq}"),
+        Transfer::FetchDigests { seq, index } => format!("FETCH-DIGESTS n{seq} {index}"),
+        Transfer::Digests { seq, index, pages } => {
+            format!("DIGESTS n{seq} {index} ({})", plural(pages.len(), "page"))
+        }
+        Transfer::FetchPages { seq, index, .. } => format!("FETCH-PAGES n{seq} {index}"),
+        Transfer::Pages { seq, index, .. } => format!("PAGES n{seq} {index}"),
     }
 }
 

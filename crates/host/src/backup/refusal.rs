@@ -26,7 +26,7 @@ pub enum BackupError {
     #[error(
         "this folder has no right to vote that could move ({}); fix: {}", in_words(.0), fix_for(.0, *.1)
     )]
-    NoVote(Standing, Purpose),
+    NoVote(Box<Standing>, Purpose),
     /// The right to vote went elsewhere.
     #[error(
         "the right to vote of this folder was given to the copy with the number {number:016x}, which is not there; fix: \

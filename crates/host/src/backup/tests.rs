@@ -48,7 +48,7 @@ fn standing(disk: &mut MemoryDisk) -> Option<Standing> {
 }
 
 fn copied(number: u64) -> Option<Standing> {
-    Some(Standing::Out(Exclusion::Copied { number }))
+    Some(Standing::Out(Exclusion::Copied { number, wrong: None }))
 }
 
 fn moved_to(number: u64) -> Option<Standing> {
@@ -115,10 +115,8 @@ fn whatever_a_copy_is_made_of_it_cannot_be_made_to_vote() {
     for purpose in [Purpose::Carry, Purpose::Settle] {
         let mut to = MemoryDisk::new();
         let refused = copy(&mut backup, &mut to, &order(purpose, 8)).unwrap_err();
-        assert!(
-            matches!(refused, BackupError::NoVote(Standing::Out(Exclusion::Copied { number: 7 }), _)),
-            "{refused}"
-        );
+        let copied = Standing::Out(Exclusion::Copied { number: 7, wrong: None });
+        assert_eq!(refused, BackupError::NoVote(Box::new(copied), purpose));
         assert!(refused.to_string().contains("it is a copy"), "{refused}");
         assert_eq!(to.operations(), 0);
     }
@@ -375,7 +373,7 @@ fn who_stays_out_gives_no_right_to_vote_away_and_a_copy_of_it_says_why() {
         let mut from = of_standing(out);
         for purpose in [Purpose::Carry, Purpose::Settle] {
             let refused = copy(&mut from, &mut MemoryDisk::new(), &order(purpose, 7)).unwrap_err();
-            assert_eq!(refused, BackupError::NoVote(out, purpose));
+            assert_eq!(refused, BackupError::NoVote(Box::new(out), purpose));
         }
         assert_eq!(standing(&mut from), Some(out));
     }
@@ -388,5 +386,11 @@ fn who_stays_out_gives_no_right_to_vote_away_and_a_copy_of_it_says_why() {
     let mut to = MemoryDisk::new();
     let known = Order { damaged: true, ..order(Purpose::Keep, 7) };
     copy(&mut of_standing(wrong), &mut to, &known).unwrap();
-    assert_eq!(standing(&mut to), copied(7), "evidence, and nobody that votes once it is mended");
+    let wrong = Some(divergence());
+    let as_wrong = Some(Standing::Out(Exclusion::Copied { number: 7, wrong }));
+    assert_eq!(standing(&mut to), as_wrong, "evidence, and nobody that votes once it is mended");
+    let mut again = MemoryDisk::new();
+    copy(&mut to, &mut again, &Order { number: 8, ..known }).unwrap();
+    let as_wrong = Some(Standing::Out(Exclusion::Copied { number: 8, wrong }));
+    assert_eq!(standing(&mut again), as_wrong, "whatever it is a copy of");
 }

@@ -38,7 +38,7 @@ impl Vote {
     pub(super) fn received(self, purpose: Purpose) -> Standing {
         let Self { number, diverged } = self;
         match (purpose, diverged) {
-            (Purpose::Keep, _) => Standing::Out(Exclusion::Copied { number }),
+            (Purpose::Keep, _) => Standing::Out(Exclusion::Copied { number, wrong: None }),
             (Purpose::Carry, _) => Standing::Out(Exclusion::Carrier { number, diverged }),
             (Purpose::Settle, None) => Standing::Normal,
             (Purpose::Settle, Some(divergence)) => Standing::Diverged { divergence, mended: true },
@@ -52,8 +52,9 @@ pub(super) fn of_copy(standing: Standing, number: u64) -> Standing {
         Standing::Out(
             Exclusion::Contradiction { .. } | Exclusion::Unremembered { .. } | Exclusion::DivergedAgain(_),
         ) => standing,
+        // A copy of a folder in which a state is wrong has that, too.
         Standing::Normal | Standing::Diverged { .. } | Standing::Out(_) => {
-            Standing::Out(Exclusion::Copied { number })
+            Standing::Out(Exclusion::Copied { number, wrong: standing.unmended() })
         }
     }
 }

@@ -179,7 +179,7 @@ impl Replay<'_> {
                 Done::Failed { why, .. } => return Err(ReportError::Unwritten(why)),
                 Done::Known { .. }
                 | Done::Fresh { .. }
-                | Done::Released
+                | Done::Released { .. }
                 | Done::Outran
                 | Done::Installed
                 | Done::NotInstalled { .. } => {}
@@ -266,9 +266,8 @@ pub fn report(
     right: Option<&State>,
 ) -> Result<Report, ReportError> {
     let nothing = |verdict| Report { verdict, replayed: None, culprit: None, keys: Vec::new(), differing: 0 };
-    let missing = case.missing();
-    if let (Some(first), Some(last)) = (missing.first(), missing.last()) {
-        return Ok(nothing(Verdict::Missing(*first, *last)));
+    if let Some((first, last)) = case.missing() {
+        return Ok(nothing(Verdict::Missing(first, last)));
     }
     if before.map_or(Seq(0), |state| state.seq) != case.agreed {
         return Err(ReportError::NoState(case.agreed));

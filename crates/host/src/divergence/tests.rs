@@ -9,9 +9,10 @@ use quorate_protocol::committee::Committee;
 use quorate_protocol::crypto::SecretKey;
 use quorate_protocol::executor::{Executor, State};
 use quorate_protocol::map::Map;
+use quorate_protocol::message::{Commit, Prepare};
 use quorate_protocol::parameters::{Context, Parameters};
 use quorate_protocol::request::{Batch, Draft, Kind, Nondet, Registration, Request};
-use quorate_protocol::types::{ClientId, ClusterId, Digest, Epoch, Number, Session, Time};
+use quorate_protocol::types::{ClientId, ClusterId, Digest, Epoch, Number, Session, Time, View};
 
 use super::*;
 use crate::disk::{Crash, DiskFailure, MemoryDisk};
@@ -126,7 +127,8 @@ fn run(flaw: Flaw) -> [State; 2] {
 fn evidence(wrong: &State, right: &State) -> Evidence {
     let divergence = Divergence { seq: Seq(8), ours: wrong.root(), theirs: right.root() };
     let batches = Batches(history().split_off(4));
-    Evidence { divergence, proven: true, agreed: Seq(4), votes: Vec::new(), certificate: None, batches }
+    let (votes, conflict) = (Vec::new(), Vec::new());
+    Evidence { divergence, proven: true, agreed: Seq(4), votes, certificate: None, batches, conflict }
 }
 
 /// A disk with the states of a replica that was right at slot 4 and wrong at slot 8.
@@ -229,11 +231,11 @@ fn evidence_is_bounded_and_says_when_it_was_cut() {
         |key: u8| Change { which: Which::Application, key: vec![key; 100], value: Some(vec![key; 1000]) };
     let changes: Vec<_> = (0..50).map(change).collect();
     let whole = Case::within(1 << 20, &evidence, Seq(4), Some(changes.clone()));
-    assert_eq!((whole.cut, whole.changes.len(), whole.missing().len()), (false, 50, 0));
+    assert_eq!((whole.cut, whole.changes.len(), whole.missing()), (false, 50, None));
     let some = Case::within(20_000, &evidence, Seq(4), Some(changes.clone()));
-    assert!(some.cut && !some.changes.is_empty() && some.changes.len() < 20 && some.missing().is_empty());
+    assert!(some.cut && !some.changes.is_empty() && some.changes.len() < 20 && some.missing().is_none());
     let none = Case::within(100, &evidence, Seq(4), Some(changes));
-    assert!(none.cut && none.changes.is_empty() && none.missing().len() == 4);
+    assert!(none.cut && none.changes.is_empty() && none.missing() == Some((Seq(5), Seq(8))));
     assert!(Case::new(&evidence, Seq(4), None).cut, "nobody knows what was wrong");
 }
 
@@ -242,7 +244,14 @@ fn a_file_is_read_as_it_was_written_and_a_torn_one_as_far_as_it_goes() {
     let (states, correct) = (run(Flaw::OtherValue), run(Flaw::Nothing));
     let statement = Checkpoint { seq: Seq(8), root: correct[1].root(), epoch_end: Seq::MAX };
     let certificate = Some(Certificate { statement, signatures: List(Vec::new()) });
-    let evidence = Evidence { certificate, ..evidence(&states[1], &correct[1]) };
+    let committed = Commit { view: View(1), seq: Seq(7), digest: Digest([3; 32]) };
+    let prepared = Prepare { view: View(2), seq: Seq(7), digest: Digest([4; 32]) };
+    let conflict = vec![
+        Proof::Committed(Certificate { statement: committed, signatures: List(Vec::new()) }),
+        Proof::Prepared(Certificate { statement: prepared, signatures: List(Vec::new()) }),
+        Proof::Stable(Certificate { statement, signatures: List(Vec::new()) }),
+    ];
+    let evidence = Evidence { certificate, conflict, ..evidence(&states[1], &correct[1]) };
     let changes = vec![
         Change { which: Which::Application, key: b"a".to_vec(), value: None },
         Change { which: Which::Sessions, key: Vec::new(), value: Some(Vec::new()) },
@@ -280,6 +289,16 @@ fn wrong_states_go_and_what_they_are_replayed_from_stays() {
     }
     assert_eq!(store.list()[0], Seq(4), "{:?}", store.list());
     assert_eq!(store.load(Seq(4)).unwrap().root(), states[0].root());
+}
+
+#[test]
+fn a_state_that_was_never_compared_goes_with_the_wrong_one() {
+    let (states, correct) = (run(Flaw::OtherValue), run(Flaw::Nothing));
+    let (_, mut store) = stored(&states);
+    let between = State { seq: Seq(6), ..states[0].clone() };
+    store.save(&between).unwrap();
+    store.preserve(&evidence(&states[1], &correct[1])).unwrap();
+    assert_eq!(store.list(), [Seq(4)]);
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn execution_goes_on_from_the_state_that_came_in_place_of_its_own() {
     let (mut execution, _) = execution(0);
     makes_checkpoint(&mut execution, 1);
     let release = Task::Release { seq: Seq(128), wrong: false };
-    assert!(matches!(execution.run(release), Done::Released));
+    assert!(matches!(execution.run(release), Done::Released { .. }));
     assert!(matches!(execution.run(Task::Install(state_after(128))), Done::Installed));
     // What was handed over before is covered by it.
     assert!(!makes_checkpoint(&mut execution, 2));
@@ -108,7 +108,7 @@ fn a_state_that_is_further_is_not_let_go_of_unless_it_is_wrong() {
     let release = |wrong| Task::Release { seq: Seq(128), wrong };
     assert!(matches!(execution.run(release(false)), Done::Outran));
     assert!(!makes_checkpoint(&mut execution, 131), "it goes on");
-    assert!(matches!(execution.run(release(true)), Done::Released));
+    assert!(matches!(execution.run(release(true)), Done::Released { .. }));
     assert!(matches!(execution.run(Task::Install(state_after(128))), Done::Installed));
     assert!(!makes_checkpoint(&mut execution, 129), "what follows from the right state executes again");
     assert_eq!(execution.executor().executed(), Seq(129));

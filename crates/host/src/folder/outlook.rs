@@ -87,7 +87,7 @@ mod tests {
             (Standing::Diverged { divergence, mended: true }, true, true, true),
             (Standing::Diverged { divergence, mended: false }, true, false, false),
             (Standing::Out(Exclusion::DivergedAgain(divergence)), true, false, false),
-            (Standing::Out(Exclusion::Copied { number }), true, false, true),
+            (Standing::Out(Exclusion::Copied { number, wrong: None }), true, false, true),
             (Standing::Out(Exclusion::Carrier { number, diverged }), false, false, true),
             (Standing::Out(Exclusion::Moved { number, diverged }), false, false, false),
         ] {

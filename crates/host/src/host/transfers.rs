@@ -3,8 +3,10 @@
 
 use quorate_protocol::certificate::Certificate;
 use quorate_protocol::executor::{RestoreError, State};
+use quorate_protocol::map::Map;
 use quorate_protocol::message::{Checkpoint, PeerMessage};
 use quorate_protocol::process::Event;
+use quorate_protocol::replica::Status;
 use quorate_protocol::signed::Verified;
 use quorate_protocol::standing::Standing;
 use quorate_protocol::types::{ReplicaId, Seq, Time};
@@ -141,9 +143,10 @@ impl Host {
                     self.storing.pointers.push_back(pointer);
                 }
             }
-            Finished::Planned { seq, have } => self.transfers.planned(now, seq, &have),
+            Finished::Planned { seq, have, pages } => self.transfers.planned(now, seq, &have, pages),
             Finished::Preserved => {}
             Finished::Kept { index } => self.transfers.kept(now, index),
+            Finished::Lost { index } => self.transfers.lost(index),
             Finished::Adopted(state) => {
                 self.transfers.adopted();
                 self.storing.empty = false;
@@ -242,25 +245,30 @@ impl Host {
     fn wrong_from(&self) -> Option<Seq> {
         match self.replica.standing() {
             Standing::Diverged { divergence, mended: false } => Some(divergence.seq),
+            // It found out in this life. A later one starts from a state that was right, and computes others.
+            Standing::Out(why) if self.replica.status() == Status::Halted => {
+                why.wrong().map(|wrong| wrong.seq)
+            }
             Standing::Normal | Standing::Diverged { mended: true, .. } | Standing::Out(_) => None,
         }
     }
 
     /// Execution has let go of its state. Those that wait to be saved are older than the one that comes, and would be a
     /// second one in memory.
-    pub(super) fn released(&mut self) {
+    pub(super) fn released(&mut self, old: Vec<Map>) {
         self.storing.states.clear();
         if self.wrong_from().is_some() {
             // What was handed over followed from the wrong state, and is handed over again.
             self.tasks.retain(|task| !matches!(task, Task::Execute { .. }));
         }
-        self.transfers.released();
+        self.transfers.released(old);
     }
 
     /// Execution has come further by itself than the state that was fetched.
     pub(super) fn outran(&mut self, now: Time) {
         self.storing.empty = false;
         self.transfers.outrun(now);
+        self.events.push_back(Event::Kept);
     }
 
     /// Execution went on from a fetched state, which is durable: the replica hears of it once a restart would, too.
@@ -308,6 +316,8 @@ impl Host {
         if let Some(seq) = self.transfers.take_whole() {
             let wrong = self.wrong_from().is_some_and(|wrong| wrong <= seq);
             self.tasks.push_back(Task::Release { seq, wrong });
+            // The first thing the replica hears next: what is ordered from now on waits in its log, not in memory here.
+            self.events.push_back(Event::Releasing);
         }
     }
 }

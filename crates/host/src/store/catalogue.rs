@@ -78,8 +78,8 @@ impl Catalogue {
         self.places.range(range).rev().map(|(_, place)| *place)
     }
 
-    /// Forgets everything else.
-    pub(super) fn retain(&mut self, needed: impl Fn(Place, &Known) -> bool) {
+    /// Forgets everything else; asks in order of place.
+    pub(super) fn retain(&mut self, mut needed: impl FnMut(Place, &Known) -> bool) {
         let places = &mut self.places;
         self.records.retain(|place, known| {
             let stays = needed(*place, known);

@@ -39,6 +39,7 @@ impl<D: Disk> Store<D> {
             if newest >= stable && matches!(store.staged, Staged::Unknown) {
                 // Nothing has to be fetched, so nothing that was fetched before the start is of use.
                 store.staged = Staged::Nothing;
+                store.untidy = true;
             }
             let needed = stable.min(named);
             let covered = store.manifests.range(..=needed).rev();
@@ -51,6 +52,7 @@ impl<D: Disk> Store<D> {
             for seq in &gone {
                 store.disk.remove(FileName::Snapshot(*seq))?;
                 store.manifests.remove(seq);
+                store.untidy = true;
             }
             if !gone.is_empty() && store.sync {
                 // A power cut must not bring one of them back after its segments are gone.
@@ -62,22 +64,26 @@ impl<D: Disk> Store<D> {
 
     /// Deletes the segments that nothing needs.
     pub(super) fn collect(&mut self) -> Result<(), StoreError> {
-        if matches!(self.staged, Staged::Unknown) {
+        if matches!(self.staged, Staged::Unknown) || !self.untidy {
             return Ok(());
         }
         let staged = self.staged_segments();
         let head = self.head.as_ref().map(|head| head.number);
         let needed = |number: u32| {
             staged.contains(&number)
+                || self.staged.pages().needs(number)
                 || Some(number) == head
                 || self.manifests.values().flatten().any(|manifest| manifest.needs(number))
         };
         let gone: BTreeSet<u32> = self.segments.keys().copied().filter(|number| !needed(*number)).collect();
         // What is known of chunks that no state has any more would come to more than a state has chunks.
         let pieces = self.manifests.values().flatten().flat_map(|manifest| &manifest.pieces);
-        let named: BTreeSet<Place> = pieces.map(|piece| piece.place).collect();
+        let mut named: Vec<Place> = pieces.map(|piece| piece.place).collect();
+        named.sort_unstable();
+        let mut named = named.into_iter().peekable();
         self.catalogue.retain(|place, known| {
-            let needed = named.contains(&place) || self.staged.wants(&known.digest);
+            while named.next_if(|other| *other < place).is_some() {}
+            let needed = named.peek() == Some(&place) || self.staged.wants(&known.digest);
             needed && !known.segments.iter().any(|segment| gone.contains(segment))
         });
         self.rotten.retain(|place| !gone.contains(&place.segment()));
@@ -87,6 +93,7 @@ impl<D: Disk> Store<D> {
             self.unsure.remove(&number);
             self.counters.deleted += 1;
         }
+        self.untidy = false;
         Ok(())
     }
 
@@ -99,11 +106,16 @@ impl<D: Disk> Store<D> {
         let length = |number: &u32| self.segments.get(number).copied().unwrap_or(0);
         let mut bytes: u64 = used.iter().map(length).sum();
         let mut count = used.len() as u64;
-        let bytes_max = 2 * (state.application.bytes() + state.sessions.bytes());
-        let count_max = bytes_max / self.segment_bytes + SEGMENTS_SPARE;
+        let state_bytes = state.application.bytes() + state.sessions.bytes();
+        // Not twice as many, for what is given up stays as long as the snapshots before this one.
+        let bytes_max = state_bytes / 8 * 15;
+        let count_max = 2 * state_bytes / self.segment_bytes + SEGMENTS_SPARE;
         if bytes <= bytes_max && count <= count_max {
             return given_up;
         }
+        // Further than it must be, so that it is seldom done: it takes a look at every page, and whatever segment goes,
+        // most chunks have a page in it and their lists are written anew.
+        let bytes_min = state_bytes / 4 * 7;
         let live = self.live_bytes(state);
         let head = self.head.as_ref().map(|head| head.number);
         let mut candidates: Vec<(u64, u64, u32)> = used
@@ -119,7 +131,7 @@ impl<D: Disk> Store<D> {
         let mut moved = 0;
         for (live, length, number) in candidates {
             moved += live;
-            let enough = bytes <= bytes_max && count <= count_max;
+            let enough = bytes <= bytes_min && count <= count_max;
             // What is hardly worth the writing is left until more of it is old, unless there are too many to count.
             let worth = count > count_max || live * 4 <= length * 3;
             if enough || !worth || moved > MOVED_SEGMENTS * self.segment_bytes {

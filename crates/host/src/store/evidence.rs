@@ -18,8 +18,8 @@ type OwnPages = Vec<Arc<Page>>;
 
 impl<D: Disk> Store<D> {
     /// Writes down, durably, what `evidence` proves, and what the wrong state has otherwise than the last one that was
-    /// right; then deletes the wrong state, if that is what it is, and all that followed from it. The right one stays as
-    /// long as that is there.
+    /// right; then deletes the wrong state, if that is what it is, all that followed from it, and all since the last right
+    /// one, for nobody knows where in between it went wrong. The right one stays as long as that is there.
     ///
     /// # Errors
     /// If the disk fails; everything is refused then.
@@ -27,11 +27,17 @@ impl<D: Disk> Store<D> {
         self.guarded(|store| {
             let wrong = evidence.divergence.seq;
             let agreed = store.list().into_iter().rev().find(|seq| *seq <= evidence.agreed && *seq < wrong);
-            let changes = store.changes(agreed, wrong, evidence.divergence.ours)?;
+            // What is not to be replayed is not compared either: without a state to begin with that would be all of it.
+            let whole = evidence.batches.0.first().is_some_and(|(seq, _)| *seq == Seq(1));
+            let changes = if evidence.conflict.is_empty() && (agreed.is_some() || whole) {
+                store.changes(agreed, wrong, evidence.divergence.ours)?
+            } else {
+                None
+            };
             let case = Case::new(evidence, agreed.unwrap_or_default(), changes);
             case.write(&mut store.disk)?;
             store.pinned = case.needs().into_iter().collect();
-            if evidence.proven { store.discard(wrong) } else { Ok(()) }
+            if evidence.proven { store.discard(wrong.min(evidence.agreed.next())) } else { Ok(()) }
         })
     }
 
@@ -53,6 +59,7 @@ impl<D: Disk> Store<D> {
         for seq in &gone {
             self.disk.remove(FileName::Snapshot(*seq))?;
             self.manifests.remove(seq);
+            self.untidy = true;
         }
         if !gone.is_empty() && self.sync {
             self.disk.sync_folder()?;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quorate_protocol::codec::{Blob, List};
 use quorate_protocol::executor::{State, Summary};
+use quorate_protocol::map::{Chunk, Map};
 use quorate_protocol::message::Transfer;
 use quorate_protocol::standing::Evidence;
 use quorate_protocol::types::{Digest, ReplicaId, Seq};
 
-use super::{Store, StoreError};
+use super::{PageIndex, Store, StoreError};
 use crate::disk::Disk;
 use crate::superblock::SnapshotPointer;
 
@@ -34,12 +35,26 @@ pub enum Job {
         /// Its wire form.
         wire: Bytes,
     },
+    /// Keep a chunk of which some pages were fetched and found right, and the others are here.
+    Patch {
+        /// Its place in the state.
+        index: u32,
+        /// Its digest.
+        digest: Digest,
+        /// Digests of its pages.
+        pages: Arc<[Digest]>,
+        /// The pages that were fetched, in wire form; empty if none had to be.
+        wire: Bytes,
+    },
     /// Make a state of chunks that are all here.
     Adopt {
         /// What its root is the digest of.
         summary: Box<Summary>,
         /// Digest of each of its chunks, in order.
         digests: Arc<[Digest]>,
+        /// What is left of the state before. It is dropped first, by the thread that has loaded most of it and loads the
+        /// next one, so that the one takes the memory of the other.
+        old: Vec<Map>,
     },
     /// Keep the proof that states here are wrong, and let go of those.
     Preserve(Box<Evidence>),
@@ -72,9 +87,16 @@ pub enum Finished {
         seq: Seq,
         /// For each chunk, in order.
         have: Vec<bool>,
+        /// Pages that the others may be made of.
+        pages: Arc<PageIndex>,
     },
     /// A chunk is kept.
     Kept {
+        /// Its place in the state.
+        index: u32,
+    },
+    /// A chunk is not kept, for pages of it that were here are not.
+    Lost {
         /// Its place in the state.
         index: u32,
     },
@@ -104,12 +126,25 @@ impl<D: Disk> Store<D> {
     pub fn run(&mut self, job: Job) -> Result<Finished, StoreError> {
         Ok(match job {
             Job::Save(state) => Finished::Saved(self.save(&state)?),
-            Job::Plan { seq, digests } => Finished::Planned { seq, have: self.plan(seq, &digests)? },
+            Job::Plan { seq, digests } => {
+                let have = self.plan(seq, &digests)?;
+                Finished::Planned { seq, have, pages: self.staged.pages() }
+            }
             Job::Keep { index, digest, wire } => {
                 self.keep(digest, &wire)?;
                 Finished::Kept { index }
             }
-            Job::Adopt { summary, digests } => Finished::Adopted(Box::new(self.adopt(&summary, &digests)?)),
+            Job::Patch { index, digest, pages, wire } => {
+                if self.patch(digest, &pages, &wire)? {
+                    Finished::Kept { index }
+                } else {
+                    Finished::Lost { index }
+                }
+            }
+            Job::Adopt { summary, digests, old } => {
+                drop(old);
+                Finished::Adopted(Box::new(self.adopt(&summary, &digests)?))
+            }
             Job::Preserve(evidence) => {
                 self.preserve(&evidence)?;
                 Finished::Preserved
@@ -132,11 +167,26 @@ impl<D: Disk> Store<D> {
                 (*seq, self.contents(*seq).map(meta))
             }
             Transfer::FetchChunk { seq, index } => {
-                let bytes = self.guarded(|store| store.chunk(*seq, *index))?;
-                (*seq, bytes.map(|bytes| Transfer::Chunk { seq: *seq, index: *index, bytes: Blob(bytes) }))
+                let chunk = self.guarded(|store| store.chunk(*seq, *index))?;
+                let bytes = chunk.map(|chunk| Blob(chunk.encode().into()));
+                (*seq, bytes.map(|bytes| Transfer::Chunk { seq: *seq, index: *index, bytes }))
+            }
+            Transfer::FetchDigests { seq, index } => {
+                let chunk = self.guarded(|store| store.chunk(*seq, *index))?;
+                let digests = |chunk: Chunk| List(chunk.page_digests());
+                let answer = |pages| Transfer::Digests { seq: *seq, index: *index, pages };
+                (*seq, chunk.map(digests).map(answer))
+            }
+            Transfer::FetchPages { seq, index, wanted } => {
+                let chunk = self.guarded(|store| store.chunk(*seq, *index))?;
+                let bytes = chunk.map(|chunk| Blob(chunk.encode_pages(|page| wanted.contains(page)).into()));
+                (*seq, bytes.map(|bytes| Transfer::Pages { seq: *seq, index: *index, bytes }))
             }
             Transfer::Meta { summary, .. } => (summary.seq, None),
-            Transfer::Chunk { seq, .. } | Transfer::Lacks { seq } => (*seq, None),
+            Transfer::Chunk { seq, .. }
+            | Transfer::Digests { seq, .. }
+            | Transfer::Pages { seq, .. }
+            | Transfer::Lacks { seq } => (*seq, None),
         };
         Ok(answer.unwrap_or(Transfer::Lacks { seq }))
     }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use quorate_protocol::executor::State;
 use quorate_protocol::map::{Chunk, Page};
 use quorate_protocol::types::{Digest, Seq};
@@ -51,15 +50,15 @@ impl<D: Disk> Store<D> {
         Ok(bytes)
     }
 
-    /// A chunk of the state after a slot in its wire form, to be sent; none if it is not there, or not whole.
+    /// A chunk of the state after a slot, to be sent; none if it is not there, or not whole.
     ///
     /// # Errors
     /// If the disk fails.
-    pub fn chunk(&mut self, seq: Seq, index: u32) -> Result<Option<Bytes>, StoreError> {
+    pub fn chunk(&mut self, seq: Seq, index: u32) -> Result<Option<Chunk>, StoreError> {
         let Ok(manifest) = self.manifest(seq) else { return Ok(None) };
         let digest = usize::try_from(index).ok().and_then(|index| manifest.digests.get(index)).copied();
         let Some(digest) = digest else { return Ok(None) };
-        Ok(self.find(&digest)?.map(|chunk| chunk.encode().into()))
+        self.find(&digest)
     }
 
     /// Whether a chunk is here, and whole: one that nobody looked at since the start is read.
@@ -125,7 +124,7 @@ impl<D: Disk> Store<D> {
     }
 
     /// So many bytes at a place; none if its segment does not have them, which is known before anything is allocated.
-    fn read_exact(&mut self, place: Place, bytes: usize) -> Result<Option<Vec<u8>>, DiskError> {
+    pub(super) fn read_exact(&mut self, place: Place, bytes: usize) -> Result<Option<Vec<u8>>, DiskError> {
         let there = self
             .segments
             .get(&place.segment())

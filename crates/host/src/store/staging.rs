@@ -7,11 +7,13 @@
 //! stable checkpoint.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use quorate_protocol::executor::{State, Summary};
 use quorate_protocol::map::Chunk;
 use quorate_protocol::types::{Digest, Seq};
 
+use super::pages::PageIndex;
 use super::segment::Place;
 use super::{Store, StoreError};
 use crate::disk::Disk;
@@ -23,23 +25,32 @@ pub(super) enum Staged {
     Unknown,
     /// Nothing.
     Nothing,
-    /// These chunks of the state after a slot.
-    Chunks(Seq, BTreeSet<Digest>),
+    /// These chunks of the state after a slot, and pages of older ones that they may be made of.
+    Chunks(Seq, BTreeSet<Digest>, Arc<PageIndex>),
 }
 
 impl Staged {
-    /// A state was stored: what belongs to it, or to an older one, is not awaited any more.
-    pub(super) fn covered(&mut self, seq: Seq) {
-        match self {
-            Self::Chunks(planned, _) if *planned <= seq => *self = Self::Nothing,
-            Self::Chunks(..) | Self::Unknown | Self::Nothing => {}
+    /// A state was stored: what belongs to it, or to an older one, is not awaited any more. Says whether something was.
+    pub(super) fn covered(&mut self, seq: Seq) -> bool {
+        let covered = matches!(self, Self::Chunks(planned, ..) if *planned <= seq);
+        if covered {
+            *self = Self::Nothing;
         }
+        covered
     }
 
     pub(super) fn wants(&self, digest: &Digest) -> bool {
         match self {
             Self::Unknown | Self::Nothing => false,
-            Self::Chunks(_, digests) => digests.contains(digest),
+            Self::Chunks(_, digests, _) => digests.contains(digest),
+        }
+    }
+
+    /// Pages that chunks may be made of.
+    pub(super) fn pages(&self) -> Arc<PageIndex> {
+        match self {
+            Self::Unknown | Self::Nothing => Arc::default(),
+            Self::Chunks(_, _, pages) => Arc::clone(pages),
         }
     }
 }
@@ -51,9 +62,13 @@ impl<D: Disk> Store<D> {
     /// If the disk fails.
     pub fn plan(&mut self, seq: Seq, digests: &[Digest]) -> Result<Vec<bool>, StoreError> {
         self.guarded(|store| {
-            store.staged = Staged::Chunks(seq, digests.iter().copied().collect());
+            let have: Vec<bool> = digests.iter().map(|digest| store.has(digest)).collect::<Result<_, _>>()?;
+            // What was fetched for the plan before is not awaited any more, and its pages are of use all the same.
+            let pages = Arc::new(store.index_pages(&have)?);
+            store.staged = Staged::Chunks(seq, digests.iter().copied().collect(), pages);
+            store.untidy = true;
             store.collect()?;
-            digests.iter().map(|digest| store.has(digest)).collect()
+            Ok(have)
         })
     }
 
@@ -100,7 +115,7 @@ impl<D: Disk> Store<D> {
 
     /// Segments that hold what is kept for a state that is being fetched.
     pub(super) fn staged_segments(&self) -> BTreeSet<u32> {
-        let Staged::Chunks(_, digests) = &self.staged else { return BTreeSet::new() };
+        let Staged::Chunks(_, digests, _) = &self.staged else { return BTreeSet::new() };
         let places = digests.iter().flat_map(|digest| self.catalogue.places_of(digest));
         places
             .filter_map(|place| self.catalogue.get(place))

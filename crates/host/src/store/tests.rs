@@ -9,6 +9,7 @@ use crate::disk::{Crash, Disk, DiskFailure, FileName, MemoryDisk};
 
 mod crashes;
 mod garbage;
+mod pages;
 mod rot;
 mod saving;
 mod staging;

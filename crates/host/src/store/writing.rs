@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use quorate_protocol::executor::State;
-use quorate_protocol::map::{Chunk, Page};
+use quorate_protocol::map::Chunk;
 
 use super::catalogue::Known;
 use super::manifest::{Manifest, Piece};
@@ -15,6 +15,9 @@ use crate::superblock::SnapshotPointer;
 
 /// Bytes handed to the disk at once.
 const PIECE: usize = 1 << 20;
+
+/// Numbers of segments, most of them again and again, that are collected before they are sorted.
+const SEGMENTS_NOTED: usize = 16 << 10;
 
 /// The segment that is written.
 #[derive(Debug)]
@@ -63,14 +66,15 @@ impl<D: Disk> Store<D> {
         let known = self.catalogue.get(place)?;
         let stays = !known.segments.iter().any(|segment| given_up.contains(segment));
         // Another chunk may have told that one of these pages is damaged.
-        let rotten = |page: &Arc<Page>| self.rotten.contains(&Place(page.place()));
+        let mut places = chunk.pages().iter().map(|page| Place(page.place()));
         let sound = known.digest == chunk.digest() && stays;
-        (sound && (self.rotten.is_empty() || !chunk.pages().iter().any(rotten))).then_some(place)
+        let rotten = !self.rotten.is_empty() && places.any(|place| self.rotten.contains(&place));
+        (sound && !rotten).then_some(place)
     }
 
-    /// Where a page stands in a segment that is not given up.
-    fn page_stands(&self, page: &Page, given_up: &BTreeSet<u32>) -> Option<Place> {
-        let place = Place::of(page.place())?;
+    /// Whether a page that says it stands here does, in a segment that is not given up.
+    fn page_stands(&self, place: u64, given_up: &BTreeSet<u32>) -> Option<Place> {
+        let place = Place::of(place)?;
         let there = self.segments.contains_key(&place.segment()) && !given_up.contains(&place.segment());
         (there && !self.rotten.contains(&place)).then_some(place)
     }
@@ -81,8 +85,10 @@ impl<D: Disk> Store<D> {
         chunk: &Chunk,
         given_up: &BTreeSet<u32>,
     ) -> Result<Place, StoreError> {
+        // Read all at once: each is likely to miss every cache, and then they are fetched side by side.
+        let places: Vec<u64> = chunk.pages().iter().map(|page| page.place()).collect();
         let standing: Vec<Option<Place>> =
-            chunk.pages().iter().map(|page| self.page_stands(page, given_up)).collect();
+            places.iter().map(|place| self.page_stands(*place, given_up)).collect();
         let new = || chunk.pages().iter().zip(&standing).filter(|(_, place)| place.is_none());
         let inline: usize = new().map(|(page, _)| page.bytes().len()).sum();
         let list = list_bytes(standing.len());
@@ -168,17 +174,22 @@ impl<D: Disk> Store<D> {
         digests: Arc<[quorate_protocol::types::Digest]>,
         places: &[Place],
     ) -> Result<SnapshotPointer, StoreError> {
-        let mut segments = BTreeSet::new();
+        let mut segments = Vec::new();
         let mut pieces = Vec::with_capacity(places.len());
         for place in places {
             let known = self.catalogue.get(*place).expect("it was found or written just now");
-            segments.extend(known.segments.iter().copied());
+            segments.extend_from_slice(&known.segments);
+            if segments.len() > SEGMENTS_NOTED {
+                segments.sort_unstable();
+                segments.dedup();
+            }
             pieces.push(Piece { place: *place, list: known.list, inline: known.inline });
         }
+        let segments = segments.into_iter().collect();
         self.sync_segments(&segments)?;
         let summary = state.summary();
         let root = summary.root();
-        self.staged.covered(summary.seq);
+        self.untidy |= self.staged.covered(summary.seq);
         let loose_from = self.loose_from();
         let manifest = Manifest { root, summary, digests, pieces, segments, loose_from };
         self.counters.bytes += manifest.store(&mut self.disk, self.sync)?;

@@ -127,15 +127,15 @@ fn a_later_programs_folder_is_refused() {
 #[test]
 fn a_replica_that_has_to_stay_out_has_to_after_a_power_cut() {
     let divergence = Divergence { seq: Seq(128), ours: Digest([1; 32]), theirs: Digest([2; 32]) };
-    let contradiction =
-        Exclusion::Contradiction { seq: Seq(7), one: Digest([1; 32]), other: Digest([2; 32]) };
+    let (one, other, wrong) = (Digest([1; 32]), Digest([2; 32]), Some(divergence));
+    let contradiction = Exclusion::Contradiction { seq: Seq(7), one, other, wrong };
     for standing in [
         Standing::Diverged { divergence, mended: false },
         Standing::Diverged { divergence, mended: true },
         Standing::Out(Exclusion::DivergedAgain(divergence)),
-        Standing::Out(Exclusion::Unremembered { view: View(3), seq: Seq(9) }),
+        Standing::Out(Exclusion::Unremembered { view: View(3), seq: Seq(9), wrong: None }),
         Standing::Out(contradiction),
-        Standing::Out(Exclusion::Copied { number: u64::MAX }),
+        Standing::Out(Exclusion::Copied { number: u64::MAX, wrong }),
         Standing::Out(Exclusion::Carrier { number: 7, diverged: None }),
         Standing::Out(Exclusion::Moved { number: 7, diverged: Some(divergence) }),
     ] {
@@ -151,12 +151,14 @@ fn a_replica_that_has_to_stay_out_has_to_after_a_power_cut() {
 fn a_folder_whose_right_to_vote_is_elsewhere_starts_no_replica_and_a_copy_does() {
     let (number, diverged) = (7, None);
     let (carrier, moved) = (Exclusion::Carrier { number, diverged }, Exclusion::Moved { number, diverged });
-    for (why, starts) in [(Exclusion::Copied { number }, true), (carrier, false), (moved, false)] {
+    let copied = Exclusion::Copied { number, wrong: None };
+    for (why, starts) in [(copied, true), (carrier, false), (moved, false)] {
         let (mut disk, mut superblock) = promised();
         superblock.standing = Standing::Out(why);
         superblock.store(&mut disk).unwrap();
         let opened = Superblock::open(&mut disk, &identity());
-        let expected = if starts { Ok((superblock, COPIES)) } else { Err(SuperblockError::Elsewhere(why)) };
+        let elsewhere = SuperblockError::Elsewhere(Box::new(why));
+        let expected = if starts { Ok((superblock, COPIES)) } else { Err(elsewhere) };
         assert_eq!(opened, expected);
     }
 }

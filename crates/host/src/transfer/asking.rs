@@ -15,8 +15,19 @@ pub(super) const CHUNKS_OF_ONE_SOURCE: usize = 16;
 /// Overdue questions whose answers are still taken.
 const LATE_MAX: usize = 1024;
 
-/// A question that waits for its answer: which chunk, or none for what the state consists of.
-pub(super) type Asked = Option<u32>;
+/// What is asked of a chunk. Pages follow their digests before the digests of another chunk do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    /// The digests of its pages.
+    Digests,
+    /// Those of its pages that are not here.
+    Pages,
+    /// All of it.
+    Whole,
+}
+
+/// A question that waits for its answer: what of which chunk, or none for what the state consists of.
+pub(super) type Asked = Option<(u32, Part)>;
 
 #[derive(Debug, Clone, Copy)]
 struct Ask {

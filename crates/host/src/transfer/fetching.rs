@@ -1,21 +1,22 @@
 //! The fetching side: one certified state at a time, from all replicas in turn, into the store.
 //!
 //! What the state consists of comes first, then the store is asked which of its chunks are here already: of an older
-//! state, of a target before, or from before a restart. The others are fetched, and each that is right is put into the
-//! store at once. When the store has all of them, execution lets go of its old state, the store puts the new one
-//! together, and execution goes on from there.
+//! state, of a target before, or from before a restart. The others are fetched, or only those of their pages that are
+//! not here, and each that is right is put into the store at once. When the store has all of them, execution lets go of
+//! its old state, the store puts the new one together, and execution goes on from there.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_protocol::map::{CHUNK_WIRE_BYTES_MAX, Chunk};
-use quorate_protocol::message::{Checkpoint, Summary, Transfer};
+use quorate_protocol::map::{Chunk, Map};
+use quorate_protocol::message::{Bits, Checkpoint, Summary, Transfer};
 use quorate_protocol::types::{Digest, ReplicaId, Seq, Time};
 
-use super::asking::{ANSWER_US, Asked, Asking};
+use super::asking::{ANSWER_US, Asked, Asking, Part};
+use super::contents::{Contents, Place, is_sound};
 use super::{Counters, Post, Progress};
-use crate::store::Job;
+use crate::store::{Job, PageIndex};
 
 /// How long the log may try to make up for what is missing before a state is fetched, in microseconds. It tries anew
 /// with every slot that it makes up for.
@@ -24,28 +25,6 @@ pub(super) const GRACE_US: u64 = 300_000;
 pub(super) const STUCK_US: u64 = 4 * ANSWER_US;
 /// Chunks that wait for the store, or are on their way to it, before no more are asked for.
 pub(super) const KEEPING_MAX: usize = 32;
-
-/// How far one chunk has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Missing,
-    /// It is right, and on its way to the store.
-    Arrived,
-    Kept,
-}
-
-/// What the target consists of.
-#[derive(Debug)]
-struct Contents {
-    summary: Summary,
-    digests: Arc<[Digest]>,
-    places: Vec<Place>,
-    /// Chunks that the store has.
-    kept: usize,
-    /// Chunks that were here before any was fetched.
-    reused: usize,
-    fetched_bytes: u64,
-}
 
 /// How far a transfer has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -172,7 +151,7 @@ impl Fetching {
     }
 
     /// The store has looked what is here.
-    pub(super) fn planned(&mut self, now: Time, seq: Seq, have: &[bool]) {
+    pub(super) fn planned(&mut self, now: Time, seq: Seq, have: &[bool], pages: Arc<PageIndex>) {
         self.out = None;
         let attempt = self.attempt.as_mut().filter(|attempt| attempt.target.seq == seq);
         let Some(attempt) = attempt.filter(|attempt| attempt.stage == Stage::Planning) else { return };
@@ -181,33 +160,82 @@ impl Fetching {
         attempt.stage = Stage::Chunks;
         contents.plan(have);
         self.counters.reused += contents.reused as u64;
+        let first = if pages.is_empty() { Part::Whole } else { Part::Digests };
+        contents.pages = pages;
         for (index, place) in (0..).zip(&contents.places) {
             if *place == Place::Missing {
-                attempt.asking.want(Some(index));
+                attempt.asking.want(Some((index, first)));
             }
         }
         attempt.look();
     }
 
     pub(super) fn chunk(&mut self, now: Time, from: ReplicaId, seq: Seq, index: u32, wire: Bytes) {
-        let Some(attempt) = self.answered(from, seq, Some(index)) else { return };
-        let Some(contents) = &mut attempt.contents else { return };
-        let Some((digest, place)) = contents.chunk(index) else { return };
-        if *place != Place::Missing {
-            return;
-        }
+        let what = Some((index, Part::Whole));
+        let Some(attempt) = self.answered(from, seq, what) else { return };
+        let Some((contents, digest)) = attempt.missing(index) else { return };
         // Its digest also fixes how it is cut into pages.
-        if Chunk::digest_of_wire(&wire) != Ok(digest) {
-            self.ban(from, Some(index));
+        let pages = Chunk::digests_of_wire(&wire).unwrap_or_default();
+        if pages.is_empty() || Chunk::digest_of_pages(&pages) != digest {
+            self.ban(from, what);
             return;
         }
-        *place = Place::Arrived;
-        contents.fetched_bytes += wire.len() as u64;
+        contents.arrived(index, &wire, pages.len());
         attempt.came_at = now;
-        attempt.asking.have(from, Some(index));
+        attempt.asking.have(from, what);
         self.counters.chunks += 1;
         self.counters.fetched_bytes += wire.len() as u64;
         self.jobs.push_back((seq, Job::Keep { index, digest, wire }));
+    }
+
+    /// The digests of a chunk's pages: what of it is not here is fetched, and if all of it is, nothing.
+    pub(super) fn digests(&mut self, now: Time, from: ReplicaId, seq: Seq, index: u32, pages: Vec<Digest>) {
+        let what = Some((index, Part::Digests));
+        let Some(attempt) = self.answered(from, seq, what) else { return };
+        let Some((contents, digest)) = attempt.missing(index) else { return };
+        if contents.lists.contains_key(&index) {
+            return;
+        }
+        if Chunk::digest_of_pages(&pages) != digest {
+            self.ban(from, what);
+            return;
+        }
+        let here = pages.iter().filter(|page| contents.pages.has(page)).count();
+        let (list_bytes, pages): (_, Arc<[Digest]>) = (pages.len() as u64 * 32, pages.into());
+        if here > 0 {
+            contents.lists.insert(index, Arc::clone(&pages));
+        }
+        let complete = here == pages.len();
+        if complete {
+            contents.arrived(index, &[], 0);
+        }
+        attempt.came_at = now;
+        attempt.asking.have(from, what);
+        match (complete, here) {
+            (true, _) => self.jobs.push_back((seq, Job::Patch { index, digest, pages, wire: Bytes::new() })),
+            (false, 0) => attempt.asking.want(Some((index, Part::Whole))),
+            (false, _) => attempt.asking.want(Some((index, Part::Pages))),
+        }
+        self.counters.fetched_bytes += list_bytes;
+    }
+
+    /// Those pages of a chunk that are not here.
+    pub(super) fn pages(&mut self, now: Time, from: ReplicaId, seq: Seq, index: u32, wire: Bytes) {
+        let what = Some((index, Part::Pages));
+        let Some(attempt) = self.answered(from, seq, what) else { return };
+        let Some((contents, digest)) = attempt.missing(index) else { return };
+        let Some(pages) = contents.lists.get(&index).map(Arc::clone) else { return };
+        let came = Chunk::digests_of_wire(&wire).unwrap_or_default();
+        if !pages.iter().filter(|page| !contents.pages.has(page)).eq(&came) {
+            self.ban(from, what);
+            return;
+        }
+        contents.arrived(index, &wire, came.len());
+        attempt.came_at = now;
+        attempt.asking.have(from, what);
+        self.counters.chunks += 1;
+        self.counters.fetched_bytes += wire.len() as u64;
+        self.jobs.push_back((seq, Job::Patch { index, digest, pages, wire }));
     }
 
     /// The store has put a chunk away.
@@ -220,8 +248,27 @@ impl Fetching {
         if *place == Place::Arrived {
             *place = Place::Kept;
             contents.kept += 1;
+            if let Some(pages) = contents.lists.remove(&index) {
+                let here = pages.iter().filter(|page| contents.pages.has(page)).count();
+                self.counters.reused_pages += here as u64;
+                self.counters.reused += u64::from(here == pages.len());
+            }
             attempt.came_at = now;
             attempt.look();
+        }
+    }
+
+    /// The store cannot make a chunk of what came and what is here: it has to come whole.
+    pub(super) fn lost(&mut self, index: u32) {
+        let Some(Out { seq, .. }) = self.out.take() else { return };
+        let attempt = self.attempt.as_mut().filter(|attempt| attempt.target.seq == seq);
+        let Some(attempt) = attempt.filter(|attempt| attempt.stage == Stage::Chunks) else { return };
+        let Some(contents) = &mut attempt.contents else { return };
+        contents.lists.remove(&index);
+        let Some((_, place)) = contents.chunk(index) else { return };
+        if *place == Place::Arrived {
+            *place = Place::Missing;
+            attempt.asking.want(Some((index, Part::Whole)));
         }
     }
 
@@ -251,13 +298,13 @@ impl Fetching {
     }
 
     /// Execution has let go of its state.
-    pub(super) fn released(&mut self) {
+    pub(super) fn released(&mut self, old: Vec<Map>) {
         let attempt = self.attempt.as_mut().filter(|attempt| attempt.stage == Stage::Releasing);
         let Some(attempt) = attempt else { return };
         let Some(contents) = &attempt.contents else { return };
         attempt.stage = Stage::Adopting;
         let (summary, digests) = (Box::new(contents.summary), Arc::clone(&contents.digests));
-        self.jobs.push_back((summary.seq, Job::Adopt { summary, digests }));
+        self.jobs.push_back((summary.seq, Job::Adopt { summary, digests, old }));
     }
 
     /// Execution has come further by itself.
@@ -333,7 +380,11 @@ impl Fetching {
         while has_room && let Some((to, what)) = attempt.asking.next(now) {
             let part = match what {
                 None => Transfer::FetchMeta { seq },
-                Some(index) => Transfer::FetchChunk { seq, index },
+                Some((index, Part::Digests)) => Transfer::FetchDigests { seq, index },
+                Some((index, Part::Pages)) => {
+                    Transfer::FetchPages { seq, index, wanted: attempt.lacking(index) }
+                }
+                Some((index, Part::Whole)) => Transfer::FetchChunk { seq, index },
             };
             posts.push(Post { to, part });
         }
@@ -397,6 +448,22 @@ impl Attempt {
         self.asking.begin_anew();
     }
 
+    /// What the target consists of and the digest of a chunk, if that is still missing.
+    fn missing(&mut self, index: u32) -> Option<(&mut Contents, Digest)> {
+        let contents = self.contents.as_mut()?;
+        let (digest, place) = contents.chunk(index)?;
+        (*place == Place::Missing).then_some((contents, digest))
+    }
+
+    /// Pages of a chunk that are not here.
+    fn lacking(&self, index: u32) -> Bits {
+        let contents = self.contents.as_ref();
+        let list = contents.and_then(|held| Some((held, held.lists.get(&index)?)));
+        list.map_or_else(Bits::default, |(held, pages)| {
+            Bits::of(pages.iter().map(|page| !held.pages.has(page)))
+        })
+    }
+
     fn is_asking(&self) -> bool {
         matches!(self.stage, Stage::Contents | Stage::Chunks)
     }
@@ -422,35 +489,8 @@ impl Attempt {
     }
 }
 
-impl Contents {
-    fn new(summary: Summary, digests: Arc<[Digest]>) -> Self {
-        let places = vec![Place::Missing; digests.len()];
-        Self { summary, digests, places, kept: 0, reused: 0, fetched_bytes: 0 }
-    }
-
-    fn plan(&mut self, have: &[bool]) {
-        for (place, _) in self.places.iter_mut().zip(have).filter(|(_, have)| **have) {
-            *place = Place::Kept;
-        }
-        self.reused = self.places.iter().filter(|place| **place == Place::Kept).count();
-        self.kept = self.reused;
-    }
-
-    fn chunk(&mut self, index: u32) -> Option<(Digest, &mut Place)> {
-        let index = usize::try_from(index).ok()?;
-        Some((*self.digests.get(index)?, self.places.get_mut(index)?))
-    }
-}
-
 fn bytes_of(job: &Job) -> usize {
-    if let Job::Keep { wire, .. } = job { wire.len() } else { 0 }
-}
-
-/// Whether this is what the certified root is the digest of. Number and bytes of the chunks are under the root, so that
-/// nobody can invent them.
-fn is_sound(summary: &Summary, digests: &[Digest], root: Digest) -> bool {
-    let most = (digests.len() as u64).saturating_mul(CHUNK_WIRE_BYTES_MAX as u64);
-    summary.root() == root && summary.bytes() <= most && summary.covers(digests)
+    if let Job::Keep { wire, .. } | Job::Patch { wire, .. } = job { wire.len() } else { 0 }
 }
 
 #[cfg(test)]

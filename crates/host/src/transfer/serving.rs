@@ -15,6 +15,9 @@ pub(super) const RATE_BYTES: u64 = 16 << 20;
 pub(super) const BURST_BYTES: u64 = 4 << 20;
 /// What an answer costs at least, so that short ones are bounded in number as well.
 pub(super) const ANSWER_BYTES_MIN: u64 = 16 << 10;
+/// The same for digests and for some pages of a chunk: a replica that has most of a large state asks for many of these,
+/// and shall not be slower than one that has nothing. The store reads a chunk for each.
+pub(super) const PAGES_BYTES_MIN: u64 = 8 << 10;
 /// Questions of one replica that wait. A correct one has a third of that on their way, and asks again for what is
 /// overdue.
 pub(super) const QUESTIONS_MAX: usize = 48;
@@ -128,7 +131,13 @@ impl Serving {
     }
 
     pub(super) fn ask(&mut self, now: Time, from: ReplicaId, question: Transfer) {
-        let (Transfer::FetchMeta { seq } | Transfer::FetchChunk { seq, .. }) = question else { return };
+        let (Transfer::FetchMeta { seq }
+        | Transfer::FetchChunk { seq, .. }
+        | Transfer::FetchDigests { seq, .. }
+        | Transfer::FetchPages { seq, .. }) = question
+        else {
+            return;
+        };
         let Some(asker) = self.askers.get_mut(usize::from(from.0)) else { return };
         if asker.questions.len() >= QUESTIONS_MAX || asker.questions.contains(&question) {
             self.counters.questions_dropped += 1;
@@ -181,14 +190,19 @@ impl Serving {
         asker.reading = asker.reading.saturating_sub(1);
         let bytes = bytes_of(&part);
         asker.earn(now);
-        asker.tokens = asker.tokens.saturating_sub_unsigned(bytes.max(ANSWER_BYTES_MIN));
+        asker.tokens = asker.tokens.saturating_sub_unsigned(bytes.max(least(&part)));
         match &part {
             Transfer::Meta { summary, .. } => {
                 let lease = asker.lease.as_mut().filter(|lease| lease.seq == summary.seq);
                 lease.into_iter().for_each(|lease| lease.measure(summary.bytes()));
             }
-            Transfer::Chunk { .. } => self.counters.served_chunks += 1,
-            Transfer::FetchMeta { .. } | Transfer::FetchChunk { .. } | Transfer::Lacks { .. } => {}
+            Transfer::Chunk { .. } | Transfer::Pages { .. } => self.counters.served_chunks += 1,
+            Transfer::Digests { .. }
+            | Transfer::FetchMeta { .. }
+            | Transfer::FetchChunk { .. }
+            | Transfer::FetchDigests { .. }
+            | Transfer::FetchPages { .. }
+            | Transfer::Lacks { .. } => {}
         }
         self.counters.served_bytes += bytes;
         Some(Post { to, part })
@@ -226,8 +240,22 @@ impl Serving {
 fn bytes_of(part: &Transfer) -> u64 {
     let bytes = match part {
         Transfer::Meta { chunks, .. } => chunks.len() * 32,
-        Transfer::Chunk { bytes, .. } => bytes.len(),
-        Transfer::FetchMeta { .. } | Transfer::FetchChunk { .. } | Transfer::Lacks { .. } => 0,
+        Transfer::Digests { pages, .. } => pages.len() * 32,
+        Transfer::Chunk { bytes, .. } | Transfer::Pages { bytes, .. } => bytes.len(),
+        Transfer::FetchMeta { .. }
+        | Transfer::FetchChunk { .. }
+        | Transfer::FetchDigests { .. }
+        | Transfer::FetchPages { .. }
+        | Transfer::Lacks { .. } => 0,
     };
     bytes as u64
+}
+
+/// What an answer costs at least.
+fn least(part: &Transfer) -> u64 {
+    if let Transfer::Digests { .. } | Transfer::Pages { .. } = part {
+        PAGES_BYTES_MIN
+    } else {
+        ANSWER_BYTES_MIN
+    }
 }

@@ -2,6 +2,7 @@
 
 mod lies;
 mod moving;
+mod pages;
 mod resuming;
 mod serving;
 
@@ -124,7 +125,7 @@ struct Bench {
     fetcher: Site,
     servers: BTreeMap<ReplicaId, Site>,
     lies: BTreeMap<ReplicaId, Lie>,
-    /// Chunks that each source sent.
+    /// Chunks that each source sent, whole or in part.
     sent: BTreeMap<ReplicaId, u64>,
     asked: Vec<(ReplicaId, Transfer)>,
     /// Most bytes of chunks that ever waited for the store.
@@ -214,7 +215,8 @@ impl Bench {
             for Post { part, .. } in server.serve(self.now) {
                 let parts = self.lies.get(id).map_or_else(|| vec![part.clone()], |lie| lie(part.clone()));
                 for part in parts {
-                    *self.sent.entry(*id).or_default() += u64::from(matches!(part, Transfer::Chunk { .. }));
+                    *self.sent.entry(*id).or_default() +=
+                        u64::from(matches!(part, Transfer::Chunk { .. } | Transfer::Pages { .. }));
                     self.fetcher.transfers.take(self.now, *id, part);
                     self.held_most = self.held_most.max(self.fetcher.transfers.held_bytes());
                 }
@@ -225,7 +227,7 @@ impl Bench {
     fn next_job(&mut self) -> Option<Finished> {
         if self.fetcher.transfers.take_whole().is_some() {
             self.released += 1;
-            self.fetcher.transfers.released();
+            self.fetcher.transfers.released(Vec::new());
             if self.is_dead() {
                 return None;
             }
@@ -238,7 +240,10 @@ impl Bench {
     /// Gives back the state once execution can go on from it.
     fn finish(&mut self, finished: Finished) -> Option<State> {
         match finished {
-            Finished::Planned { seq, have } => self.fetcher.transfers.planned(self.now, seq, &have),
+            Finished::Planned { seq, have, pages } => {
+                self.fetcher.transfers.planned(self.now, seq, &have, pages);
+            }
+            Finished::Lost { index } => self.fetcher.transfers.lost(index),
             Finished::Kept { index } => {
                 self.kept += 1;
                 self.fetcher.transfers.kept(self.now, index);

@@ -180,6 +180,7 @@ impl<D: Disk + Send + 'static> Node<D> {
             ("quorate_transfer_chunks_total", transfers.chunks),
             ("quorate_transfer_bytes_total", transfers.fetched_bytes),
             ("quorate_transfer_chunks_reused_total", transfers.reused),
+            ("quorate_transfer_pages_reused_total", transfers.reused_pages),
             ("quorate_transfer_bytes_reused_total", transfers.reused_bytes),
             ("quorate_transfer_answers_refused_total", transfers.refused),
             ("quorate_transfer_answers_overdue_total", transfers.stalled),

@@ -39,10 +39,13 @@ impl Node<FileDisk> {
             return Err(NodeError::NoFolder { path: data });
         }
         let life = Life { context: context.clone(), identity, durability: tuning.durability };
-        let started = FileDisk::open(&data)
-            .map_err(StartError::Disk)
-            .and_then(|disk| begin(disk, life, machine, clock.now()))
-            .map_err(|why| NodeError::Folder { path: data, why: Box::new(why) })?;
+        let (back, returns) = mpsc::unbounded_channel();
+        let (folder, now) = (data.clone(), clock.now());
+        let (storing, started) = Storing::begin(&back, move || {
+            let disk = FileDisk::open(&folder).map_err(StartError::Disk)?;
+            begin(disk, life, machine, now)
+        })?;
+        let started = started.map_err(|why| NodeError::Folder { path: data, why: Box::new(why) })?;
         let (forgot, mended) = (started.report.amnesia, mended(&started));
         let peer_socket = transport::bind(entry.addresses.peer)?;
         let client_socket = transport::bind(entry.addresses.client)?;
@@ -77,8 +80,7 @@ impl Node<FileDisk> {
         let admin = admin::serve(entry.addresses.admin, asks)
             .await
             .map_err(|error| NodeError::Admin { address: entry.addresses.admin, error })?;
-        let (back, returns) = mpsc::unbounded_channel();
-        let Started { replica, executor, effects, journal, writer, store, .. } = started;
+        let Started { replica, executor, effects, journal, writer, .. } = started;
         if let Some(words) = super::amnesia::words(&replica, forgot) {
             tracing::warn!("{words}");
         }
@@ -107,7 +109,7 @@ impl Node<FileDisk> {
                 Durability::Sync => Writing::thread(writer, back.clone())?,
                 Durability::Os | Durability::None => Writing::Here(Box::new(writer)),
             },
-            storing: Storing::thread(store, &back)?,
+            storing,
             inbox,
             returns,
             questions,

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use quorate_host::disk::Disk;
 use quorate_host::host::JOBS_AT_ONCE;
+use quorate_host::start::{StartError, Started};
 use quorate_host::store::{Counters, Job, Store};
 
 use super::{Back, Returns, spawn};
@@ -18,14 +19,21 @@ pub(crate) struct Storing {
 }
 
 impl Storing {
-    pub(crate) fn thread<D: Disk + Send + 'static>(
-        mut store: Store<D>,
+    /// Starts a replica from its folder on the role's own thread, which so has loaded the state: if another one takes
+    /// its place, the same thread drops the one and loads the other into its memory.
+    pub(crate) fn begin<D: Disk + Send + 'static>(
         returns: &Returns,
-    ) -> Result<Self, std::io::Error> {
+        begin: impl FnOnce() -> Result<(Started<D>, Store<D>), StartError> + Send + 'static,
+    ) -> Result<(Self, Result<Started<D>, StartError>), std::io::Error> {
         let (jobs, inbox) = sync_channel(JOBS_AT_ONCE);
+        let (tell, told) = sync_channel(1);
         let back = returns.clone();
-        let counters = store.counters();
         let thread = spawn("store", returns, move || {
+            let (started, mut store) = match begin() {
+                Ok(begun) => begun,
+                Err(why) => return drop(tell.send((Err(why), Counters::default()))),
+            };
+            drop(tell.send((Ok(started), store.counters())));
             while let Ok(job) = inbox.recv() {
                 let finished = store.run(job);
                 if back.send(Back::Stored(Box::new(finished), store.counters())).is_err() {
@@ -33,7 +41,10 @@ impl Storing {
                 }
             }
         })?;
-        Ok(Self { jobs, thread, counters })
+        let told =
+            told.recv().map_err(|_| std::io::Error::other("the thread that starts a replica panicked"));
+        let (started, counters) = told?;
+        Ok((Self { jobs, thread, counters }, started))
     }
 
     /// Gives it something to do; it comes back as [`Back::Stored`].

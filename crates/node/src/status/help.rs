@@ -55,11 +55,15 @@ const METRICS: &[(&str, &str)] = &[
     ("transfers_started_total", "Fetches of a whole state begun"),
     ("transfers_completed_total", "States that came whole"),
     ("transfer_targets_moved_total", "States given up for a newer one while they were fetched"),
-    ("transfer_chunks_total", "Chunks of states that came and were right"),
-    ("transfer_bytes_total", "Bytes of those"),
+    ("transfer_chunks_total", "Chunks of states that came and were right, whole or in part"),
+    ("transfer_bytes_total", "Bytes of those, and of lists of their pages"),
     (
         "transfer_chunks_reused_total",
         "Chunks that were here already: of an older state, of an earlier target, or from before a restart",
+    ),
+    (
+        "transfer_pages_reused_total",
+        "Pages that were here already of chunks of which others had to be fetched, or that are cut otherwise",
     ),
     ("transfer_bytes_reused_total", "Bytes of the states that came whole that did not have to be fetched"),
     ("transfer_answers_refused_total", "Answers that were wrong, or that nobody had asked for"),

@@ -64,9 +64,16 @@ impl Chunk {
     /// Its wire form: each page behind its length. At most [`CHUNK_WIRE_BYTES_MAX`].
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let bytes: usize = self.pages().iter().map(|page| LENGTH_BYTES + page.bytes().len()).sum();
+        self.encode_pages(|_| true)
+    }
+
+    /// The part of its wire form that has those of its pages, counted from 0, that are wanted.
+    #[must_use]
+    pub fn encode_pages(&self, wanted: impl Fn(usize) -> bool) -> Vec<u8> {
+        let pages = || self.pages().iter().enumerate().filter(|(at, _)| wanted(*at)).map(|(_, page)| page);
+        let bytes: usize = pages().map(|page| LENGTH_BYTES + page.bytes().len()).sum();
         let mut wire = Vec::with_capacity(bytes);
-        for page in self.pages() {
+        for page in pages() {
             let length = u32::try_from(page.bytes().len()).expect("a page has at most 129 KiB");
             wire.extend_from_slice(&length.to_le_bytes());
             wire.extend_from_slice(page.bytes());
@@ -79,12 +86,20 @@ impl Chunk {
     /// # Errors
     /// [`MapError`] if it is none.
     pub fn decode(wire: &[u8]) -> Result<Self, MapError> {
+        Self::from_pages(Self::pages_of_wire(wire)?)
+    }
+
+    /// The pages of a wire form, or of a part of one.
+    ///
+    /// # Errors
+    /// [`MapError`] if these are none.
+    pub fn pages_of_wire(wire: &[u8]) -> Result<Vec<Arc<Page>>, MapError> {
         let (bytes, count) = Pages::of(wire)?;
         let mut pages = Vec::with_capacity(count);
         for bytes in bytes {
             pages.push(Arc::new(Page::from_bytes(bytes.into())?));
         }
-        Self::from_pages(pages)
+        Ok(pages)
     }
 
     /// The digest of the chunk that has this wire form, if one has.
@@ -94,6 +109,29 @@ impl Chunk {
     pub fn digest_of_wire(wire: &[u8]) -> Result<Digest, MapError> {
         let (pages, count) = Pages::of(wire)?;
         Ok(digest_of(count, pages.map(page::digest_of)))
+    }
+
+    /// The digests of its pages, in order.
+    #[must_use]
+    pub fn page_digests(&self) -> Vec<Digest> {
+        self.pages().iter().map(|page| page.digest()).collect()
+    }
+
+    /// The digests of the pages that have this wire form, or part of one, if there are any.
+    ///
+    /// # Errors
+    /// [`MapError::Malformed`] if it is not made of pages.
+    pub fn digests_of_wire(wire: &[u8]) -> Result<Vec<Digest>, MapError> {
+        let (pages, count) = Pages::of(wire)?;
+        let mut digests = Vec::with_capacity(count);
+        digests.extend(pages.map(page::digest_of));
+        Ok(digests)
+    }
+
+    /// The digest of the chunk whose pages have these digests, if there is one.
+    #[must_use]
+    pub fn digest_of_pages(pages: &[Digest]) -> Digest {
+        digest_of(pages.len(), pages.iter().copied())
     }
 
     /// Where it is stored, in the words of whoever set it; 0 if nowhere.

@@ -10,7 +10,7 @@ use super::{ENTRY_BYTES_MAX, KEY_BYTES_MAX, MapError, PAGE_BYTES};
 use crate::crypto::{Digest, HashTag, Hasher};
 
 /// Lengths of key and value, in front of them.
-const HEADER_BYTES: usize = 6;
+pub(crate) const HEADER_BYTES: usize = 6;
 
 /// The seal of a page that no map changed.
 pub(super) const NEVER: u32 = 0;

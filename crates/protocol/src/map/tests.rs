@@ -86,6 +86,7 @@ fn check_shape(map: &Map) {
         let [left, right] = [0, 1].map(|at| pair[at].bytes());
         assert!(!belong_together(left, right, CHUNK_BYTES), "chunks of {left} and {right} bytes");
     }
+    assert!(map.chunks().len() as u64 <= chunks_at_most(entries, bytes), "{map:?}");
     assert!(map.chunks.is_consistent());
     assert_eq!((map.len(), map.bytes()), (entries, bytes));
     assert_eq!(map.is_empty(), map.chunks().is_empty());

@@ -5,7 +5,7 @@
 
 use crate::codec::{Blob, Decode, Encode, List, WireMin};
 use crate::crypto::{HashTag, merkle_root};
-use crate::map::{CHUNK_WIRE_BYTES_MAX, CHUNKS_MAX};
+use crate::map::{CHUNK_PAGES_MAX, CHUNK_WIRE_BYTES_MAX, CHUNKS_MAX};
 use crate::signed::digest_of;
 use crate::types::{Digest, Seq, Time};
 
@@ -112,8 +112,105 @@ pub enum Transfer {
         /// The state's slot.
         seq: Seq,
     },
+    /// Asks for the digests of a chunk's pages, because some of these may be here.
+    FetchDigests {
+        /// The state's slot.
+        seq: Seq,
+        /// The chunk's place.
+        index: u32,
+    },
+    /// Digests of a chunk's pages, which the chunk's own digest proves.
+    Digests {
+        /// The state's slot.
+        seq: Seq,
+        /// The chunk's place.
+        index: u32,
+        /// Of each page, in order.
+        pages: List<Digest, CHUNK_PAGES_MAX>,
+    },
+    /// Asks for some of a chunk's pages.
+    FetchPages {
+        /// The state's slot.
+        seq: Seq,
+        /// The chunk's place.
+        index: u32,
+        /// Which of its pages.
+        wanted: Bits,
+    },
+    /// Pages of a chunk, each named by its digest.
+    Pages {
+        /// The state's slot.
+        seq: Seq,
+        /// The chunk's place.
+        index: u32,
+        /// Those that were asked for, in order, as in the chunk's wire form.
+        bytes: Blob<CHUNK_WIRE_BYTES_MAX>,
+    },
+}
+
+/// Some of a chunk's pages: a bit for each, in order, the lowest of a byte first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Bits(Blob<{ CHUNK_PAGES_MAX.div_ceil(8) }>);
+
+impl Bits {
+    /// Those for which this says so, of the first [`CHUNK_PAGES_MAX`].
+    #[must_use]
+    pub fn of(which: impl Iterator<Item = bool>) -> Self {
+        let mut bits = Vec::new();
+        for (at, wanted) in which.take(CHUNK_PAGES_MAX).enumerate() {
+            if at % 8 == 0 {
+                bits.push(0);
+            }
+            bits[at / 8] |= u8::from(wanted) << (at % 8);
+        }
+        Self(Blob(bits.into()))
+    }
+
+    /// Whether a page is one of them.
+    #[must_use]
+    pub fn contains(&self, page: usize) -> bool {
+        self.0.get(page / 8).is_some_and(|byte| byte >> (page % 8) & 1 == 1)
+    }
 }
 
 impl WireMin for Digest {
     const WIRE_MIN: usize = 32;
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::codec;
+    use crate::map::{Chunk, Map};
+
+    #[test]
+    fn pages_that_are_wanted_are_said_and_heard() {
+        let wanted = |page: usize| page.is_multiple_of(3) || page == 44;
+        let bits = Bits::of((0..45).map(wanted));
+        let question = Transfer::FetchPages { seq: Seq(4), index: 2, wanted: bits };
+        let heard: Transfer = codec::decode(&codec::encode(&question).unwrap()).unwrap();
+        assert_eq!(heard, question);
+        let Transfer::FetchPages { wanted: bits, .. } = heard else { panic!("it is the same") };
+        assert!((0..45).all(|page| bits.contains(page) == wanted(page)));
+        assert!((45..CHUNK_PAGES_MAX + 99).all(|page| !bits.contains(page)) && !bits.contains(usize::MAX));
+        let all = Bits::of(std::iter::repeat(true));
+        assert!(all.contains(CHUNK_PAGES_MAX - 1) && !all.contains(CHUNK_PAGES_MAX));
+    }
+
+    #[test]
+    fn the_digests_of_a_chunks_pages_are_proven_by_its_own_and_prove_any_of_them() {
+        let mut map = Map::new();
+        (0..200_u8).for_each(|key| assert!(!map.insert(&[key], &[key; 200]).unwrap()));
+        let chunk = &map.chunks()[0];
+        let digests = chunk.page_digests();
+        assert!(digests.len() > 8);
+        assert_eq!(Chunk::digest_of_pages(&digests), chunk.digest());
+        let some = chunk.encode_pages(|page| page % 3 == 1);
+        let expected: Vec<Digest> = digests.iter().copied().skip(1).step_by(3).collect();
+        assert_eq!(Chunk::digests_of_wire(&some), Ok(expected));
+        assert!(
+            Chunk::digests_of_wire(&some[..some.len() - 1]).is_err() && Chunk::digests_of_wire(&[]).is_err()
+        );
+    }
 }

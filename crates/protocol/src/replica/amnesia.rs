@@ -138,20 +138,25 @@ impl Replica {
         plea.is_some_and(|plea| plea.high > self.committed)
     }
 
-    /// As primary without other work: orders null batches until the low watermark passes an amnesiac's box. One at a
-    /// time, and for each replica at most a window in an hour, so that a liar cannot keep the others busy.
+    /// As primary without other work: orders null batches until the low watermark passes an amnesiac's box. A box may end
+    /// anywhere, for a checkpoint may be at any slot; null batches bring one only at a multiple of K, so they go on to
+    /// the next of these. One at a time, and for each replica at most a window and K in an hour, so that a liar cannot
+    /// keep the others busy.
     pub(super) fn heal_others(&mut self, out: &mut Out<'_>) {
         let idle = self.pool.is_empty() && self.committed >= Seq(self.next.0 - 1);
         if !self.is_primary() || !idle || self.next > self.log.high() || !self.may_vote(self.view, self.next)
         {
             return;
         }
-        let (next, window) = (self.next, self.parameters().window);
-        for plea in self.amnesia.pleas.values_mut().filter(|plea| plea.high >= next) {
+        let (next, low, interval) = (self.next, self.log.low(), self.parameters().checkpoint_interval);
+        let allowance = self.parameters().window + interval;
+        let last = |high: Seq| high.0.checked_next_multiple_of(interval).map_or(Seq::MAX, Seq);
+        let pleas = self.amnesia.pleas.values_mut();
+        for plea in pleas.filter(|plea| plea.high > low && last(plea.high) >= next) {
             if out.now.since(plea.since) >= ALLOWANCE_US {
                 (plea.since, plea.given) = (out.now, 0);
             }
-            if plea.given < window {
+            if plea.given < allowance {
                 plea.given += 1;
                 self.next = next.next();
                 self.propose_at(next, None, out);
@@ -163,7 +168,8 @@ impl Replica {
     /// Others hold a statement in `view` at `seq` that only this replica's key can have signed. If this replica never
     /// said it, its folder is an older copy, or somebody else has its key: it says nothing any more.
     fn meet_itself(&mut self, view: View, seq: Seq, out: &mut Out<'_>) {
-        self.exclude(Exclusion::Unremembered { view, seq }, Alarm::Unremembered { view, seq }, out);
+        let why = Exclusion::Unremembered { view, seq, wrong: None };
+        self.exclude(why, Alarm::Unremembered { view, seq }, out);
     }
 
     /// Who is out knows that it does not remember everything, and says nothing that could contradict it.

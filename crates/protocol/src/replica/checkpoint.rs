@@ -151,13 +151,20 @@ impl Replica {
         self.behind() && (self.unmended().is_some() || self.log.is_past(self.handed.next()))
     }
 
+    /// Execution has a state again: the one it had. What was kept back goes to it.
+    pub(super) fn on_kept(&mut self, out: &mut Out<'_>) {
+        self.released = false;
+        self.deliver(out);
+    }
+
     /// A certified state is in place of all slots up to `seq`. Neither view nor votes change by it; everything that may
     /// have waited for it is looked at again.
     pub(super) fn on_installed(&mut self, seq: Seq, root: Digest, out: &mut Out<'_>) {
+        self.released = false;
         match self.unmended() {
             Some(divergence) if seq < divergence.seq => return,
             Some(divergence) => self.mend(divergence, seq, out),
-            None if seq <= self.executed => return,
+            None if seq <= self.executed => return self.deliver(out),
             None => self.executed = seq,
         }
         self.agreed = self.agreed.max(seq);

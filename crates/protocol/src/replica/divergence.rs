@@ -5,13 +5,13 @@
 //! else is written. One wrong state may be the work of a broken memory chip: the replica keeps the evidence, fetches a
 //! certified state and takes part again. One that is wrong twice stays out.
 
-use super::{Out, Replica, Status};
+use super::{Contradiction, Out, Replica, Status};
 use crate::certificate::Certificate;
 use crate::message::Checkpoint;
 use crate::process::{Alarm, Effect, Record};
 use crate::signed::Signed;
-use crate::standing::{Batches, Divergence, Evidence, Exclusion, Standing};
-use crate::types::{Digest, Seq};
+use crate::standing::{Batches, Divergence, Evidence, Exclusion, Proof, Standing};
+use crate::types::Seq;
 
 impl Replica {
     /// What this replica's past leaves of its word.
@@ -37,16 +37,33 @@ impl Replica {
     /// Stops for good: what made it stop will be true after every restart.
     pub(super) fn exclude(&mut self, why: Exclusion, alarm: Alarm, out: &mut Out<'_>) {
         self.status = Status::Halted;
-        if !matches!(self.standing, Standing::Out(_)) {
-            self.standing = Standing::Out(why);
+        // That too many are faulty is worse than whatever kept only this one out.
+        let worse = |held: Exclusion| why.halts() && !held.halts();
+        let stays = matches!(self.standing, Standing::Out(held) if !worse(held));
+        if !stays {
+            // States that follow from a wrong one are not to be used, whatever else is known of this replica.
+            let wrong = self.standing.unmended();
+            self.standing = Standing::Out(why.with_wrong(why.wrong().or(wrong)));
             self.persist(Record::Standing(self.standing), out);
         }
         self.alarm(alarm, out);
     }
 
-    /// Two certificates exclude each other: more replicas are faulty than the cluster tolerates.
-    pub(super) fn disagree(&mut self, seq: Seq, one: Digest, other: Digest, out: &mut Out<'_>) {
-        self.exclude(Exclusion::Contradiction { seq, one, other }, Alarm::Agreement { seq, one, other }, out);
+    /// Two certificates exclude each other: more replicas are faulty than the cluster tolerates. What proves it is kept,
+    /// for nobody can say any more which of the two holds.
+    pub(super) fn disagree(
+        &mut self,
+        found: Contradiction,
+        conflict: impl IntoIterator<Item = Proof>,
+        out: &mut Out<'_>,
+    ) {
+        let Contradiction { seq, one, other } = found;
+        let divergence = Divergence { seq, ours: one, theirs: other };
+        let evidence = self.evidence(divergence, (Vec::new(), None), Batches::default());
+        let conflict = conflict.into_iter().collect();
+        out.push(Effect::Preserve(Box::new(Evidence { proven: false, conflict, ..evidence })));
+        let why = Exclusion::Contradiction { seq, one, other, wrong: None };
+        self.exclude(why, Alarm::Agreement { seq, one, other }, out);
     }
 
     /// The slots between the last checkpoint that was right and one that is not, as far as they are still here.
@@ -57,7 +74,9 @@ impl Replica {
             let body = slot.body(&digest).cloned();
             (body.is_some() || digest == self.null).then_some((seq, body))
         };
-        Batches((self.agreed.0 + 1..=seq.0).map(Seq).filter_map(batch).collect())
+        let here = self.log.slots().count() as u64;
+        let after = self.agreed.0.max(seq.0.saturating_sub(here));
+        Batches((after + 1..=seq.0).map(Seq).filter_map(batch).collect())
     }
 
     /// The state here is not what a certificate says.
@@ -86,7 +105,8 @@ impl Replica {
         (votes, certificate): (Vec<Signed<Checkpoint>>, Option<Certificate<Checkpoint>>),
         batches: Batches,
     ) -> Evidence {
-        Evidence { divergence, proven: true, agreed: self.agreed, votes, certificate, batches }
+        let (agreed, conflict) = (self.agreed, Vec::new());
+        Evidence { divergence, proven: true, agreed, votes, certificate, batches, conflict }
     }
 
     /// Notices that a checkpoint cannot become stable any more, because correct replicas have different states: an

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::room::Share;
-use super::{Out, Replica, Status};
+use super::{Contradiction, Out, Replica, Status};
 use crate::certificate::{Added, Certificate};
 use crate::codec::List;
 use crate::message::{Commit, Prepare};
@@ -11,6 +11,7 @@ use crate::pool::Limits;
 use crate::process::{Alarm, Effect, Record, Say};
 use crate::request::{Batch, Body, Nondet};
 use crate::signed::{Signed, Verified};
+use crate::standing::Proof;
 use crate::types::{Seq, Time};
 
 impl Replica {
@@ -170,8 +171,9 @@ impl Replica {
         let Some(slot) = self.log.get_mut(seq) else { return };
         match &slot.committed {
             Some(held) if held.statement.digest != digest => {
-                let one = held.statement.digest;
-                self.disagree(seq, one, digest, out);
+                let found = Contradiction { seq, one: held.statement.digest, other: digest };
+                let conflict = [held.clone(), certificate].map(|proof| Proof::Committed(proof.into_inner()));
+                self.disagree(found, conflict, out);
             }
             Some(_) => {}
             None => slot.committed = Some(certificate),
@@ -278,7 +280,7 @@ impl Replica {
     /// Hands over what it can; says whether that served somebody who waits here.
     fn hand_over(&mut self, out: &mut Out<'_>) -> bool {
         let mut served = false;
-        while self.handed < self.committed {
+        while self.handed < self.committed && !self.released {
             let seq = self.handed.next();
             let Some(slot) = self.log.get(seq) else { break };
             // A stable checkpoint may have passed slots that this replica never saw commit.

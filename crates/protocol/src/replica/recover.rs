@@ -7,9 +7,9 @@ use crate::certificate::Certificate;
 use crate::codec;
 use crate::message::{Checkpoint, Commit, NamedViewChange, NewView, Prepare, ViewChange};
 use crate::parameters::Context;
-use crate::process::{Effect, Record, Say};
+use crate::process::{Alarm, Effect, Record, Say};
 use crate::signed::{Signed, Verified};
-use crate::standing::Standing;
+use crate::standing::{Exclusion, Standing};
 use crate::types::{Digest, Position, ReplicaId, Seq, Time, View};
 
 use super::view_change::{OpenView, reproposals};
@@ -29,6 +29,8 @@ pub struct Memory {
     pub amnesia: Option<AmnesiaBox>,
     /// What the superblock says of its word. The state is one that this does not condemn.
     pub standing: Standing,
+    /// The newest slot, not beyond the state, at which a state here is known to be the certified one; 0 if none is.
+    pub agreed: Seq,
 }
 
 /// A journal that no correct replica writes. The replica stays out rather than guess.
@@ -96,8 +98,11 @@ impl Replica {
             replica.stable = Some(Verified::vouch(certificate));
         }
         replica.log.release(replica.handed);
-        // A state beyond the stable checkpoint was computed here from the one that is certified.
-        replica.agreed = replica.executed.min(replica.log.low());
+        // A state beyond that one was computed here, and never compared with anybody's.
+        replica.agreed = match memory.state {
+            Some((seq, _)) if seq == replica.log.low() => seq,
+            _ => memory.agreed.min(replica.executed),
+        };
         // The journal forgets a NEW-VIEW before the votes of its view: those bind nobody in the view that came after.
         let newest = memory.records.iter().filter_map(|(record, _)| match record {
             Record::ViewChange(message) => Some(message.view),
@@ -114,6 +119,12 @@ impl Replica {
         let mut out = Out { now, effects };
         if let Some(certificate) = replica.stable.clone().filter(|_| !recorded) {
             replica.persist(Record::Stable(certificate.into_inner()), &mut out);
+        }
+        if let Standing::Out(Exclusion::Contradiction { seq, one, other, .. }) = replica.standing {
+            // What made it stop is as true as before.
+            replica.status = Status::Halted;
+            replica.marks.halted_by = Some(Alarm::Agreement { seq, one, other });
+            return Ok(replica);
         }
         replica.resume(&mut out)?;
         Ok(replica)
@@ -282,7 +293,9 @@ impl Replica {
             }
         }
         let prepared = slot.prepared.as_ref().map(|certificate| certificate.statement);
-        if let Some(Prepare { digest, .. }) = prepared.filter(|prepare| slot.sent_commit && prepare.view == view) {
+        if let Some(Prepare { digest, .. }) =
+            prepared.filter(|prepare| slot.sent_commit && prepare.view == view)
+        {
             Self::say(Say::Commit(Commit { view, seq, digest }), position, out);
         }
     }

@@ -10,6 +10,7 @@ use crate::codec::List;
 use crate::message::{Checkpoint, NamedViewChange, NewView, PeerMessage, Prepare, ViewChange};
 use crate::process::{Effect, Recipient, Record, Say};
 use crate::signed::{Signed, Verified};
+use crate::standing::Proof;
 use crate::types::{Digest, Position, ReplicaId, Seq, View};
 
 /// The NEW-VIEW that opened a view, with the VIEW-CHANGEs it names: kept to be shown to others.
@@ -117,6 +118,17 @@ pub fn reproposals(
     let digest_at = |seq| best.get(&seq).map_or(null, |prepare| prepare.digest);
     let slots = (low.0 + 1..=last.0).map(Seq).map(|seq| (seq, digest_at(seq))).collect();
     Ok(Reproposals { stable: stable.cloned(), slots })
+}
+
+/// A certificate for this digest at this slot that one of the VIEW-CHANGEs shows: the newest.
+fn proof_in(view_changes: &[Arc<NamedViewChange>], seq: Seq, digest: Digest) -> Option<Proof> {
+    let prepared = view_changes.iter().flat_map(|message| message.prepared.iter());
+    let prepared = prepared.filter(|shown| (shown.statement.seq, shown.statement.digest) == (seq, digest));
+    let mut stable = view_changes.iter().filter_map(|message| message.stable.as_ref());
+    let stable = stable.find(|shown| (shown.statement.seq, shown.statement.root) == (seq, digest));
+    let prepared = prepared.max_by_key(|shown| shown.statement.view);
+    let prepared = prepared.map(|shown| Proof::Prepared(shown.clone()));
+    prepared.or_else(|| stable.map(|shown| Proof::Stable(shown.clone())))
 }
 
 impl Replica {
@@ -315,8 +327,10 @@ impl Replica {
         }
         match reproposals(&view_changes, self.null) {
             Ok(reproposals) => self.enter(new_view, view_changes, reproposals, out),
-            Err(Contradiction { seq, one, other }) => {
-                self.disagree(seq, one, other, out);
+            Err(found) => {
+                let proofs = |digest| proof_in(&view_changes, found.seq, digest);
+                let conflict = [proofs(found.one), proofs(found.other)].into_iter().flatten();
+                self.disagree(found, conflict, out);
             }
         }
     }
@@ -388,13 +402,18 @@ impl Replica {
     /// Makes what the NEW-VIEW decided the only proposal of its slot. False: it contradicts what executed here.
     fn repropose(&mut self, prepare: Prepare, out: &mut Out<'_>) -> bool {
         let Some(slot) = self.log.open(prepare.seq) else { return true };
-        if let Some(certificate) = slot.committed.as_ref().map(|certificate| certificate.statement) {
-            if certificate.view >= prepare.view {
+        if let Some(certificate) = &slot.committed {
+            if certificate.statement.view >= prepare.view {
                 return true;
             }
-            if certificate.digest != prepare.digest {
-                let Prepare { seq, digest, .. } = prepare;
-                self.disagree(seq, certificate.digest, digest, out);
+            if certificate.statement.digest != prepare.digest {
+                let (one, other) = (certificate.statement.digest, prepare.digest);
+                let found = Contradiction { seq: prepare.seq, one, other };
+                // If nobody showed a certificate for this slot, the NEW-VIEW proves that, which the journal has.
+                let opened = self.new_view.as_ref();
+                let shown = opened.and_then(|held| proof_in(&held.view_changes, found.seq, found.other));
+                let committed = Proof::Committed((**certificate).clone());
+                self.disagree(found, std::iter::once(committed).chain(shown), out);
                 return false;
             }
         }

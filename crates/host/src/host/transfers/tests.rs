@@ -7,12 +7,12 @@ use quorate_protocol::committee::Committee;
 use quorate_protocol::crypto::SecretKey;
 use quorate_protocol::executor::Executor;
 use quorate_protocol::map::Map;
-use quorate_protocol::message::Transfer;
+use quorate_protocol::message::{Commit, Transfer};
 use quorate_protocol::parameters::{Context, Parameters};
 use quorate_protocol::replica::Replica;
-use quorate_protocol::request::{Draft, Kind, Operations};
+use quorate_protocol::request::{Draft, Kind, Operations, null_digest};
 use quorate_protocol::signed::Signer;
-use quorate_protocol::types::{ClientId, ClusterId, Digest, Epoch, Number, Session};
+use quorate_protocol::types::{ClientId, ClusterId, Digest, Epoch, Number, Session, View};
 use quorate_protocol::verify::Verifier;
 
 use super::*;
@@ -102,7 +102,7 @@ impl Party {
             let done = self.execution.run(task);
             names.push(match &done {
                 Done::Executed { .. } => "executed",
-                Done::Released => "released",
+                Done::Released { .. } => "released",
                 Done::Installed => "installed",
                 other => panic!("{other:?}"),
             });
@@ -218,6 +218,51 @@ fn what_comes_while_execution_has_no_state_is_executed_on_the_next_one() {
         .map(|task| if let Task::Execute { seq, .. } = task { seq.0 } else { 0 })
         .collect();
     assert!(first && rest == [129, 130], "{rest:?}");
+}
+
+/// What q replicas say about a slot without a batch.
+fn committed(seq: u64) -> Bytes {
+    let (context, signers) = context();
+    let statement = Commit { view: View(0), seq: Seq(seq), digest: null_digest(context.cluster) };
+    let signed = signers.iter().take(3).zip(0..);
+    let signatures = signed.map(|(signer, id)| (ReplicaId(id), signer.sign(statement).signature)).collect();
+    encode(&PeerMessage::CommitCertificate(Certificate { statement, signatures: List(signatures) }))
+}
+
+#[test]
+fn f1_what_is_ordered_while_execution_has_no_state_waits_in_the_log_which_has_bounds() {
+    let (mut away, mut source) = behind();
+    let now = talk(&mut away, &mut source, is_waiting_to_release);
+    assert_eq!(away.execute(now), ["released"]);
+    // Somebody has kept what was missing, and sends it now that it is too late: nothing lacks for handing over any more.
+    (1..=140).for_each(|seq| away.hear(now, 0, &committed(seq)));
+    assert_eq!(away.host.replica().committed(), Seq(140));
+    assert!(!away.host.replica().behind(), "the log made up for all of it");
+    let handed = away.host.tasks.iter().filter(|task| matches!(task, Task::Execute { .. })).count();
+    assert_eq!((handed, away.host.replica().handed()), (0, Seq(0)));
+    away.work(now);
+    assert_eq!(away.execute(now), ["installed"]);
+    let pointer = away.host.take_pointer().unwrap();
+    away.host.pointed(now, pointer, &mut away.link);
+    assert_eq!(away.execute(now), ["executed"; 12]);
+    assert_eq!(away.host.replica().executed(), Seq(140));
+}
+
+#[test]
+fn f1_what_waited_in_the_log_is_executed_when_execution_keeps_its_state() {
+    let (mut away, mut source) = behind();
+    // It had executed this far when the last of the state came, and nobody here knew of it yet.
+    for seq in 1..=128 {
+        away.execution.run(Task::Execute { seq: Seq(seq), body: None });
+    }
+    let now = talk(&mut away, &mut source, is_waiting_to_release);
+    (1..=140).for_each(|seq| away.hear(now, 0, &committed(seq)));
+    assert_eq!(away.host.replica().handed(), Seq(0));
+    let tasks = away.host.take_tasks();
+    let done: Vec<_> = tasks.into_iter().map(|task| away.execution.run(task)).collect();
+    assert!(matches!(done[..], [Done::Outran]), "{done:?}");
+    away.host.executed(now, done, &mut away.link);
+    assert_eq!(away.host.replica().handed(), Seq(140));
 }
 
 #[test]

@@ -99,8 +99,8 @@ fn chunks_are_served_in_the_form_in_which_they_are_checked() {
     let (summary, digests) = store.contents(Seq(16)).unwrap();
     assert_eq!((summary, &digests[..]), (state.summary(), &state.chunk_digests()[..]));
     for (index, chunk) in (0..).zip(state.chunks()) {
-        assert_eq!(store.chunk(Seq(16), index).unwrap().unwrap(), chunk.encode());
+        assert_eq!(store.chunk(Seq(16), index).unwrap().unwrap().encode(), chunk.encode());
     }
-    assert_eq!(store.chunk(Seq(16), digests.len() as u32), Ok(None));
-    assert_eq!(store.chunk(Seq(17), 0), Ok(None));
+    assert!(store.chunk(Seq(16), digests.len() as u32).unwrap().is_none());
+    assert!(store.chunk(Seq(17), 0).unwrap().is_none());
 }

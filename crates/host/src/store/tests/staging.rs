@@ -21,7 +21,7 @@ fn fetch(store: &mut Store<MemoryDisk>, state: &State, which: impl Fn(usize) -> 
 
 fn plan(store: &mut Store<MemoryDisk>, state: &State) -> Vec<bool> {
     match store.run(Job::Plan { seq: state.seq, digests: state.chunk_digests().into() }).unwrap() {
-        Finished::Planned { seq, have } if seq == state.seq => have,
+        Finished::Planned { seq, have, .. } if seq == state.seq => have,
         other => panic!("{other:?}"),
     }
 }
@@ -32,7 +32,8 @@ fn a_fetched_state_is_adopted_durably_and_shares_its_pages_with_what_is_saved_ne
     let (mut store, state) = (open(&disk), theirs(40));
     assert!(plan(&mut store, &state).iter().all(|here| !here));
     fetch(&mut store, &state, |_| true);
-    let job = Job::Adopt { summary: Box::new(state.summary()), digests: state.chunk_digests().into() };
+    let (summary, digests) = (Box::new(state.summary()), state.chunk_digests().into());
+    let job = Job::Adopt { summary, digests, old: Vec::new() };
     let Ok(Finished::Adopted(adopted)) = store.run(job) else { panic!("it is not adopted") };
     assert_eq!(*adopted, state);
     let before = store.counters().bytes;

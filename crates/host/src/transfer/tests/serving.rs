@@ -1,9 +1,12 @@
 //! E4: what others may have of the states here, and for how long these stay for them.
 
+use quorate_protocol::message::Bits;
+
 use super::*;
 use crate::store::Job;
 use crate::transfer::serving::{
-    ANSWER_BYTES_MIN, BURST_BYTES, LEASE_MARGIN_US, LEASE_US, QUESTIONS_MAX, RATE_BYTES, READS_MAX,
+    ANSWER_BYTES_MIN, BURST_BYTES, LEASE_MARGIN_US, LEASE_US, PAGES_BYTES_MIN, QUESTIONS_MAX, RATE_BYTES,
+    READS_MAX,
 };
 
 const ASKER: ReplicaId = ReplicaId(1);
@@ -62,6 +65,24 @@ fn e4_a_replica_that_asks_without_end_gets_its_rate_and_no_more() {
     let now = BEGIN.plus(seconds * 1_000_000);
     ask(&mut server, now, ReplicaId(2), 128, 0);
     assert!(server.serve(now).iter().any(|post| post.to == ReplicaId(2)));
+}
+
+#[test]
+fn e4_a_replica_that_asks_for_lists_and_pages_without_end_gets_so_many_a_second_and_no_more() {
+    let state = state(128, &[1, 2, 3, 4]);
+    let mut server = server(&[&state]);
+    let (mut answers, seconds) = (0, 3);
+    for millisecond in 0..seconds * 1000 {
+        let now = BEGIN.plus(millisecond * 1000);
+        for index in 0..4 {
+            server.transfers.take(now, ASKER, Transfer::FetchDigests { seq: Seq(128), index });
+            let wanted = Bits::of([false, index > 1].into_iter());
+            server.transfers.take(now, ASKER, Transfer::FetchPages { seq: Seq(128), index, wanted });
+        }
+        answers += server.serve(now).len() as u64;
+    }
+    let most = (BURST_BYTES + seconds * RATE_BYTES) / PAGES_BYTES_MIN + READS_MAX as u64;
+    assert!(answers <= most && answers > most / 2, "{answers} of {most}");
 }
 
 #[test]

@@ -177,14 +177,14 @@ fn a_session_larger_than_a_piece_is_restored() {
     let mut executor = Executor::new(context.clone(), machine(Tape::default()));
     let session = session(1, 0, 12);
     run(&mut executor, &[register(1, 0, 12)]);
-    run(&mut executor, &[ask(1, session, 1, 1, &[const { Command::Fill(19_000) }; 6])]);
+    run(&mut executor, &[ask(1, session, 1, 1, &[const { Command::Fill(19_000) }; 8])]);
     let state = executor.checkpoint().unwrap();
     assert!(state.sessions.len() >= 3, "{} pieces", state.sessions.len());
     let mut other = Executor::restore(context, machine(Tape::default()), travelled(&state)).unwrap();
-    let retry = ask(1, session, 1, 1, &[const { Command::Fill(19_000) }; 6]);
+    let retry = ask(1, session, 1, 1, &[const { Command::Fill(19_000) }; 8]);
     assert_eq!(other.cached(&retry), executor.cached(&retry));
-    assert_eq!(other.cached(&retry).len(), 6);
-    run(&mut other, &[notes(1, session, 7, 7, &[1])]);
+    assert_eq!(other.cached(&retry).len(), 8);
+    run(&mut other, &[notes(1, session, 9, 9, &[1])]);
     assert_eq!(other.checkpoint().unwrap().sessions.len(), 1, "what was acknowledged is gone");
 }
 
@@ -276,4 +276,58 @@ impl Application for Drift {
 fn a_snapshot_that_changes_when_it_is_restored_is_found_before_it_divides_a_cluster() {
     let error = Executor::new(context(), machine(Drift(0))).checkpoint().unwrap_err();
     assert!(matches!(error, CheckpointError::Application(ApplicationError::Unstable)));
+}
+
+/// Lives in a map.
+struct Ledger(Map);
+
+impl Snapshot for Ledger {
+    const SAVES_ANEW: bool = true;
+
+    fn save(&mut self, map: &mut Map) -> Result<(), ApplicationError> {
+        assert!(map.is_empty(), "nothing is kept for it");
+        self.0.seal();
+        map.clone_from(&self.0);
+        Ok(())
+    }
+    fn load(map: &Map) -> Result<Self, ApplicationError> {
+        Ok(Self(map.clone()))
+    }
+}
+
+impl Application for Ledger {
+    type Command = u8;
+    type Reply = ();
+    fn apply(&mut self, _: &application::Context, key: u8) {
+        self.0.insert(&[key], &[key; 9]).unwrap();
+    }
+}
+
+#[test]
+fn no_copy_is_held_of_a_state_that_lives_in_a_map_once_it_is_stored() {
+    let mut map = Map::new();
+    map.insert(&[1], b"before").unwrap();
+    let mut executor = Executor::new(context(), machine(Ledger(map)));
+    let change = |executor: &mut Executor, key: u8| {
+        let caller = application::Context::for_test(client(1));
+        executor.machine.apply(&caller, &codec::encode_serde(&key).unwrap()).unwrap();
+    };
+    let old_chunk = |state: &State| Arc::downgrade(&state.application.chunks()[0]);
+    let state = executor.checkpoint().unwrap();
+    let old = old_chunk(&state);
+    change(&mut executor, 2);
+    assert_eq!(old.strong_count(), 1, "a state stays what it was as long as it is there");
+    drop(state);
+    assert_eq!(old.strong_count(), 0);
+    let state = executor.checkpoint().unwrap();
+    executor.install(travelled(&state)).unwrap();
+    let old = old_chunk(&executor.checkpoint().unwrap());
+    change(&mut executor, 3);
+    assert_eq!(old.strong_count(), 0, "it was stored before the change");
+    let old = old_chunk(&executor.checkpoint().unwrap());
+    let released = executor.release();
+    assert_eq!(old.strong_count(), 1, "it is given out, and takes no time to let go here");
+    assert!(executor.release().iter().all(Map::is_empty), "there is nothing more");
+    drop(released);
+    assert_eq!(old.strong_count(), 0);
 }

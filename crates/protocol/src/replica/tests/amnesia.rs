@@ -355,17 +355,48 @@ fn c9_an_idle_primary_orders_null_batches_until_an_amnesiac_is_well_but_not_for_
     assert_eq!(proposals(&bench).len(), 8, "the box is behind");
     assert!(proposals(&bench).iter().all(|vote| vote.digest == bench.replica.null));
     bench.step(plea(3, u64::MAX));
-    assert_eq!(proposals(&bench).len(), 8, "a window in an hour is all that one replica gets");
-    bench.step(plea(2, 16));
-    assert_eq!(proposals(&bench).len(), 9, "another replica has an allowance of its own");
-    agree_on_null(&mut bench, 9);
-    assert_eq!(proposals(&bench).len(), 10);
+    (9..=12).for_each(|seq| agree_on_null(&mut bench, seq));
+    assert_eq!(proposals(&bench).len(), 12, "a window and K in an hour are all that one replica gets");
+    bench.step(plea(2, 20));
+    assert_eq!(proposals(&bench).len(), 13, "another replica has an allowance of its own");
+    agree_on_null(&mut bench, 13);
+    assert_eq!(proposals(&bench).len(), 14);
     bench.step(plea(2, 0));
-    agree_on_null(&mut bench, 10);
-    assert_eq!(proposals(&bench).len(), 10, "who is well needs nothing");
+    agree_on_null(&mut bench, 14);
+    assert_eq!(proposals(&bench).len(), 14, "who is well needs nothing");
     bench.now = bench.now.plus(3_600_000_000);
     bench.step(plea(3, u64::MAX));
-    assert_eq!(proposals(&bench).len(), 11, "after an hour it may ask again");
+    assert_eq!(proposals(&bench).len(), 15, "after an hour it may ask again");
+}
+
+#[test]
+fn c9_an_idle_primary_heals_an_amnesiac_whose_box_ends_between_multiples_of_k() {
+    let mut bench = Bench::new(4, 0);
+    for seq in 1..=3 {
+        bench.step(plea(3, seq));
+        agree_on_null(&mut bench, seq);
+    }
+    // A checkpoint that was due because of bytes: the window, and with it the box, ends at 3 + 8.
+    stable(&mut bench, 3);
+    assert_eq!(bench.replica.watermarks(), (Seq(3), Seq(11)));
+    bench.step(plea(2, 11));
+    for seq in 4..=12 {
+        assert_eq!(proposals(&bench).len() as u64, seq, "one at a time");
+        agree_on_null(&mut bench, seq);
+    }
+    assert!(bench.replica.watermarks().0 >= Seq(11), "the box is behind: {:?}", bench.replica.watermarks());
+    assert_eq!(proposals(&bench).len(), 12, "and nothing is ordered for it any more");
+}
+
+#[test]
+fn c9_nothing_is_ordered_for_a_box_that_a_checkpoint_between_multiples_of_k_left_behind() {
+    let mut bench = Bench::new(4, 0);
+    bench.step(plea(3, 5));
+    (1..=5).for_each(|seq| agree_on_null(&mut bench, seq));
+    assert_eq!(proposals(&bench).len(), 6, "none is stable beyond slot 4 yet");
+    stable(&mut bench, 5);
+    agree_on_null(&mut bench, 6);
+    assert_eq!((proposals(&bench).len(), bench.replica.watermarks().0), (6, Seq(5)));
 }
 
 #[test]

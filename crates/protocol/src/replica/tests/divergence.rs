@@ -1,7 +1,7 @@
 //! C10 and the end of D30: a replica whose own past speaks against it. K = 4, a window of 8.
 
 use super::*;
-use crate::standing::{Divergence, Exclusion};
+use crate::standing::{Divergence, Exclusion, Proof};
 
 const RIGHT: Digest = Digest([8; 32]);
 const WRONG: Digest = Digest([7; 32]);
@@ -244,7 +244,7 @@ fn c10_a_restart_in_the_middle_goes_on_with_the_state_of_the_others() {
 
 #[test]
 fn c9_who_is_out_executes_and_serves_and_never_votes_again() {
-    let out = Exclusion::Unremembered { view: View(3), seq: Seq(5) };
+    let out = Exclusion::Unremembered { view: View(3), seq: Seq(5), wrong: None };
     let mut bench = back(Standing::Out(out), (Seq(8), RIGHT), 8);
     assert_eq!(bench.replica.status(), Status::Out);
     // What others hold of it beyond its memory it has known since.
@@ -278,18 +278,24 @@ fn c9_who_is_out_executes_and_serves_and_never_votes_again() {
 fn c9_who_halts_says_so_on_its_disk_in_the_same_step() {
     let mut bench = Bench::new(4, 1);
     bench.step(Event::ViewChange(bench.view_change(1, 1, Vec::new())));
-    let why = Exclusion::Unremembered { view: View(1), seq: Seq(0) };
+    let why = Exclusion::Unremembered { view: View(1), seq: Seq(0), wrong: None };
     assert_eq!((bench.replica.status(), &bench.standings[..]), (Status::Halted, &[Standing::Out(why)][..]));
     let mut bench = Bench::new(4, 1);
     let committed = |bench: &Bench, digest| {
         let commit = Commit { view: View(0), seq: Seq(1), digest };
         Verified::vouch(bench.certificate(commit, &[0, 2, 3]))
     };
-    let (one, other) = (committed(&bench, Digest([3; 32])), committed(&bench, Digest([4; 32])));
-    bench.step(Event::CommitCertificate(one));
-    bench.step(Event::CommitCertificate(other));
-    let why = Exclusion::Contradiction { seq: Seq(1), one: Digest([3; 32]), other: Digest([4; 32]) };
+    let certificates = [committed(&bench, Digest([3; 32])), committed(&bench, Digest([4; 32]))];
+    certificates.into_iter().for_each(|certificate| bench.step(Event::CommitCertificate(certificate)));
+    let (one, other) = (Digest([3; 32]), Digest([4; 32]));
+    let why = Exclusion::Contradiction { seq: Seq(1), one, other, wrong: None };
     assert_eq!((bench.replica.status(), &bench.standings[..]), (Status::Halted, &[Standing::Out(why)][..]));
+    let [evidence] = &bench.evidence[..] else { panic!("{:?}", bench.evidence) };
+    let proven = |proof: &Proof| match proof {
+        Proof::Committed(certificate) => (certificate.statement.digest, certificate.signatures.len()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(evidence.conflict.iter().map(proven).collect::<Vec<_>>(), [(one, 3), (other, 3)]);
 }
 
 #[test]
@@ -390,5 +396,63 @@ fn c10_a_diverged_replica_that_restarts_knows_its_own_commits() {
         bench.step(Event::CommitCertificate(Verified::vouch(bench.certificate(commit, &[0, 1, 2]))));
         let standing = bench.replica.standing();
         assert!(!matches!(standing, Standing::Out(_)), "mended {mended}: {standing:?}");
+    }
+}
+
+#[test]
+fn c9_two_certificates_that_exclude_each_other_halt_it_after_a_restart_too() {
+    let why = Exclusion::Contradiction { seq: Seq(7), one: RIGHT, other: WRONG, wrong: None };
+    let mut bench = back(Standing::Out(why), (Seq(8), RIGHT), 8);
+    assert_eq!((bench.replica.status(), bench.said.len(), bench.installs.len()), (Status::Halted, 0, 0));
+    let commit = Commit { view: View(0), seq: Seq(9), digest: bench.body(9).digest };
+    let certificate = Verified::vouch(bench.certificate(commit, &[0, 2, 3]));
+    bench.step(Event::CommitCertificate(certificate));
+    bench.pass(60_000_000);
+    assert_eq!((bench.executed.len(), bench.said.len()), (0, 0), "nobody knows what would be right");
+    let said = &bench.replica.waits(bench.now)[0].reason;
+    let alarm = Alarm::Agreement { seq: Seq(7), one: RIGHT, other: WRONG };
+    assert_eq!(said, &Reason::Halted { alarm: Some(alarm) }, "and it says why");
+}
+
+#[test]
+fn c9_who_is_out_for_its_own_reasons_halts_for_good_when_too_many_are_faulty() {
+    let out = Exclusion::Unremembered { view: View(3), seq: Seq(5), wrong: None };
+    let mut bench = back(Standing::Out(out), (Seq(8), RIGHT), 8);
+    let (one, other) = (Digest([3; 32]), Digest([4; 32]));
+    for digest in [one, other] {
+        let commit = Commit { view: View(0), seq: Seq(10), digest };
+        bench.step(Event::CommitCertificate(Verified::vouch(bench.certificate(commit, &[0, 2, 3]))));
+    }
+    let why = Exclusion::Contradiction { seq: Seq(10), one, other, wrong: None };
+    assert_eq!(bench.standings, [Standing::Out(why)]);
+}
+
+#[test]
+fn c10_who_is_out_after_it_was_wrong_remembers_where_its_states_are_wrong() {
+    let mut bench = outvoted();
+    let divergence = Divergence { seq: Seq(8), ours: WRONG, theirs: RIGHT };
+    bench.step(Event::ViewChange(bench.view_change(1, 1, Vec::new())));
+    let why = Exclusion::Unremembered { view: View(1), seq: Seq(0), wrong: Some(divergence) };
+    assert_eq!(bench.standings.last(), Some(&Standing::Out(why)));
+    assert_eq!(Standing::Out(why).unmended(), Some(divergence));
+}
+
+#[test]
+fn c10_what_was_never_compared_with_a_certificate_is_not_said_to_have_been_right() {
+    for known in [0, 8] {
+        let mut bench = Bench::new(4, 1);
+        let memory = Memory {
+            records: vec![(Record::Stable(bench.certificate(checkpoint(8, RIGHT), &[0, 2, 3])), None)],
+            promised: (View(0), Seq(16)),
+            state: Some((Seq(12), WRONG)),
+            agreed: Seq(known),
+            ..Memory::default()
+        };
+        let context = bench.context.clone();
+        bench.replica = Replica::recover(context, ReplicaId(1), memory, bench.now, &mut Vec::new()).unwrap();
+        says(&mut bench, 0, 12, RIGHT);
+        says(&mut bench, 2, 12, RIGHT);
+        let [evidence] = &bench.evidence[..] else { panic!("{:?}", bench.evidence) };
+        assert_eq!((evidence.divergence.seq, evidence.agreed), (Seq(12), Seq(known)));
     }
 }

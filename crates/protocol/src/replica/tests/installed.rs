@@ -165,3 +165,35 @@ fn parts_of_states_are_no_business_of_a_verifier() {
     let verdict = verifier.verify(vec![Incoming::Peer { from: ReplicaId(2), message }]).swap_remove(0);
     assert_eq!(verdict.err(), Some(Invalid::NotForReplicas));
 }
+
+#[test]
+fn f1_bodies_below_the_low_watermark_are_bounded_though_no_slot_is_seen_to_commit() {
+    let mut bench = Bench::new(4, 1);
+    let held = |bench: &Bench| {
+        let bodies = bench.replica.log.slots().flat_map(|slot| &slot.bodies);
+        bodies.flat_map(|body| body.batch.requests.iter()).map(|request| request.bytes() as u64).sum::<u64>()
+    };
+    let body_of = |bench: &Bench, tag: u64| {
+        let key = SecretKey::from_seed(&[77; 32]);
+        let operations = Operations::new(std::iter::repeat_n(&[7; 250_000][..], 4));
+        let (first, ack, kind) = (Number(tag), Number(1), Kind::Operations);
+        let draft = Draft { session: Session(1), first, ack, kind, operations };
+        let requests = List(vec![Arc::new(Request::sign(&key, bench.context.cluster, draft))]);
+        let batch = Batch { nondet: Nondet { time: Time(1_000_000 + tag) }, requests };
+        Body::new(batch, bench.context.cluster)
+    };
+    let (mut most, mut one) = (0, 0);
+    for window in 0..10_u64 {
+        for seq in window * 8 + 1..=window * 8 + 8 {
+            let body = body_of(&bench, seq);
+            bench.pre_prepare(vote(0, seq, body.digest), Some(&body));
+        }
+        let all = held(&bench);
+        one = if window == 0 { all } else { one };
+        let certificate = stable(&bench, window * 8 + 8);
+        bench.step(Event::StableCertificate(certificate));
+        most = most.max(held(&bench));
+    }
+    assert!(one >= 8_000_000 && most >= 16 << 20, "they are kept for a while: {most}");
+    assert!(most <= (32 << 20) + one, "{most} bytes");
+}

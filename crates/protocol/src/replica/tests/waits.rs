@@ -303,7 +303,7 @@ fn diverged() -> Bench {
 }
 
 fn out() -> Bench {
-    of_standing(Standing::Out(Exclusion::Copied { number: 7 }))
+    of_standing(Standing::Out(Exclusion::Copied { number: 7, wrong: None }))
 }
 
 /// Comes back with votes for three slots, of which others may know more.
