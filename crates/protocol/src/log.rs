@@ -104,7 +104,7 @@ const TAIL_BYTES_MAX: u64 = 16 << 20;
 /// needs it for going on from that state: the others have let go of it by then, and would have done so again when the
 /// next state has come.
 pub(crate) const BACKLOG_WINDOWS: u64 = 16;
-const BACKLOG_BYTES_MAX: u64 = 32 << 20;
+const BACKLOG_BYTES_MAX: u64 = 96 << 20;
 
 /// Slots in `(base, low + window]`, where `base` is at most `low`: slots stay until they executed, and the last ones
 /// below `low` for a while longer, because whoever missed no more than these then needs no state transfer.
