@@ -3,7 +3,7 @@
 mod usage;
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -49,19 +49,25 @@ struct Finding {
     verdict: String,
 }
 
-pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let cluster = args.cluster.as_deref().map(ClusterFile::load).transpose()?;
-    let data = args.data.display();
-    if !args.data.is_dir() {
+/// The folder of a stopped replica, to be looked at.
+pub(crate) fn examine(folder: &Path) -> anyhow::Result<FileDisk> {
+    let data = folder.display();
+    if !folder.is_dir() {
         bail!("{data}: there is no such folder; fix: pass the data folder of a replica");
     }
-    let mut disk = match FileDisk::examine(&args.data) {
-        Ok(disk) => disk,
+    match FileDisk::examine(folder) {
+        Ok(disk) => Ok(disk),
         Err(error) if error.kind == DiskFailure::Locked => {
             bail!("{data}: a running replica has it; fix: stop it first, or ask it with `quorate status`")
         }
-        Err(error) => return Err(error).context(format!("{data}")),
-    };
+        Err(error) => Err(error).context(format!("{data}")),
+    }
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let cluster = args.cluster.as_deref().map(ClusterFile::load).transpose()?;
+    let data = args.data.display();
+    let mut disk = examine(&args.data)?;
     let shape = match &cluster {
         Some(cluster) => Shape::of(&cluster.context().parameters, cluster.replicas().len()),
         None => Shape::of(&Parameters::default(), 4),

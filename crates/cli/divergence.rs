@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use quorate_host::disk::{Disk, DiskFailure};
+use quorate_host::disk::Disk;
 use quorate_host::divergence::{Case, Culprit, Key, Report, Verdict, Which, report};
 use quorate_host::store::Store;
 use quorate_host::superblock::Superblock;
@@ -57,16 +57,7 @@ struct Finding {
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let cluster = ClusterFile::load(&args.cluster)?;
     let data = args.data.display();
-    if !args.data.is_dir() {
-        bail!("{data}: there is no such folder; fix: pass the data folder of a replica");
-    }
-    let mut disk = match FileDisk::examine(&args.data) {
-        Ok(disk) => disk,
-        Err(error) if error.kind == DiskFailure::Locked => {
-            bail!("{data}: a running replica has it; fix: stop it first")
-        }
-        Err(error) => return Err(error).context(format!("{data}")),
-    };
+    let mut disk = crate::check::examine(&args.data)?;
     let (superblock, _) = Superblock::read(&mut disk).with_context(|| format!("{data}"))?;
     if superblock.identity.cluster != cluster.id() {
         bail!("{data}: it belongs to another cluster; fix: pass its cluster file with `--cluster`");

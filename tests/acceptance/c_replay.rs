@@ -11,7 +11,7 @@ use quorate_protocol::verify::Invalid;
 use quorate_sim::trace;
 use quorate_sim::world::{Passed, Setting, World};
 
-use super::lab::{Lab, NEVER, T0, calm};
+use super::lab::{Lab, NEVER, T0, calm, largest};
 
 const REPLICAS: u16 = 4;
 const CLUSTER: ClusterId = ClusterId(Digest([7; 32]));
@@ -227,22 +227,6 @@ fn present(lab: &mut Lab, replayed: &[Replayed]) -> (End, Footprint) {
     assert!(lab.is_answered() && lab.is_at_rest());
     assert!(lab.world.nodes().iter().all(|node| node.host().border().ready() == 0));
     (end(lab), most)
-}
-
-fn largest(one: Footprint, other: Footprint) -> Footprint {
-    Footprint {
-        slots: one.slots.max(other.slots),
-        bodies: one.bodies.max(other.bodies),
-        prepares: one.prepares.max(other.prepares),
-        commits: one.commits.max(other.commits),
-        checkpoints: one.checkpoints.max(other.checkpoints),
-        far_checkpoints: one.far_checkpoints.max(other.far_checkpoints),
-        view_changes: one.view_changes.max(other.view_changes),
-        candidates: one.candidates.max(other.candidates),
-        collected: one.collected.max(other.collected),
-        fetches: one.fetches.max(other.fetches),
-        pooled: one.pooled.max(other.pooled),
-    }
 }
 
 /// The cluster after its past.

@@ -20,7 +20,7 @@ use quorate_protocol::types::{ClientId, Digest, Number, ReplicaId, Seq, Session,
 use quorate_sim::rng::Rng;
 use quorate_sim::world::{Passed, World};
 
-use super::lab::{Lab, calm, number};
+use super::lab::{Lab, calm, largest, number};
 
 /// Seven replicas, of which two lie.
 const REPLICAS: u16 = 7;
@@ -307,22 +307,6 @@ fn fresh(lab: &mut Lab) -> Vec<Arc<Request>> {
     requests
 }
 
-fn most(one: Footprint, other: Footprint) -> Footprint {
-    Footprint {
-        slots: one.slots.max(other.slots),
-        bodies: one.bodies.max(other.bodies),
-        prepares: one.prepares.max(other.prepares),
-        commits: one.commits.max(other.commits),
-        checkpoints: one.checkpoints.max(other.checkpoints),
-        far_checkpoints: one.far_checkpoints.max(other.far_checkpoints),
-        view_changes: one.view_changes.max(other.view_changes),
-        candidates: one.candidates.max(other.candidates),
-        collected: one.collected.max(other.collected),
-        fetches: one.fetches.max(other.fetches),
-        pooled: one.pooled.max(other.pooled),
-    }
-}
-
 /// A cluster that works, all of whose signatures are checked by whom they are shown to; its liars are the test's.
 fn cluster() -> Lab {
     let mut setting = calm(REPLICAS, 1);
@@ -378,7 +362,7 @@ fn drown(lab: &mut Lab, messages: u64) -> Ended {
         }
         lab.run(PACE);
         flood.low = lab.replica(0).watermarks().0;
-        lab.alive().iter().for_each(|replica| kept = most(kept, replica.footprint()));
+        lab.alive().iter().for_each(|replica| kept = largest(kept, replica.footprint()));
     }
     Ended { resident: resident_at.try_into().unwrap(), kept }
 }

@@ -3,7 +3,7 @@
 use quorate_protocol::client::Options;
 use quorate_protocol::codec;
 use quorate_protocol::message::PeerMessage;
-use quorate_protocol::replica::{Replica, Status};
+use quorate_protocol::replica::{Footprint, Replica, Status};
 use quorate_protocol::types::{ReplicaId, Time, View};
 use quorate_sim::node::Sent;
 use quorate_sim::scenario::describe;
@@ -218,4 +218,21 @@ pub(super) fn newest_open_view(lab: &Lab) -> View {
 pub(super) fn number(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;
     Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} is no number")))
+}
+
+/// The larger of each.
+pub(super) fn largest(one: Footprint, other: Footprint) -> Footprint {
+    Footprint {
+        slots: one.slots.max(other.slots),
+        bodies: one.bodies.max(other.bodies),
+        prepares: one.prepares.max(other.prepares),
+        commits: one.commits.max(other.commits),
+        checkpoints: one.checkpoints.max(other.checkpoints),
+        far_checkpoints: one.far_checkpoints.max(other.far_checkpoints),
+        view_changes: one.view_changes.max(other.view_changes),
+        candidates: one.candidates.max(other.candidates),
+        collected: one.collected.max(other.collected),
+        fetches: one.fetches.max(other.fetches),
+        pooled: one.pooled.max(other.pooled),
+    }
 }

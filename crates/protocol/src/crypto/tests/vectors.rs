@@ -308,7 +308,7 @@ pub(super) fn rfc_8032() -> Vec<(SecretKey, PublicKey, Message, Signature)> {
 }
 
 pub(super) fn hex<const N: usize>(text: &str) -> [u8; N] {
-    parse_hex(text).expect("the vectors are hexadecimal")
+    super::super::hex::parse_hex(text).expect("the vectors are hexadecimal")
 }
 
 pub(super) fn no_point() -> [u8; 32] {
