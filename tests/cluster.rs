@@ -7,12 +7,17 @@
 mod amnesia;
 mod backup;
 mod check_folder;
+mod diverging;
+mod evidence;
 mod full_disk;
 mod hostile_clients;
 mod hostile_replica;
+mod lying;
 mod operators;
 mod processes;
 mod recovery;
 mod refused_starts;
 mod returns;
+mod simulate;
+mod sources;
 mod testbed;

@@ -2,6 +2,7 @@
 
 mod acceptance;
 mod cluster;
+mod corpus;
 mod presets;
 mod scripts;
 mod simulation;

@@ -3,9 +3,11 @@
 
 mod crashes;
 mod disks;
+mod scenarios;
 #[allow(clippy::unwrap_used)]
 mod transfers;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use quorate_apps::{counter, kv};
@@ -43,6 +45,7 @@ fn seeds_hold_every_invariant_and_come_to_rest() {
     };
     let mut failed = Vec::new();
     let (mut slots, mut views, mut transfers, mut injected) = (0, 0, 0, Injected::default());
+    let (mut liars, mut lies) = (0, BTreeMap::<&str, u64>::new());
     for seed in seeds.clone() {
         let scenario = Scenario::of(seed);
         match verdict(seed, &scenario) {
@@ -51,6 +54,10 @@ fn seeds_hold_every_invariant_and_come_to_rest() {
                 views += outcome.view;
                 transfers += outcome.transfers;
                 injected += outcome.injected;
+                liars += outcome.lies.len();
+                for (sin, told) in outcome.lies.values().flatten() {
+                    *lies.entry(*sin).or_default() += told;
+                }
                 // One in a hundred is lived through twice.
                 if seed % 100 == 0 {
                     assert_eq!(scenario.run().as_ref(), Ok(&outcome), "seed {seed} gives another world");
@@ -61,6 +68,7 @@ fn seeds_hold_every_invariant_and_come_to_rest() {
         }
     }
     println!("{slots} slots, {views} views, {transfers} states fetched; {injected:?}");
+    println!("{liars} liars, who told {lies:?}");
     assert!(failed.is_empty(), "{} of {seeds:?} failed\n{}", failed.len(), failed.join("\n"));
     if seeds.end - seeds.start >= 100 {
         assert!(slots > 1000 && views > 20, "the seeds do too little: {slots} slots, {views} views");
@@ -70,6 +78,8 @@ fn seeds_hold_every_invariant_and_come_to_rest() {
         assert!(injected.clocks > 30 && injected.pauses > 30, "clocks are right: {injected:?}");
         assert!(injected.repeated > 0, "nobody says its VIEW-CHANGE again after a restart: {injected:?}");
         assert!(transfers > 0, "no replica was ever away for long");
+        let told = lies.values().filter(|told| **told > 0).count();
+        assert!(liars > 20 && told > 10, "hardly anybody lies: {liars} liars, {lies:?}");
     }
 }
 
@@ -92,11 +102,12 @@ fn counter_command(rng: &mut Rng) -> Vec<u8> {
 
 #[test]
 fn ready_applications_live_through_the_same_misfortunes() {
-    let store = Service { machine: || machine(kv::Store::default()), command: store_command };
-    let counter = Service { machine: || machine(counter::Counter::default()), command: counter_command };
+    let store = Service::new(|| machine(kv::Store::default()), store_command);
+    let counter = Service::new(|| machine(counter::Counter::default()), counter_command);
     for seed in 0..10 {
-        for service in [store, counter] {
-            let outcome = verdict(seed, &Scenario::with(seed, service)).unwrap_or_else(|why| panic!("{why}"));
+        for service in [&store, &counter] {
+            let outcome =
+                verdict(seed, &Scenario::with(seed, service.clone())).unwrap_or_else(|why| panic!("{why}"));
             assert!(outcome.accepted > 0);
         }
     }

@@ -3,6 +3,7 @@
 //! Every rule is a function from text to complaints, and every test first shows that its rule complains about a bad
 //! sample: a check that cannot fail checks nothing.
 
+mod acceptance;
 mod dependencies;
 mod formatting;
 mod layers;
@@ -41,6 +42,7 @@ const OURS: &[&str] = &[
     "crates",
     "docs",
     "examples",
+    "fuzz",
     "keys",
     "rustfmt.toml",
     "tests",

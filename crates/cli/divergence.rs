@@ -11,6 +11,7 @@ use quorate_host::store::Store;
 use quorate_host::superblock::Superblock;
 use quorate_node::cluster_file::ClusterFile;
 use quorate_node::file_disk::FileDisk;
+use quorate_protocol::application::StateMachine;
 use quorate_protocol::executor::State;
 use quorate_protocol::standing::{Divergence, Proof};
 use quorate_protocol::types::{Digest, ReplicaId, Seq, Signature};
@@ -42,6 +43,11 @@ pub(crate) struct Args {
     /// Bytes of each reply of the application `null`
     #[arg(long, default_value_t = 0)]
     reply_bytes: usize,
+    /// What the replica was told with `quorate replica --byzantine`, if it was: then its application is replayed with
+    /// that fault, another way each time
+    #[cfg(feature = "byzantine")]
+    #[arg(long, value_name = "BEHAVIOUR")]
+    byzantine: Vec<String>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -97,8 +103,25 @@ fn replay(args: &Args, cluster: &ClusterFile, disk: FileDisk, case: &Case) -> an
     let before = if case.agreed > Seq(0) { Some(load(&mut store, case.agreed)?) } else { None };
     let right = load(&mut store, case.divergence.seq).ok();
     let right = right.filter(|state| state.root() == case.divergence.theirs);
-    let fresh = || machine().expect("it was there a moment ago");
+    let corrupt = corruption(args)?;
+    let fresh = || corrupt(machine().expect("it was there a moment ago"));
     Ok(report(&cluster.context(), &fresh, case, before.as_ref(), right.as_ref())?)
+}
+
+/// What makes the application that of a replica that executed wrongly on purpose.
+#[cfg(feature = "byzantine")]
+fn corruption(args: &Args) -> anyhow::Result<impl Fn(Box<dyn StateMachine>) -> Box<dyn StateMachine>> {
+    let sins = crate::byzantine::all_sins(&args.byzantine)?;
+    let made = std::cell::Cell::new(0);
+    Ok(move |machine| {
+        made.set(made.get() + 1);
+        quorate_host::byzantine::corrupt_machine(machine, &sins, made.get()).0
+    })
+}
+
+#[cfg(not(feature = "byzantine"))]
+fn corruption(_args: &Args) -> anyhow::Result<impl Fn(Box<dyn StateMachine>) -> Box<dyn StateMachine>> {
+    Ok(|machine| machine)
 }
 
 fn load<D: Disk>(store: &mut Store<D>, seq: Seq) -> anyhow::Result<State> {
@@ -144,8 +167,9 @@ fn write_page(page: &mut String, Finding { replica, case, report }: &Finding) ->
     for (index, key) in report.keys.iter().enumerate() {
         let name = if index == 0 { "keys" } else { "" };
         writeln!(page, "{name:<13}{}", named(key))?;
-        writeln!(page, "             {ours:<8} {}", shown(key.ours.as_deref()))?;
-        writeln!(page, "             {theirs:<8} {}", shown(key.theirs.as_deref()))?;
+        let from = first_shown(key);
+        writeln!(page, "             {ours:<8} {}", shown(key.ours.as_deref(), from))?;
+        writeln!(page, "             {theirs:<8} {}", shown(key.theirs.as_deref(), from))?;
     }
     if report.differing > report.keys.len() as u64 {
         writeln!(page, "             and {} more", report.differing - report.keys.len() as u64)?;
@@ -217,19 +241,37 @@ fn sides(verdict: Verdict) -> (&'static str, &'static str) {
 }
 
 fn named(key: &Key) -> String {
-    let shown = shown(Some(&key.key));
+    let shown = shown(Some(&key.key), 0);
     match key.which {
         Which::Application => shown,
         Which::Sessions => format!("{shown} (a session)"),
     }
 }
 
+/// From which byte on two values are shown: from the beginning, unless what differs would be cut off.
+fn first_shown(key: &Key) -> usize {
+    let (Some(ours), Some(theirs)) = (&key.ours, &key.theirs) else { return 0 };
+    let equal = ours.iter().zip(theirs).take_while(|(one, other)| one == other).count();
+    if equal < SHOWN_MAX { 0 } else { equal - SHOWN_MAX / 4 }
+}
+
+/// What is shown of some bytes.
+fn excerpt(bytes: &[u8], from: usize) -> &[u8] {
+    let rest = bytes.get(from..).unwrap_or_default();
+    &rest[..rest.len().min(SHOWN_MAX)]
+}
+
 /// Bytes in quotes, with what is no printable ASCII escaped, and cut.
-fn shown(bytes: Option<&[u8]>) -> String {
+fn shown(bytes: Option<&[u8]>, from: usize) -> String {
     let Some(bytes) = bytes else { return "nothing".to_owned() };
-    let cut = &bytes[..bytes.len().min(SHOWN_MAX)];
-    let more = if bytes.len() > SHOWN_MAX { format!("... ({} bytes)", bytes.len()) } else { String::new() };
-    format!("\"{}\"{more}", cut.escape_ascii())
+    let cut = excerpt(bytes, from);
+    let (words, all) = (cut.escape_ascii(), bytes.len());
+    let more = if from + cut.len() < all { "..." } else { "" };
+    match from {
+        0 if more.is_empty() => format!("\"{words}\""),
+        0 => format!("\"{words}\"{more} ({all} bytes)"),
+        from => format!("...\"{words}\"{more} (from byte {from} of {all})"),
+    }
 }
 
 fn verdict(verdict: Verdict) -> String {
@@ -263,16 +305,16 @@ fn object(Finding { replica, case, report }: &Finding) -> Value {
     };
     let report = report.as_ref().ok();
     let culprit = report.and_then(|report| report.culprit);
-    let text = |bytes: &Option<Vec<u8>>| {
-        let cut = bytes.as_ref().map(|bytes| &bytes[..bytes.len().min(SHOWN_MAX)]);
-        cut.map(|cut| cut.escape_ascii().to_string())
+    let text = |bytes: &Option<Vec<u8>>, from: usize| {
+        bytes.as_ref().map(|bytes| excerpt(bytes, from).escape_ascii().to_string())
     };
     let key = |key: &Key| {
         json!({
-            "key": text(&Some(key.key.clone())),
+            "key": text(&Some(key.key.clone()), 0),
             "of": match key.which { Which::Application => "application", Which::Sessions => "sessions" },
-            "ours": text(&key.ours),
-            "theirs": text(&key.theirs),
+            "ours": text(&key.ours, first_shown(key)),
+            "theirs": text(&key.theirs, first_shown(key)),
+            "from_byte": first_shown(key),
         })
     };
     json!({
@@ -312,5 +354,38 @@ fn in_a_word(verdict: Verdict) -> &'static str {
         Verdict::NotDeterministic => "not-deterministic",
         Verdict::Third => "third",
         Verdict::Missing(..) => "missing",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(ours: &[u8], theirs: &[u8]) -> (String, String) {
+        let (ours, theirs) = (Some(ours.to_vec()), Some(theirs.to_vec()));
+        let key = Key { which: Which::Application, key: b"k".to_vec(), ours, theirs };
+        let from = first_shown(&key);
+        (shown(key.ours.as_deref(), from), shown(key.theirs.as_deref(), from))
+    }
+
+    #[test]
+    fn what_differs_in_two_long_values_is_never_cut_off() {
+        assert_eq!(values(b"1", b"2"), ("\"1\"".to_owned(), "\"2\"".to_owned()));
+        let (mut ours, theirs) = ([b'a'; 200], [b'a'; 200]);
+        ours[3] = b'b';
+        let (one, other) = values(&ours, &theirs);
+        assert!(
+            one.starts_with("\"aaabaa") && one.ends_with("\"... (200 bytes)") && one != other,
+            "{one} {other}"
+        );
+        ours[3] = b'a';
+        ours[199] = b'b';
+        let (one, other) = values(&ours, &theirs);
+        assert_eq!(one, format!("...\"{}b\" (from byte 183 of 200)", "a".repeat(16)));
+        assert_ne!(one, other);
+        assert!(
+            values(&ours[..199], &theirs).0.contains("(from byte 183 of 199)"),
+            "a value that ends earlier differs"
+        );
     }
 }

@@ -104,6 +104,9 @@ fn report(written: &Written, program: &str) -> String {
         count => format!(" and {count} client keys (client-0 to client-{})\n", count - 1),
     };
     text += "\nOne public file describes the cluster; each key belongs on its own machine only.\n";
+    if cluster.testing() {
+        text += "Its replicas may be told to lie (`quorate replica --byzantine`): a cluster for trials, never where it matters.\n";
+    }
     text + &next(written, program)
 }
 
@@ -173,6 +176,7 @@ mod tests {
             text.ends_with(&format!("  quorate client --cluster {path}/cluster.toml kv put hello world\n"))
         );
         assert!(!text.contains("your own program"), "{text}");
+        assert!(text.contains("may be told to lie") && text.contains("never where it matters"), "{text}");
     }
 
     #[test]

@@ -2,13 +2,18 @@
 
 mod backup;
 mod bench;
+#[cfg(feature = "byzantine")]
+mod byzantine;
 mod check;
 mod client;
 mod copying;
 mod divergence;
+mod evidence;
 mod init;
 mod replica;
 mod restore;
+#[cfg(feature = "byzantine")]
+mod simulate;
 mod status;
 mod testbed;
 mod why;
@@ -48,12 +53,17 @@ enum Command {
     Check(check::Args),
     /// Say why the state of a stopped replica was another than the others', by replaying what led to it
     Divergence(divergence::Args),
+    /// Proof that replicas lied: list what a folder keeps, and check a file that anybody gave you
+    Evidence(evidence::Args),
     /// Copy the folder of a stopped replica: as a copy that never votes, or to move the replica to another machine
     Backup(backup::Args),
     /// Make a replica's folder of a copy
     Restore(restore::Args),
     /// Run a whole cluster on this machine for a while, with load, and check that its replicas agree
     Testbed(Box<testbed::Args>),
+    /// Run clusters in virtual time, with faults and liars: scenarios and seeds, a verdict on each, replay and shrinking
+    #[cfg(feature = "byzantine")]
+    Simulate(Box<simulate::Args>),
     /// Measure what this machine can do at most
     Bench(bench::Args),
 }
@@ -74,9 +84,12 @@ fn main() -> ExitCode {
         Command::Why(args) => why::run(args),
         Command::Check(args) => check::run(args),
         Command::Divergence(args) => divergence::run(args),
+        Command::Evidence(args) => evidence::run(args),
         Command::Backup(args) => backup::run(args),
         Command::Restore(args) => restore::run(args),
         Command::Testbed(args) => testbed::run(&args),
+        #[cfg(feature = "byzantine")]
+        Command::Simulate(args) => Ok(simulate::run(&args)),
         Command::Bench(args) => bench::run(args),
     };
     done.unwrap_or_else(|error| {

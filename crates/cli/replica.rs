@@ -9,6 +9,7 @@ use quorate_node::cluster_file::{Addresses, ClusterFile, Durability};
 use quorate_node::init::Layout;
 use quorate_node::key_file;
 use quorate_node::node::{Node, NodeConfig};
+use quorate_node::sins::Sins;
 use quorate_protocol::types::ReplicaId;
 
 const EXAMPLES: &str = "Examples:
@@ -17,7 +18,7 @@ const EXAMPLES: &str = "Examples:
 
 /// Arguments of `quorate replica`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = help())]
 pub(crate) struct Args {
     /// Which replica of the cluster file, counted from 0
     id: u16,
@@ -37,6 +38,14 @@ pub(crate) struct Args {
     /// Bytes of each reply of the application `null`
     #[arg(long, default_value_t = 0)]
     reply_bytes: usize,
+    /// Lie: one of the behaviours below, or several joined by `+`; only in a cluster that `quorate init --testing` made
+    #[cfg(feature = "byzantine")]
+    #[arg(long, value_name = "BEHAVIOUR")]
+    byzantine: Vec<String>,
+    /// Where the chance in lies comes from; replicas with one seed collude
+    #[cfg(feature = "byzantine")]
+    #[arg(long, default_value_t = 1)]
+    byzantine_seed: u64,
     /// Stop when standard input ends, as it does when whoever started this replica is gone
     #[arg(long)]
     exit_with_stdin: bool,
@@ -44,6 +53,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     crate::survive_file_size_limits()?;
+    let sins = sins(&args)?;
     let cluster = ClusterFile::load(&args.cluster)?;
     let id = ReplicaId(args.id);
     let folder = args.cluster.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -65,7 +75,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let addresses = cluster.replica(id).map(|entry| entry.addresses);
         let folder = data.clone();
-        let config = NodeConfig { cluster, id, key, data, machine, tuning };
+        let config = NodeConfig { cluster, id, key, data, machine, tuning, sins };
         let node = Node::start(config).await?;
         for warning in node.warnings() {
             tracing::warn!("{warning}");
@@ -77,6 +87,23 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         tracing::info!(replica = id.0, "stopped");
         Ok(ExitCode::SUCCESS)
     })
+}
+
+#[cfg(feature = "byzantine")]
+fn sins(args: &Args) -> anyhow::Result<Sins> {
+    Ok(Sins::new(crate::byzantine::all_sins(&args.byzantine)?, args.byzantine_seed))
+}
+
+#[cfg(not(feature = "byzantine"))]
+fn sins(_args: &Args) -> anyhow::Result<Sins> {
+    Ok(Sins::default())
+}
+
+fn help() -> String {
+    #[cfg(feature = "byzantine")]
+    return format!("{EXAMPLES}\n\n{}", crate::byzantine::listed());
+    #[cfg(not(feature = "byzantine"))]
+    return EXAMPLES.to_owned();
 }
 
 /// Ready when somebody wants the replica to stop.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::bail;
 use quorate_node::admin;
 use quorate_node::cluster_file::ClusterFile;
+use quorate_node::sins::in_words;
 use quorate_node::status::Status;
 use quorate_protocol::committee::Committee;
 
@@ -185,6 +186,9 @@ pub(crate) fn line(status: &Status) -> String {
 }
 
 fn remark(status: &Status) -> String {
+    if !status.lies.is_empty() {
+        return format!(", lies on purpose: {}", in_words(&status.lies));
+    }
     if !status.transfer.is_empty() {
         return format!(", {}", status.transfer);
     }

@@ -7,6 +7,7 @@ mod cluster;
 mod demand;
 mod faults;
 mod footprint;
+mod liars;
 mod machine;
 mod phases;
 mod plan;
@@ -31,6 +32,7 @@ use self::amount::Rate;
 use self::cluster::Cluster;
 use self::demand::Demand;
 use self::faults::Faults;
+use self::liars::Liars;
 use self::plan::{At, plan};
 use self::report::{Report, Run, Statuses};
 use self::table::Table;
@@ -45,6 +47,7 @@ const EXAMPLES: &str = "Examples:
   quorate testbed --pause primary@3s --resume last@8s   the primary stops (SIGSTOP) and goes on
   quorate testbed --application counter --duration 250s --kill primary@every:5s
                                                         50 primaries die at random times and come back
+  quorate testbed --byzantine 2:equivocate              one replica lies; the others agree
   quorate testbed --json result.json                    what was measured, for a program to read
   quorate testbed --preload 256MiB                      full load on a large state
   quorate testbed --preload 256MiB --rate 50% --kill 3@10s --restart 3@after:100000
@@ -87,7 +90,7 @@ const EXTENSION_MAX: Duration = Duration::from_secs(900);
 
 /// Arguments of `quorate testbed`.
 #[derive(Debug, Clone, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = help())]
 pub(crate) struct Args {
     /// Replicas, n, from 4 to 31; they tolerate floor((n-1)/3) Byzantine ones
     #[arg(long, short = 'n', default_value_t = 4, value_parser = clap::value_parser!(u16).range(4..=31))]
@@ -150,7 +153,12 @@ pub(crate) struct Args {
     /// Start all killed replicas again, for example 4s; may be repeated
     #[arg(long, value_name = "WHEN", value_parser = duration)]
     restart_all: Vec<Duration>,
-    /// Where the random times of `every:` come from: the same seed, the same times
+    /// Let a replica lie, for example 2:equivocate or 2:mute+delay:by=200ms (the behaviours are below); may be repeated.
+    /// Agreement is checked among the others, and a liar that finds nothing to lie about fails the run
+    #[cfg(feature = "byzantine")]
+    #[arg(long, value_name = "WHO:BEHAVIOUR")]
+    byzantine: Vec<liars::Accused>,
+    /// Where the random times of `every:`, and the chance in lies, come from: the same seed, the same times
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// File with [parameters] and [node] sections that take the place of the defaults
@@ -165,6 +173,13 @@ pub(crate) struct Args {
     /// Write one JSON object about the run to this file; `-` for standard output
     #[arg(long)]
     json: Option<PathBuf>,
+}
+
+fn help() -> String {
+    #[cfg(feature = "byzantine")]
+    return format!("{EXAMPLES}\n\n{}", crate::byzantine::listed());
+    #[cfg(not(feature = "byzantine"))]
+    return EXAMPLES.to_owned();
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -192,7 +207,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         // From here on a signal no longer ends this process at once, but waits to be looked at.
         let (mut interrupt, mut terminate) =
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let mut faults = Faults::new(plan(args)?);
+        let (plan, liars) = (plan(args)?, Liars::new(args)?);
+        let warning = liars.warning(args.replicas, &plan);
+        let mut faults = Faults::new(plan);
         let demand = Demand::new(args)?;
         let earlier = args.against.as_deref().map(|path| Earlier::load(path, (args, &demand))).transpose()?;
         let preset = args.preset.as_deref().map(Preset::load).transpose()?.unwrap_or_default();
@@ -201,7 +218,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             "starting {} replica processes on this machine, then load for {:?}",
             args.replicas, args.duration
         );
-        let mut cluster = Cluster::start(args, preset).await?;
+        warning.iter().for_each(|words| eprintln!("{words}"));
+        let mut cluster = Cluster::start(args, preset, liars).await?;
         let done = tokio::select! {
             done = measure((args, demand), &mut cluster, &mut faults) => done.map(Some),
             _ = interrupt.recv() => Ok(None),
@@ -237,7 +255,7 @@ async fn measure(
         Err(error) => return Err(anyhow::Error::from(error).context(cluster.last_words())),
     };
     let live = load.live();
-    let at_start = cluster.statuses().await;
+    let at_start = cluster.at_rest(DOUBT).await;
     let prepared = demand.prepare(&mut load).await.with_context(|| cluster.last_words())?;
     let before = cluster.statuses().await;
     let running = load.begin(WARM_UP, args.duration, prepared.rate).await;
@@ -248,7 +266,7 @@ async fn measure(
     let rest = if cluster.has_quorum() { REST } else { DOUBT };
     let (statuses, verdict) = cluster.verdict(highest, rest).await;
     let verdict = match (outcome.failed, verdict) {
-        (count, Verdict::Agreement(_) | Verdict::TooFew(_)) if count > 0 => Verdict::Unanswered(count),
+        (count, Verdict::Agreement { .. } | Verdict::TooFew(_)) if count > 0 => Verdict::Unanswered(count),
         (_, verdict) => verdict,
     };
     cluster.survey();
@@ -258,8 +276,11 @@ async fn measure(
     let observed = Load::observe(&config, patience).await.ok().flatten();
     let audit = observed.and_then(|observed| live.ledger().audit(&observed));
     let faults = faults.report(&live);
-    let statuses = Statuses { at_start: &at_start, before: &before, after: &statuses };
-    let run = Run { load: &outcome, statuses, faults, rejoined, audit, prepared };
+    let lies = cluster.liars().report(&statuses);
+    // What a liar says of itself is no measurement.
+    let [at_start, before, after] = [&at_start, &before, &statuses].map(|told| cluster.liars().trusted(told));
+    let statuses = Statuses { at_start: &at_start, before: &before, after: &after };
+    let run = Run { load: &outcome, statuses, faults, rejoined, audit, prepared, lies };
     Ok(Report::new((args, demand.payload()), cluster, run, verdict))
 }
 
@@ -336,7 +357,9 @@ fn check_writable(path: Option<&Path>) -> anyhow::Result<()> {
 
 /// For people, and out of the way of a program that reads standard output.
 fn print_end(args: &Args, report: &Report) {
-    let hint = if args.replicas == 4 {
+    let hint = if cfg!(feature = "byzantine") && args.replicas == 4 && report.lies.is_empty() {
+        "testbed --byzantine 2:equivocate   (replica 2 tells different replicas different things)"
+    } else if args.replicas == 4 {
         "testbed --replicas 7 --application counter   (seven replicas, of which two may fail)"
     } else {
         "init trial   (a cluster of your own that stays)"

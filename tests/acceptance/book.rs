@@ -47,7 +47,7 @@ pub(super) struct Ledger {
 
 impl Ledger {
     pub(super) fn service() -> Service {
-        Service { machine: || machine(Self::default()), command: Command::random }
+        Service::new(|| machine(Self::default()), Command::random)
     }
 
     fn note(&mut self, place: Place, command: &Command) -> Vec<u8> {

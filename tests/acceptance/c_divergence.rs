@@ -36,7 +36,7 @@ struct Odd {
 impl Odd {
     fn machine() -> Box<dyn StateMachine> {
         let number = MADE.replace(MADE.get() + 1);
-        Box::new(Self { words: (Service::default().machine)(), number })
+        Box::new(Self { words: Service::default().machine(), number })
     }
 }
 
@@ -69,7 +69,7 @@ impl StateMachine for Odd {
 fn lab(replicas: u16, odd: u16) -> Lab {
     let mut setting: Setting = calm(replicas, 1);
     (setting.parameters.checkpoint_interval, setting.parameters.window) = (INTERVAL, 2 * INTERVAL);
-    setting.service.machine = Odd::machine;
+    setting.service = setting.service.with_machine(Odd::machine);
     let mut lab = Lab::new(&setting, 1);
     (replicas - odd..replicas).for_each(|id| lab.world.distrust(ReplicaId(id)));
     lab
@@ -157,7 +157,8 @@ fn c10_a_replica_that_is_wrong_once_comes_back_and_one_that_is_wrong_twice_does_
     pass_slots(&mut lab, 2 * INTERVAL);
     let follows = |lab: &Lab| lab.replica(3).executed() == lab.replica(0).executed();
     lab.await_that("it executes what the others decide", 60 * T0, follows);
-    assert_eq!((lab.replica(3).status(), lab.replica(3).standing()), (Status::Out, standing));
+    let stands = (lab.replica(3).status(), lab.replica(3).standing());
+    assert_eq!(stands, (Status::Out, standing), "a restart gives its word back");
     assert_eq!(words_of(&lab.said()[before..], 3), 0, "and says nothing");
 }
 

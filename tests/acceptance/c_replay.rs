@@ -21,7 +21,8 @@ const PACE: u64 = 10_000;
 const QUESTIONS: u64 = 80;
 
 /// All kinds of messages between replicas.
-const KINDS: [&str; 14] = [
+const KINDS: [&str; 15] = [
+    "testimony",
     "pre-prepare",
     "prepare",
     "commit",
@@ -372,15 +373,16 @@ fn is_refused_rightly(
     let heard = fate.forged + fate.invalid + fate.impostor + fate.outsider + fate.over_allowance == 0;
     match kind {
         "prepare" | "commit" if over_anothers_channel => only(fate.impostor),
-        "prepare" | "commit" | "checkpoint" | "new-view" | "commit-certificate" | "stable-certificate"
+        "prepare" | "commit" | "checkpoint" | "new-view" | "testimony" | "commit-certificate"
+        | "stable-certificate"
             if own =>
         {
             only(fate.useless)
         }
         // One that is shown to its own signer is looked at: it might not remember it.
         "view-change" if own => heard && fate.useless >= count / 2,
-        "prepare" | "commit" | "checkpoint" | "view-change" | "new-view" | "commit-certificate"
-        | "stable-certificate" => only(fate.useless + fate.forged) && fate.forged > 0,
+        "prepare" | "commit" | "checkpoint" | "view-change" | "new-view" | "testimony"
+        | "commit-certificate" | "stable-certificate" => only(fate.useless + fate.forged) && fate.forged > 0,
         // A batch that nobody misses, by its digest.
         "body" => only(fate.useless),
         "pre-prepare" if own => heard && fate.refused() == 0,

@@ -1,50 +1,17 @@
 //! D5: a primary that shows its batch to few.
 
-use quorate_protocol::codec;
 use quorate_protocol::committee::{faults, quorum};
-use quorate_protocol::message::{PeerMessage, PrePrepare};
-use quorate_protocol::types::{ReplicaId, Time, View};
-use quorate_sim::node::Sent;
-use quorate_sim::world::Seam;
+use quorate_protocol::types::{ReplicaId, View};
 
 use super::lab::{Lab, T0, calm, newest_open_view};
-
-/// A primary that sends its batches to the replicas up to a number, to the others the bare proposal, and serves none.
-struct Stingy {
-    holders: u16,
-    replicas: u16,
-}
-
-impl Stingy {
-    fn show(&self, to: u16, proposal: &PrePrepare) -> Sent {
-        let batch = proposal.batch.clone().filter(|_| to < self.holders);
-        let message = PeerMessage::PrePrepare(PrePrepare { prepare: proposal.prepare.clone(), batch });
-        Sent::Replica(ReplicaId(to), codec::encode(&message).unwrap().into())
-    }
-}
-
-impl Seam for Stingy {
-    fn replace(&mut self, _now: Time, from: ReplicaId, sent: Sent) -> Vec<Sent> {
-        let frame = match &sent {
-            Sent::Replica(_, frame) | Sent::Others(frame) => frame,
-            Sent::Client(..) => return vec![sent],
-        };
-        match (codec::decode::<PeerMessage>(frame), &sent) {
-            (Ok(PeerMessage::Body { .. }), _) => Vec::new(),
-            (Ok(PeerMessage::PrePrepare(proposal)), Sent::Others(_)) => {
-                let others = (0..self.replicas).filter(|to| *to != from.0);
-                others.map(|to| self.show(to, &proposal)).collect()
-            }
-            _ => vec![sent],
-        }
-    }
-}
 
 /// A batch that so many replicas hold, the primary among them, of whom so many crash before anybody else could ask.
 fn shown_to(replicas: u16, holders: usize, crashes: u16) -> Lab {
     let holders = u16::try_from(holders).unwrap();
     let mut lab = Lab::quiet(&calm(replicas, 1), 1);
-    lab.world.corrupt(ReplicaId(0), Box::new(Stingy { holders, replicas }));
+    // It shows its batches to the first ones only, to the others the bare proposal, and serves none.
+    let poor: Vec<String> = (holders..replicas).map(|id| id.to_string()).collect();
+    lab.corrupt(0, &[&format!("withhold-bodies:to={}", poor.join("+"))]);
     lab.ask(0, "add k 1");
     let others: Vec<u16> = (1..replicas).collect();
     lab.repeat(0, &others);

@@ -46,7 +46,7 @@ impl Heap {
     }
 
     fn service() -> Service {
-        Service { machine: Self::machine, command: Self::command }
+        Service::new(Self::machine, Self::command)
     }
 
     fn command(rng: &mut Rng) -> Vec<u8> {

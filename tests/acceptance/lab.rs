@@ -1,13 +1,11 @@
 //! A cluster in virtual time and what can be done to it, in the words of the rows.
 
+use quorate_host::byzantine::Sin;
 use quorate_protocol::client::Options;
-use quorate_protocol::codec;
-use quorate_protocol::message::PeerMessage;
 use quorate_protocol::replica::{Footprint, Replica, Status};
-use quorate_protocol::types::{ReplicaId, Time, View};
-use quorate_sim::node::Sent;
+use quorate_protocol::types::{ReplicaId, View};
 use quorate_sim::scenario::describe;
-use quorate_sim::world::{Rule, Seam, Setting, World};
+use quorate_sim::world::{Rule, Setting, World};
 
 /// The base timeout that every bar is measured with, in microseconds.
 pub(super) const T0: u64 = 500_000;
@@ -180,6 +178,18 @@ impl Lab {
         &self.trace
     }
 
+    /// From now on a replica tells these lies.
+    pub(super) fn corrupt(&mut self, id: u16, sins: &[&str]) {
+        let sins: Vec<Sin> =
+            sins.iter().map(|sin| sin.parse().unwrap_or_else(|error| panic!("{error}"))).collect();
+        self.world.corrupt(ReplicaId(id), &sins);
+    }
+
+    /// How many lies a replica told, of all kinds together.
+    pub(super) fn lies(&self, id: u16) -> u64 {
+        self.world.lies().get(&ReplicaId(id)).map_or(0, |lies| lies.values().sum())
+    }
+
     /// How many lines of the trace hold all these words.
     pub(super) fn count(&mut self, words: &[&str]) -> usize {
         self.said().iter().filter(|line| words.iter().all(|word| line.contains(word))).count()
@@ -188,23 +198,6 @@ impl Lab {
     /// Messages lost or kept back so far.
     pub(super) fn stopped(&mut self) -> usize {
         self.count(&["[lost to"]) + self.count(&["[held to"])
-    }
-}
-
-/// A replica that says nothing, or nothing of some kinds, although it hears everything.
-pub(super) struct Silent {
-    /// Whether it keeps this back.
-    pub(super) keeps: fn(&PeerMessage) -> bool,
-}
-
-impl Seam for Silent {
-    fn replace(&mut self, _now: Time, _from: ReplicaId, sent: Sent) -> Vec<Sent> {
-        let frame = match &sent {
-            Sent::Replica(_, frame) | Sent::Others(frame) => frame,
-            Sent::Client(..) => return Vec::new(),
-        };
-        let kept = codec::decode::<PeerMessage>(frame).is_ok_and(|message| (self.keeps)(&message));
-        if kept { Vec::new() } else { vec![sent] }
     }
 }
 

@@ -8,7 +8,7 @@ use quorate_protocol::types::ReplicaId;
 use super::processes::{Cluster, block, quorate, text, until};
 
 #[test]
-fn a_replica_whose_disk_takes_no_more_stops_and_says_so_and_comes_back_when_there_is_room() {
+fn e7_a_replica_whose_disk_takes_no_more_stops_and_says_so_and_comes_back_when_there_is_room() {
     let mut cluster = Cluster::init(&[]);
     (0..3).for_each(|id| cluster.start(id));
     let log = cluster.path().join("full.log");

@@ -165,11 +165,16 @@ impl Cluster {
     }
 
     pub(super) fn start(&mut self, id: usize) {
+        self.start_with(id, &[]);
+    }
+
+    /// Starts a replica with further arguments.
+    pub(super) fn start_with(&mut self, id: usize, arguments: &[&str]) {
         let log = self.path().join(format!("replica-{id}.log"));
         let words = OpenOptions::new().create(true).append(true).open(log).unwrap();
         let mut command = program();
         // Its standard input ends with this process, should that be killed, and the replica with it.
-        command.args(self.words(id)).arg("--exit-with-stdin").stdin(Stdio::piped());
+        command.args(self.words(id)).args(arguments).arg("--exit-with-stdin").stdin(Stdio::piped());
         let child = command.stdout(Stdio::null()).stderr(words).spawn().unwrap();
         assert!(self.members[id].replace(child).is_none(), "replica {id} runs already");
     }

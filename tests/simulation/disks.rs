@@ -142,7 +142,8 @@ fn c10_a_state_that_contradicts_its_certificate_is_not_started_from_but_fetched_
     let started = begin(disk, life, machine(counter::Counter::default()), Time(2));
     let (started, _) = started.expect("a state is not its own alone");
     let Started { executor, effects, lost_state, replica, .. } = started;
-    assert_eq!((lost_state, executor.executed()), (Some(Seq(1)), Seq(0)));
+    let from = (lost_state, executor.executed());
+    assert_eq!(from, (Some(Seq(1)), Seq(0)), "it starts from a state that its certificate contradicts");
     assert!(replica.behind());
     assert!(
         effects.iter().any(|effect| matches!(effect, Effect::Install(_))),

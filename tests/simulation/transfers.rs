@@ -3,17 +3,14 @@
 
 use bytes::Bytes;
 use quorate_protocol::application::{ApplicationError, Context, RejectedCommand, StateMachine};
-use quorate_protocol::codec;
 use quorate_protocol::map::Map;
-use quorate_protocol::message::{PeerMessage, Transfer};
 use quorate_protocol::replica::Status;
 use quorate_protocol::types::{ReplicaId, Seq, Time, View};
 use quorate_sim::app::Service;
 use quorate_sim::network::Cut;
-use quorate_sim::node::Sent;
 use quorate_sim::rng::Rng;
 use quorate_sim::scenario::{Load, Scenario, describe};
-use quorate_sim::world::{Fault, Outage, Rule, Seam, Setting, World};
+use quorate_sim::world::{Fault, Outage, Rule, Setting, World};
 
 /// When the misfortune begins.
 const START: Time = Time(1_200_000);
@@ -53,7 +50,7 @@ impl Large {
     }
 
     fn service() -> Service {
-        Service { machine: Self::machine, command: |rng| vec![rng.below(2) as u8, rng.below(256) as u8] }
+        Service::new(Self::machine, |rng| vec![rng.below(2) as u8, rng.below(256) as u8])
     }
 }
 
@@ -166,29 +163,6 @@ fn a_replica_that_missed_less_than_the_others_keep_needs_no_state() {
     assert!(shown > 0, "in one of them at least a stable checkpoint was past what it could execute");
 }
 
-/// A replica that answers whoever fetches a state with nonsense.
-struct PoisonedStates;
-
-impl Seam for PoisonedStates {
-    fn replace(&mut self, _now: Time, _from: ReplicaId, sent: Sent) -> Vec<Sent> {
-        let Sent::Replica(to, frame) = &sent else { return vec![sent] };
-        let lie = match codec::decode::<PeerMessage>(frame) {
-            Ok(PeerMessage::Transfer(Transfer::Meta { mut summary, chunks })) => {
-                summary.application.root.0[0] ^= 1;
-                Transfer::Meta { summary, chunks }
-            }
-            Ok(PeerMessage::Transfer(Transfer::Chunk { seq, index, bytes })) => {
-                let mut rotten = bytes.to_vec();
-                rotten[0] ^= 1;
-                Transfer::Chunk { seq, index, bytes: codec::Blob(rotten.into()) }
-            }
-            _ => return vec![sent],
-        };
-        let frame = codec::encode(&PeerMessage::Transfer(lie)).unwrap();
-        vec![Sent::Replica(*to, frame.into())]
-    }
-}
-
 #[test]
 fn f1_a_source_that_poisons_states_is_banned_and_the_rest_suffices() {
     let mut banned = 0;
@@ -196,7 +170,7 @@ fn f1_a_source_that_poisons_states_is_banned_and_the_rest_suffices() {
         let mut scenario = small(150);
         scenario.setting.cuts = cut_off(AWAY, START, Time(2_500_000)).to_vec();
         let mut world = World::new(&scenario.setting);
-        world.corrupt(ReplicaId(liar), Box::new(PoisonedStates));
+        world.corrupt(ReplicaId(liar), &["bad-chunks".parse().unwrap()]);
         live(&scenario, &mut world);
         let counters = world.node(AWAY).host().transfer_counters();
         assert!(counters.completed >= 1, "{counters:?}");
@@ -447,7 +421,7 @@ fn d6_a_replica_that_becomes_primary_while_it_transfers_leads_and_finishes() {
 fn f1_a_replica_comes_back_while_the_others_go_on_at_full_speed() {
     let mut scenario = small(0);
     let everywhere = |rng: &mut Rng| vec![rng.below(ENTRIES.into()) as u8, rng.below(256) as u8];
-    scenario.setting.service = Service { command: everywhere, ..Large::service() };
+    scenario.setting.service = Large::service().with_command(everywhere);
     // By the time a state has come and is taken over, the others have let go of the slots after it.
     scenario.setting.costs.store_us = 6_000;
     scenario.setting.cuts = cut_off(AWAY, START, Time(2_500_000)).to_vec();

@@ -42,7 +42,6 @@ const WORLDLY: &[&str] = &[
     "tracing",
     "tracing-subscriber",
     "clap",
-    "toml",
     "rayon",
     "crossbeam-channel",
 ];

@@ -17,6 +17,7 @@ use tokio::process::{Child, Command};
 
 use super::Args;
 use super::footprint::{DiskUse, peak_memory};
+use super::liars::Liars;
 use super::plan::Deed;
 use super::verdict::Verdict;
 
@@ -55,13 +56,14 @@ pub(crate) struct Cluster {
     members: Vec<Member>,
     folder: PathBuf,
     reply_bytes: u32,
+    liars: Liars,
     /// Removes the folder when the testbed ends, unless the user named one.
     _temporary: Option<tempfile::TempDir>,
 }
 
 impl Cluster {
     /// Makes keys, configuration and data folders, and starts every replica.
-    pub(crate) async fn start(args: &Args, preset: Preset) -> anyhow::Result<Self> {
+    pub(crate) async fn start(args: &Args, preset: Preset, liars: Liars) -> anyhow::Result<Self> {
         let (folder, temporary) = match &args.folder {
             Some(folder) => (folder.clone(), None),
             None => {
@@ -82,7 +84,8 @@ impl Cluster {
         draft.node.durability = args.durability;
         let written = init(&folder, draft, Admission::Open, Reserve::Records)?;
         let (file, reply_bytes) = (written.cluster, args.reply_bytes);
-        let mut cluster = Self { file, members: Vec::new(), folder, reply_bytes, _temporary: temporary };
+        let members = Vec::new();
+        let mut cluster = Self { file, members, folder, reply_bytes, liars, _temporary: temporary };
         for id in 0..args.replicas {
             let member = cluster.spawn(ReplicaId(id))?;
             cluster.members.push(member);
@@ -103,6 +106,7 @@ impl Cluster {
             .arg("--cluster")
             .arg(Layout::new(&self.folder).cluster_file())
             .args(["--reply-bytes", &self.reply_bytes.to_string(), "--exit-with-stdin"])
+            .args(self.liars.words(id.0))
             .env("QUORATE_LOG", std::env::var_os("QUORATE_LOG").unwrap_or_else(|| "warn".into()))
             // Held open as long as this process lives: its end is how replicas learn that they are alone.
             .stdin(Stdio::piped())
@@ -134,8 +138,9 @@ impl Cluster {
 
     /// Kills replicas, as a power cut would: all of them before any is waited for.
     pub(crate) async fn kill(&mut self, replicas: &[u16]) -> anyhow::Result<()> {
-        // Its memory is forgotten with it.
+        // Its memory is forgotten with it, and so are its lies.
         self.survey();
+        self.hear_confessions(replicas).await;
         for replica in replicas {
             let Some(member) = self.members.get_mut(usize::from(*replica)) else { continue };
             member.child.start_kill().with_context(|| format!("cannot kill replica {replica}"))?;
@@ -146,6 +151,17 @@ impl Cluster {
             member.child.wait().await.with_context(|| format!("cannot wait for replica {replica}"))?;
         }
         Ok(())
+    }
+
+    /// Notes which lies the liars among these have told, before they are gone.
+    async fn hear_confessions(&mut self, replicas: &[u16]) {
+        for replica in replicas {
+            let entry = self.file.replicas().get(usize::from(*replica)).filter(|_| self.lives(*replica));
+            let Some(entry) = entry.filter(|entry| self.liars.is_liar(entry.id.0)) else { continue };
+            if let Ok(status) = admin::fetch::<Status>(entry.addresses.admin, "/status").await {
+                self.liars.note_end(&status);
+            }
+        }
     }
 
     /// Starts replicas that were killed.
@@ -226,6 +242,11 @@ impl Cluster {
         self.absent().len() <= faults(self.members.len())
     }
 
+    /// Those who lie on purpose.
+    pub(crate) fn liars(&self) -> &Liars {
+        &self.liars
+    }
+
     pub(crate) fn file(&self) -> &ClusterFile {
         &self.file
     }
@@ -234,13 +255,18 @@ impl Cluster {
         &self.folder
     }
 
-    /// Waits until every replica has a link to every other.
+    /// Waits until every replica has a link to every other; nobody waits for a liar's links.
     pub(crate) async fn wait_until_up(&mut self, patience: Duration) -> anyhow::Result<()> {
         let until = Instant::now() + patience;
         loop {
             let statuses = self.statuses().await;
+            let honest = self.members.len() - self.liars.ids().len();
             let complete = |status: &Option<Status>| {
-                status.as_ref().is_some_and(|status| status.links_up.len() + 1 == self.members.len())
+                let linked = |status: &Status| {
+                    let others = status.links_up.iter().filter(|other| !self.liars.is_liar(**other));
+                    self.liars.is_liar(status.replica) || others.count() + 1 == honest
+                };
+                status.as_ref().is_some_and(linked)
             };
             if statuses.iter().all(complete) {
                 return Ok(());
@@ -275,7 +301,29 @@ impl Cluster {
         statuses
     }
 
-    /// Waits until the replicas that run are at rest beyond `highest`, and compares their histories there.
+    /// The status of every replica once those that run and do not lie have executed the same, or after so long. What is
+    /// counted from an earlier moment has operations of before in it, at whoever was a little late.
+    pub(crate) async fn at_rest(&self, patience: Duration) -> Vec<Option<Status>> {
+        let until = Instant::now() + patience;
+        loop {
+            let statuses = self.statuses().await;
+            let correct = statuses.iter().flatten().filter(|status| self.counts(status.replica));
+            let mut executed = correct.map(|status| status.executed);
+            let first = executed.next();
+            if executed.all(|seq| Some(seq) == first) || Instant::now() > until {
+                return statuses;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Whether something is expected of a replica: that it runs, and does not lie.
+    fn counts(&self, replica: u16) -> bool {
+        self.lives(replica) && !self.liars.is_liar(replica)
+    }
+
+    /// Waits until the replicas that run and do not lie are at rest beyond `highest`, and compares their histories there.
+    /// Gives back what all said last.
     pub(crate) async fn verdict(&self, highest: u64, patience: Duration) -> (Vec<Option<Status>>, Verdict) {
         let until = Instant::now() + patience;
         let mut statuses = self.statuses().await;
@@ -284,18 +332,19 @@ impl Cluster {
             return (statuses, Verdict::TooFew(absent));
         }
         loop {
-            let silent = (0..).zip(&statuses).filter(|(id, status)| status.is_none() && self.lives(*id));
+            let silent = (0..).zip(&statuses).filter(|(id, status)| status.is_none() && self.counts(*id));
             let silent: Vec<u16> = silent.map(|(id, _)| id).collect();
             if !silent.is_empty() && Instant::now() > until {
                 return (statuses, Verdict::Unreachable(silent));
             }
-            let executed = statuses.iter().flatten().map(|status| status.executed);
+            let correct = statuses.iter().flatten().filter(|status| self.counts(status.replica));
+            let executed = correct.clone().map(|status| status.executed);
             let (least, most) = (executed.clone().min().unwrap_or(0), executed.max().unwrap_or(0));
             if least == most && least >= highest && silent.is_empty() {
                 break;
             }
             if Instant::now() > until {
-                let behind = statuses.iter().flatten().filter(|status| status.executed < most.max(highest));
+                let behind = correct.filter(|status| status.executed < most.max(highest));
                 let behind = behind.map(|status| status.replica).collect();
                 return (statuses, Verdict::Behind(behind));
             }
@@ -309,7 +358,7 @@ impl Cluster {
     /// Compares the heads of the histories: equal heads mean equal histories all the way down.
     async fn compare(&self, seq: u64) -> Verdict {
         let mut heads = Vec::new();
-        for replica in self.file.replicas().iter().filter(|replica| self.lives(replica.id.0)) {
+        for replica in self.file.replicas().iter().filter(|replica| self.counts(replica.id.0)) {
             let head: Result<HistoryHead, _> =
                 admin::fetch(replica.addresses.admin, &format!("/history?seq={seq}")).await;
             match head.ok().and_then(|head| head.head) {
@@ -319,9 +368,10 @@ impl Cluster {
         }
         let first = heads.first().map(|(_, head)| head.clone()).unwrap_or_default();
         let others: Vec<u16> = heads.iter().filter(|(_, head)| *head != first).map(|(id, _)| *id).collect();
+        let (absent, liars) = (self.absent(), self.liars.ids());
         match others.is_empty() {
-            true if self.has_quorum() => Verdict::Agreement(self.absent()),
-            true => Verdict::TooFew(self.absent()),
+            true if self.has_quorum() => Verdict::Agreement { absent, liars },
+            true => Verdict::TooFew(absent),
             false => Verdict::Diverged(others),
         }
     }

@@ -16,6 +16,7 @@ use super::amount::told as bytes_told;
 use super::cluster::Cluster;
 use super::demand::Prepared;
 use super::faults::FaultReport;
+use super::liars::Lying;
 use super::machine::{MachineUse, machine_use};
 use super::phases::{PhaseReport, phases};
 use super::rejoin::Rejoined;
@@ -78,6 +79,8 @@ pub(crate) struct Report {
     lost: Option<u64>,
     /// Operations that executed more than once; null where nothing can tell (see the help of `quorate testbed`).
     duplicated: Option<u64>,
+    /// Who lied on purpose, and how often.
+    pub(crate) lies: Vec<Lying>,
     /// Replicas that were killed or paused and did not come back.
     absent: Vec<u16>,
     /// Memory and disk.
@@ -113,6 +116,7 @@ pub(crate) struct Run<'a> {
     pub(crate) rejoined: Vec<Rejoined>,
     pub(crate) audit: Option<Audit>,
     pub(crate) prepared: Prepared,
+    pub(crate) lies: Vec<Lying>,
 }
 
 /// What the replicas said of themselves.
@@ -179,6 +183,9 @@ impl Report {
             (lost, duplicated) if verdict.is_good() => Verdict::Unfaithful { lost, duplicated },
             _ => verdict,
         };
+        let idle: Vec<u16> =
+            run.lies.iter().filter(|lying| lying.told_none()).map(|lying| lying.replica).collect();
+        let verdict = if verdict.is_good() && !idle.is_empty() { Verdict::NoLie(idle) } else { verdict };
         let recoveries: Vec<u64> = run.faults.iter().filter_map(|fault| fault.recovery_ms).collect();
         let grown = |name: &str| statuses.grown(name);
         let batches = grown("quorate_batches_committed_total");
@@ -228,6 +235,7 @@ impl Report {
             rejoined: run.rejoined,
             lost,
             duplicated,
+            lies: run.lies,
             absent: cluster.absent(),
             machine: machine_use(&cluster.footprints(), statuses.after),
             against: None,
@@ -330,10 +338,13 @@ impl Report {
             text.push_str(&format!("recovery     {line}\n"));
         }
         text.push_str(&self.of_returns());
+        for lying in &self.lies {
+            text.push_str(&format!("lies         {}\n", lying.line()));
+        }
         let unknown = |count: Option<u64>| count.map_or("unknown".to_owned(), |count| count.to_string());
         let harmless =
             self.failed == 0 && self.lost == Some(0) && self.duplicated.is_none_or(|count| count == 0);
-        if !self.faults.is_empty() || !harmless {
+        if !self.faults.is_empty() || !self.lies.is_empty() || !harmless {
             text.push_str(&format!(
                 "operations   {} unanswered, {} lost, {} executed twice\n",
                 self.failed,

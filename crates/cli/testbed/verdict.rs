@@ -3,8 +3,11 @@
 /// Whether the replicas agree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Their histories are equal up to every accepted answer and beyond; these few were gone on purpose.
-    Agreement(Vec<u16>),
+    /// The histories of those who do not lie are equal up to every accepted answer and beyond; these few were gone on
+    /// purpose, and nothing is said of these liars.
+    Agreement { absent: Vec<u16>, liars: Vec<u16> },
+    /// They are, and these liars found nothing to lie about, so that nothing was tried.
+    NoLie(Vec<u16>),
     /// These replicas' histories differ from the first one's.
     Diverged(Vec<u16>),
     /// These replicas did not come as far as accepted answers do, or as the others.
@@ -23,24 +26,19 @@ pub(crate) enum Verdict {
 
 impl Verdict {
     pub(crate) fn is_good(&self) -> bool {
-        matches!(self, Self::Agreement(_))
+        matches!(self, Self::Agreement { .. })
     }
 
     pub(super) fn sentence(&self, replicas: u16) -> String {
         match self {
-            Self::Agreement(absent) => match absent.as_slice() {
-                [] => "all replicas executed the same history".to_owned(),
-                [_, more @ ..] => {
-                    let there = usize::from(replicas).saturating_sub(absent.len());
-                    let were = if more.is_empty() { "was" } else { "were" };
-                    let gone = named(absent);
-                    format!(
-                        "{there} of {replicas} replicas executed the same history, {gone} {were} not there at the end"
-                    )
-                }
-            },
+            Self::Agreement { absent, liars } => agreement(replicas, absent, liars),
+            Self::NoLie(who) => format!(
+                "NO LIE: {} found nothing to lie about, so nothing was tried; give it more time, or another behaviour; for \
+                 what only a primary can do take replica 0, the first primary",
+                named(who)
+            ),
             Self::Diverged(who) => {
-                format!("DIVERGED: the histories of replicas {who:?} differ from replica 0's")
+                format!("DIVERGED: the histories of replicas {who:?} differ from the first one's")
             }
             Self::Behind(who) => {
                 format!("INCOMPLETE: replicas {who:?} did not catch up with the others in time")
@@ -61,6 +59,28 @@ impl Verdict {
     }
 }
 
+fn agreement(replicas: u16, absent: &[u16], liars: &[u16]) -> String {
+    let correct = usize::from(replicas).saturating_sub(liars.len());
+    let absent: Vec<u16> = absent.iter().copied().filter(|id| !liars.contains(id)).collect();
+    let (kind, but) = match liars {
+        [] => ("replicas", String::new()),
+        liars => ("correct replicas", format!("; {} lied", named(liars))),
+    };
+    let there = match absent.as_slice() {
+        [] if liars.is_empty() => "all replicas executed the same history".to_owned(),
+        [] => format!("all {correct} {kind} executed the same history"),
+        [_, more @ ..] => {
+            let there = correct.saturating_sub(absent.len());
+            let were = if more.is_empty() { "was" } else { "were" };
+            let gone = named(&absent);
+            format!(
+                "{there} of {correct} {kind} executed the same history, {gone} {were} not there at the end"
+            )
+        }
+    };
+    there + &but
+}
+
 /// `replica 0`, or `replicas 0 and 3`.
 fn named(replicas: &[u16]) -> String {
     match replicas {
@@ -79,15 +99,36 @@ mod tests {
 
     #[test]
     fn who_was_not_there_at_the_end_is_named() {
-        for (absent, said) in [
-            (vec![], "all replicas executed the same history"),
-            (vec![0], "6 of 7 replicas executed the same history, replica 0 was not there at the end"),
+        for (absent, liars, said) in [
+            (vec![], vec![], "all replicas executed the same history"),
+            (
+                vec![0],
+                vec![],
+                "6 of 7 replicas executed the same history, replica 0 was not there at the end",
+            ),
             (
                 vec![0, 3],
+                vec![],
                 "5 of 7 replicas executed the same history, replicas 0 and 3 were not there at the end",
             ),
+            (vec![], vec![2], "all 6 correct replicas executed the same history; replica 2 lied"),
+            (
+                vec![0, 2],
+                vec![2],
+                "5 of 6 correct replicas executed the same history, replica 0 was not there at the end; replica 2 lied",
+            ),
         ] {
-            assert_eq!(Verdict::Agreement(absent).sentence(7), said);
+            assert_eq!(Verdict::Agreement { absent, liars }.sentence(7), said);
         }
+    }
+
+    #[test]
+    fn a_run_whose_liar_found_nothing_to_lie_about_is_not_good() {
+        let verdict = Verdict::NoLie(vec![2]);
+        assert!(!verdict.is_good());
+        assert!(
+            verdict.sentence(4).starts_with("NO LIE: replica 2 found nothing to lie about"),
+            "{verdict:?}"
+        );
     }
 }

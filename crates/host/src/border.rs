@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
-use quorate_protocol::codec::{self, CodecError};
-use quorate_protocol::message::{Commit, NamedViewChange, PeerMessage, PrePrepare, Prepare, Transfer};
+use quorate_protocol::codec::{self, CodecError, List};
+use quorate_protocol::message::{
+    Commit, NamedViewChange, PeerMessage, PrePrepare, Prepare, SWORN_MAX, Sworn, Transfer,
+};
 use quorate_protocol::replica::Replica;
 use quorate_protocol::request::Request;
 use quorate_protocol::signed::Signed;
@@ -153,6 +155,7 @@ impl Border {
                 self.urgent_if(true, arrival, message);
             }
             PeerMessage::Forward(_) => self.bulk(arrival, message, 1),
+            PeerMessage::Testimony(sworn) => self.testimony(arrival, sworn, replica),
             PeerMessage::Transfer(part) => self.part = Some(part),
         }
         Ok(())
@@ -217,6 +220,21 @@ impl Border {
             self.allowances.note(&message, context);
         } else {
             self.counters.crowded_out += 1;
+        }
+    }
+
+    /// Of what others signed only that is verified which excludes something that is held here.
+    fn testimony(&mut self, arrival: &Arrival, mut sworn: List<Sworn, SWORN_MAX>, replica: &Replica) {
+        sworn.0.retain(|sworn| replica.is_evidence(sworn));
+        let (context, signatures) = (replica.context(), sworn.len() as u64);
+        if sworn.is_empty() {
+            self.counters.useless += 1;
+        } else if self.allowances.charge(arrival.now, arrival.from, signatures, context) {
+            let taken =
+                self.ready.urgent(arrival.from, PeerMessage::Testimony(sworn), (signatures, arrival.bytes));
+            self.counters.crowded_out += u64::from(!taken);
+        } else {
+            self.counters.over_allowance[Kind::Testimony as usize] += 1;
         }
     }
 

@@ -7,7 +7,8 @@ mod memory;
 
 use std::fmt;
 
-use quorate_protocol::types::Seq;
+use quorate_protocol::accusation::Offence;
+use quorate_protocol::types::{ReplicaId, Seq};
 
 pub use memory::{Crash, MemoryDisk};
 
@@ -26,6 +27,8 @@ pub enum FileName {
     SnapshotDraft,
     /// Why the state was wrong, if it ever was.
     Divergence,
+    /// Proof that a replica lied, and how.
+    Accusation(ReplicaId, Offence),
     /// The folder itself; names the culprit in errors and holds no bytes.
     Folder,
 }
@@ -39,6 +42,7 @@ impl fmt::Display for FileName {
             Self::Segment(number) => write!(f, "state-{number}"),
             Self::SnapshotDraft => write!(f, "snapshot.draft"),
             Self::Divergence => write!(f, "divergence"),
+            Self::Accusation(culprit, offence) => write!(f, "evidence-{culprit}-{}", offence.name()),
             Self::Folder => write!(f, "."),
         }
     }
@@ -53,6 +57,10 @@ impl FileName {
             "journal" => Self::Journal,
             "snapshot.draft" => Self::SnapshotDraft,
             "divergence" => Self::Divergence,
+            _ if name.starts_with("evidence-") => {
+                let (culprit, offence) = name.strip_prefix("evidence-")?.split_once('-')?;
+                Self::Accusation(ReplicaId(culprit.parse().ok()?), Offence::parse(offence)?)
+            }
             _ => match name.strip_prefix("state-") {
                 Some(number) => Self::Segment(number.parse::<u32>().ok()?.into()),
                 None => Self::Snapshot(Seq(name.strip_prefix("snapshot-")?.parse().ok()?)),
@@ -233,6 +241,7 @@ mod tests {
             FileName::Snapshot(Seq(70)),
             FileName::Segment(9),
             FileName::Divergence,
+            FileName::Accusation(ReplicaId(12), Offence::ViewChanges),
         ] {
             assert_eq!(FileName::parse(&file.to_string()), Some(file));
         }
@@ -240,9 +249,18 @@ mod tests {
 
     #[test]
     fn foreign_names_are_not_taken_for_ours() {
-        for name in
-            ["snapshot-007", "snapshot-+7", "snapshot-", "state-07", "state-", "Journal", "notes.txt", "."]
-        {
+        for name in [
+            "snapshot-007",
+            "snapshot-+7",
+            "snapshot-",
+            "state-07",
+            "state-",
+            "evidence-02-two-commits",
+            "evidence-2-lies",
+            "Journal",
+            "notes.txt",
+            ".",
+        ] {
             assert_eq!(FileName::parse(name), None, "{name}");
         }
     }

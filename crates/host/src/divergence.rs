@@ -184,6 +184,22 @@ impl Entry {
     }
 }
 
+/// Makes the checksums of the entries in a whole file right.
+pub(crate) fn mend(bytes: &mut [u8]) {
+    let mut rest = bytes.get_mut(HEADER..).unwrap_or_default();
+    while let Some((prefix, behind)) = rest.split_at_mut_checked(PREFIX) {
+        let length = u32::from_le_bytes([prefix[0], prefix[1], prefix[2], prefix[3]]) as usize;
+        let Some((entry, behind)) = behind.split_at_mut_checked(length) else { return };
+        prefix[4..8].copy_from_slice(&crc32c::crc32c(entry).to_le_bytes());
+        rest = behind;
+    }
+}
+
+/// The bytes of the entry that these are, if they are one.
+pub(crate) fn again(bytes: &[u8]) -> Option<Vec<u8>> {
+    Entry::decode(bytes)?.encode().ok()
+}
+
 impl Case {
     /// What `evidence` and the changes, if they are known, tell; no more of it than a file may hold.
     pub(crate) fn new(evidence: &Evidence, agreed: Seq, changes: Option<Vec<Change>>) -> Self {

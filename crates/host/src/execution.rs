@@ -14,6 +14,10 @@ use quorate_protocol::request::{Body, Request};
 use quorate_protocol::signed::Verified;
 use quorate_protocol::types::{ClientId, Digest, ReplicaId, Seq};
 
+/// A checkpoint is not due before this part of the state has changed, one of so many: writes at random touch every chunk
+/// of a large state between two checkpoints, so that each of these costs in proportion to the state.
+const CHANGED_SHARE: u64 = 16;
+
 /// What the execution role is asked to do, in order.
 #[derive(Debug, Clone)]
 pub enum Task {
@@ -123,7 +127,7 @@ pub struct Execution {
     executor: Executor,
     /// A checkpoint is due after each multiple of so many slots,
     interval: u64,
-    /// and when so many bytes changed since the last one, if this is not 0.
+    /// and when so many bytes changed since the last one, if this is not 0, and a part of the state.
     bytes: u64,
     /// The last state that was installed, which covers all slots up to here.
     installed: Seq,
@@ -197,8 +201,9 @@ impl Execution {
 
     fn execute(&mut self, seq: Seq, body: Option<&Body>) -> Done {
         let Executed { replies, fresh, .. } = self.executor.execute(seq, body);
-        let much_changed = self.bytes > 0 && self.executor.changed_bytes() >= self.bytes;
-        if !much_changed && !seq.0.is_multiple_of(self.interval) {
+        let changed = self.executor.changed_bytes();
+        let much = self.bytes.max(self.executor.saved_bytes() / CHANGED_SHARE);
+        if (self.bytes == 0 || changed < much) && !seq.0.is_multiple_of(self.interval) {
             return Done::Executed { seq, replies, fresh, state: None };
         }
         match self.executor.checkpoint() {

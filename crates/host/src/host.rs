@@ -11,26 +11,33 @@ use bytes::Bytes;
 use quorate_protocol::certificate::Certificate;
 use quorate_protocol::codec::{self, List};
 use quorate_protocol::message::{BusyReason, Checkpoint, ClientMessage, PeerMessage, PrePrepare, Reply};
+use quorate_protocol::mutant::{self, Mutant};
 use quorate_protocol::process::{Alarm, Effect, Event, Process, Recipient, Record, Say};
 use quorate_protocol::replica::Replica;
 use quorate_protocol::request::Request;
-use quorate_protocol::signed::{Signed, Signer, Statement, Verified};
+use quorate_protocol::signed::{Signed, Signer, Verified};
 use quorate_protocol::standing::{Evidence, Standing};
 use quorate_protocol::types::{ClientId, Number, Position, PublicKey, ReplicaId, Seq, Session, Time};
 use quorate_protocol::verify::{Incoming, Invalid};
 
 use crate::border::{Border, Refusal};
+#[cfg(feature = "byzantine")]
+use crate::byzantine::End;
 use crate::execution::{Done, Screening, Task};
 use crate::gate::Gate;
 use crate::journal::{Group, Journal};
 use crate::lane::Class;
 use crate::transfer::Transfers;
 
+mod accusations;
 mod divergence;
+#[cfg(feature = "byzantine")]
+mod lying;
 mod transfers;
 
 pub use transfers::{InstallError, JOBS_AT_ONCE, StoringError};
 
+use accusations::Accusations;
 use transfers::Storing;
 
 /// Requests whose numbers are remembered to tell retries from new ones.
@@ -110,11 +117,16 @@ pub struct Host {
     served_low: Seq,
     /// What proves that this replica's state is wrong, until it is given to whoever stores it.
     evidence: Option<Box<Evidence>>,
+    /// Who is proven to have lied, and what of that is to be stored.
+    accusations: Accusations,
     failed: Option<String>,
     /// Up to where the disk had synced, and since when it has not got beyond that while messages wait for it.
     disk: (Position, Option<Time>),
     newest_invalid: Option<Invalid>,
     counters: HostCounters,
+    /// What it says instead of the truth, if it lies.
+    #[cfg(feature = "byzantine")]
+    liar: Option<Box<crate::byzantine::Liar>>,
 }
 
 impl Host {
@@ -143,15 +155,20 @@ impl Host {
             served_low: Seq(0),
             replica,
             evidence: None,
+            accusations: Accusations::default(),
             failed: None,
             disk: (Position(0), None),
             newest_invalid: None,
             counters: HostCounters::default(),
+            #[cfg(feature = "byzantine")]
+            liar: None,
         }
     }
 
     /// Does what a recovered replica wants first.
     pub fn resume(&mut self, now: Time, effects: Vec<Effect>, link: &mut impl Link) {
+        #[cfg(feature = "byzantine")]
+        self.tell_liar(now);
         for effect in effects {
             self.interpret(effect, link);
         }
@@ -301,6 +318,8 @@ impl Host {
 
     /// Takes what execution did.
     pub fn executed(&mut self, now: Time, done: impl IntoIterator<Item = Done>, link: &mut impl Link) {
+        #[cfg(feature = "byzantine")]
+        self.tell_liar(now);
         let mut together = Vec::new();
         for done in done {
             match done {
@@ -310,8 +329,9 @@ impl Host {
                         self.note_executed(client, &replies);
                         self.reply(client, replies, link);
                     }
+                    let early = state.as_ref().filter(|_| mutant::is(Mutant::M48)).map(|state| state.root());
                     state.into_iter().for_each(|state| self.queue_state(state));
-                    self.events.push_back(Event::Executed { seq, root: None });
+                    self.events.push_back(Event::Executed { seq, root: early });
                 }
                 Done::Known { client, replies } => {
                     self.counters.retries_known += 1;
@@ -354,6 +374,8 @@ impl Host {
 
     /// Everything up to `position` is on stable storage.
     pub fn durable(&mut self, now: Time, position: Position, link: &mut impl Link) {
+        #[cfg(feature = "byzantine")]
+        self.tell_liar(now);
         for outgoing in self.gate.open(position) {
             self.release(outgoing, link);
         }
@@ -372,6 +394,8 @@ impl Host {
         if self.replica.deadline().is_some_and(|at| at <= now) {
             self.events.push_back(Event::Timeout);
         }
+        #[cfg(feature = "byzantine")]
+        self.lie_by_itself(now, link);
         self.run(now, link);
     }
 
@@ -379,12 +403,24 @@ impl Host {
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         let others = self.border.deadline().into_iter().chain(self.transfers.deadline());
+        #[cfg(feature = "byzantine")]
+        let others = others.chain(self.liar.as_ref().and_then(|liar| liar.deadline()));
         self.replica.deadline().into_iter().chain(others).min()
     }
 
     /// Steps the replica through its events, its own messages among them, until none is left.
     fn run(&mut self, now: Time, link: &mut impl Link) {
+        #[cfg(feature = "byzantine")]
+        self.tell_liar(now);
         while let Some(event) = self.events.pop_front() {
+            #[cfg(feature = "byzantine")]
+            let event = match &self.liar {
+                None => event,
+                Some(_) => match self.hear(event, link) {
+                    Some(event) => event,
+                    None => continue,
+                },
+            };
             let mut effects = std::mem::take(&mut self.effects);
             self.replica.step(now, event, &mut effects);
             for effect in effects.drain(..) {
@@ -399,6 +435,14 @@ impl Host {
     }
 
     fn interpret(&mut self, effect: Effect, link: &mut impl Link) {
+        #[cfg(feature = "byzantine")]
+        if self.liar.is_some() {
+            return self.interpret_falsely(effect, link);
+        }
+        self.obey(effect, link);
+    }
+
+    fn obey(&mut self, effect: Effect, link: &mut impl Link) {
         match effect {
             Effect::Persist(record) => self.persist(&record),
             Effect::Send { to, message, after } => {
@@ -416,7 +460,7 @@ impl Host {
             Effect::Install(certificate) => self.want_state(&certificate),
             Effect::Preserve(evidence) => self.preserve(evidence),
             Effect::LookUp(requests) => self.look_up(requests),
-            Effect::Alarm(alarm) => self.alarms.push(alarm),
+            Effect::Alarm(alarm) => self.tell(alarm),
         }
     }
 
@@ -455,49 +499,10 @@ impl Host {
 
     /// Signs and encodes a message, once for all who get it.
     fn prepare(&mut self, to: Recipient, message: Say) -> Outgoing {
-        let (class, frame, own) = match message {
-            Say::PrePrepare { prepare, body } => {
-                let signed = self.sign(prepare);
-                let batch = body.as_ref().map(|body| body.batch.clone());
-                let frame =
-                    encode(&PeerMessage::PrePrepare(PrePrepare { prepare: (*signed).clone(), batch }));
-                (Class::Proposals, frame, Event::PrePrepare { prepare: signed, body: None })
-            }
-            Say::Prepare(vote) => {
-                let signed = self.sign(vote);
-                (Class::Votes, encode(&PeerMessage::Prepare((*signed).clone())), Event::Prepare(signed))
-            }
-            Say::Commit(vote) => {
-                let signed = self.sign(vote);
-                (Class::Votes, encode(&PeerMessage::Commit((*signed).clone())), Event::Commit(signed))
-            }
-            Say::Checkpoint(vote) => {
-                let signed = self.sign(vote);
-                (Class::Votes, encode(&PeerMessage::Checkpoint((*signed).clone())), Event::Checkpoint(signed))
-            }
-            Say::ViewChange(message) => {
-                let signed = self.sign(message).shared();
-                (
-                    Class::Bulk,
-                    encode(&PeerMessage::ViewChange(Arc::clone(&signed))),
-                    Event::ViewChange(signed),
-                )
-            }
-            Say::NewView(message) => {
-                let signed = self.sign(message);
-                (Class::Proposals, encode(&PeerMessage::NewView((*signed).clone())), Event::NewView(signed))
-            }
-            Say::Relay(message) => {
-                return Outgoing { to, class: class_of(&message), frame: encode(&message), own: None };
-            }
-        };
-        let own = (to == Recipient::Everyone).then_some(own);
-        Outgoing { to, class, frame, own }
-    }
-
-    fn sign<S: Statement>(&mut self, body: S) -> Verified<Signed<S>> {
-        self.counters.signed += 1;
-        self.signer.sign(body)
+        self.counters.signed += u64::from(!matches!(message, Say::Relay(_)));
+        let (message, own) = seal(&self.signer, message);
+        let heard = to == Recipient::Everyone || to == Recipient::Replica(self.replica.id());
+        Outgoing { to, class: class_of(&message), frame: encode(&message), own: own.filter(|_| heard) }
     }
 
     /// Sends a message whose promise is durable, and hands it back to the replica where that is in its audience.
@@ -508,18 +513,38 @@ impl Host {
             return;
         }
         match to {
-            Recipient::Everyone => {
-                let others = self.replica.context().committee.size() as u64 - 1;
-                self.counters.frames_out += others;
-                self.counters.bytes_out += others * frame.len() as u64;
-                link.broadcast(class, frame);
-            }
+            Recipient::Everyone => self.broadcast(class, frame, link),
+            // Whoever lies tells itself something else than the others.
+            Recipient::Replica(to) if to == self.replica.id() => {}
             Recipient::Replica(to) => self.send(to, class, frame, link),
         }
         self.events.extend(own);
     }
 
+    fn broadcast(&mut self, class: Class, frame: Bytes, link: &mut impl Link) {
+        #[cfg(feature = "byzantine")]
+        if self.liar.is_some() && self.splits(class, &frame, link) {
+            return;
+        }
+        let others = self.replica.context().committee.size() as u64 - 1;
+        self.counters.frames_out += others;
+        self.counters.bytes_out += others * frame.len() as u64;
+        link.broadcast(class, frame);
+    }
+
     fn send(&mut self, to: ReplicaId, class: Class, frame: Bytes, link: &mut impl Link) {
+        #[cfg(feature = "byzantine")]
+        let frame = match &self.liar {
+            None => frame,
+            Some(_) => match self.pack(End::Replica(to), class, frame) {
+                Some(frame) => frame,
+                None => return,
+            },
+        };
+        self.put(to, class, frame, link);
+    }
+
+    fn put(&mut self, to: ReplicaId, class: Class, frame: Bytes, link: &mut impl Link) {
         self.counters.frames_out += 1;
         self.counters.bytes_out += frame.len() as u64;
         link.send(to, class, frame);
@@ -528,15 +553,29 @@ impl Host {
     fn refuse(&mut self, request: &Request, reason: BusyReason, link: &mut impl Link) {
         self.counters.busy += 1;
         let message = ClientMessage::Busy { session: request.session(), first: request.first(), reason };
-        link.reply(request.client(), encode(&message));
+        self.answer(request.client(), encode(&message), link);
+    }
+
+    fn answer(&mut self, client: ClientId, frame: Bytes, link: &mut impl Link) {
+        #[cfg(feature = "byzantine")]
+        let frame = match &self.liar {
+            None => frame,
+            Some(_) => match self.pack(End::Client(client), Class::Bulk, frame) {
+                Some(frame) => frame,
+                None => return,
+            },
+        };
+        link.reply(client, frame);
     }
 
     /// Answers a client: few frames, none larger than a link takes.
-    fn reply(&self, client: ClientId, replies: Vec<Reply>, link: &mut impl Link) {
+    fn reply(&mut self, client: ClientId, replies: Vec<Reply>, link: &mut impl Link) {
         // Who found its state to be wrong answers from it no more.
         if self.replica.is_mute() {
             return;
         }
+        #[cfg(feature = "byzantine")]
+        let replies = self.reply_falsely(client, replies);
         let (epoch, view) = (self.replica.context().epoch, self.replica.view());
         let mut frame = Vec::new();
         let mut bytes = 0;
@@ -544,12 +583,45 @@ impl Host {
             bytes += 128 + reply.outcome.bytes();
             if bytes > REPLY_FRAME_BYTES && !frame.is_empty() {
                 let replies = List(std::mem::take(&mut frame));
-                link.reply(client, encode(&ClientMessage::Replies { epoch, view, replies }));
+                self.answer(client, encode(&ClientMessage::Replies { epoch, view, replies }), link);
                 bytes = 0;
             }
             frame.push(reply);
         }
-        link.reply(client, encode(&ClientMessage::Replies { epoch, view, replies: List(frame) }));
+        self.answer(client, encode(&ClientMessage::Replies { epoch, view, replies: List(frame) }), link);
+    }
+}
+
+/// A message as it travels, and as its author hears it; what needs no signature of ours has no author here.
+pub(crate) fn seal(signer: &Signer, message: Say) -> (PeerMessage, Option<Event>) {
+    match message {
+        Say::PrePrepare { prepare, body } => {
+            let prepare = signer.sign(prepare);
+            let batch = body.as_ref().map(|body| body.batch.clone());
+            let proposal = PrePrepare { prepare: (*prepare).clone(), batch };
+            (PeerMessage::PrePrepare(proposal), Some(Event::PrePrepare { prepare, body: None }))
+        }
+        Say::Prepare(vote) => {
+            let vote = signer.sign(vote);
+            (PeerMessage::Prepare((*vote).clone()), Some(Event::Prepare(vote)))
+        }
+        Say::Commit(vote) => {
+            let vote = signer.sign(vote);
+            (PeerMessage::Commit((*vote).clone()), Some(Event::Commit(vote)))
+        }
+        Say::Checkpoint(vote) => {
+            let vote = signer.sign(vote);
+            (PeerMessage::Checkpoint((*vote).clone()), Some(Event::Checkpoint(vote)))
+        }
+        Say::ViewChange(message) => {
+            let message = signer.sign(message).shared();
+            (PeerMessage::ViewChange(Arc::clone(&message)), Some(Event::ViewChange(message)))
+        }
+        Say::NewView(message) => {
+            let message = signer.sign(message);
+            (PeerMessage::NewView((*message).clone()), Some(Event::NewView(message)))
+        }
+        Say::Relay(message) => (message, None),
     }
 }
 
@@ -561,6 +633,7 @@ fn class_of(message: &PeerMessage) -> Class {
         | PeerMessage::Status(_)
         | PeerMessage::CommitCertificate(_)
         | PeerMessage::StableCertificate(_)
+        | PeerMessage::Testimony(_)
         | PeerMessage::FetchBody { .. }
         | PeerMessage::FetchViewChange { .. } => Class::Votes,
         PeerMessage::PrePrepare(_) | PeerMessage::NewView(_) => Class::Proposals,

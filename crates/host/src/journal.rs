@@ -25,8 +25,8 @@
 //! **Roles.** [`Journal`] belongs to the thread that steps the protocol and only collects; [`Writer`] belongs to the
 //! disk's thread, encodes and writes. `tests` holds the claims.
 
-mod layout;
-mod payload;
+pub(crate) mod layout;
+pub(crate) mod payload;
 mod recovery;
 mod rings;
 mod scan;

@@ -1,7 +1,11 @@
 //! Everything safety rests on besides the protocol, over `Disk` and `Link` traits.
 
+pub mod accusations;
 pub mod backup;
 pub mod border;
+#[cfg(feature = "byzantine")]
+pub mod byzantine;
+pub mod decoders;
 pub mod disk;
 pub mod divergence;
 pub mod execution;

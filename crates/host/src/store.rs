@@ -20,10 +20,10 @@ mod catalogue;
 mod collect;
 mod evidence;
 mod jobs;
-mod manifest;
+pub(crate) mod manifest;
 mod pages;
 mod reading;
-mod segment;
+pub(crate) mod segment;
 mod spare;
 mod staging;
 mod writing;
@@ -215,6 +215,7 @@ impl<D: Disk> Store<D> {
                     | FileName::Journal
                     | FileName::SnapshotDraft
                     | FileName::Divergence
+                    | FileName::Accusation(..)
                     | FileName::Folder,
                 )
                 | None => {}

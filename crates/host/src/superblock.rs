@@ -305,6 +305,21 @@ impl Superblock {
     }
 }
 
+/// The fields of the copy that holds these, of this version, if it is one.
+pub(crate) fn again(version: u16, fields: &[u8]) -> Option<Vec<u8>> {
+    let mut block = [0; BLOCK];
+    block[4..12].copy_from_slice(MAGIC);
+    block[12..14].copy_from_slice(&version.to_le_bytes());
+    block[16..20].copy_from_slice(&u32::try_from(fields.len()).ok()?.to_le_bytes());
+    block.get_mut(20..20 + fields.len())?.copy_from_slice(fields);
+    let checksum = crc32c::crc32c(&block[4..]);
+    block[..4].copy_from_slice(&checksum.to_le_bytes());
+    let CopyState::Valid(superblock) = parse(&block, 0) else { return None };
+    let block = superblock.block(0);
+    let length = u32::from_le_bytes([block[16], block[17], block[18], block[19]]) as usize;
+    Some(block[20..20 + length].to_vec())
+}
+
 /// A copy at another copy's place was misdirected, and is invalid like one that rotted.
 fn parse(block: &[u8], copy: usize) -> CopyState {
     let number = |at: usize| u16::from_le_bytes([block[at], block[at + 1]]);

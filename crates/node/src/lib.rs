@@ -12,6 +12,7 @@ pub mod init;
 pub mod key_file;
 pub mod node;
 mod roles;
+pub mod sins;
 pub mod status;
 pub mod transport;
 pub mod why;

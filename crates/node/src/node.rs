@@ -1,6 +1,6 @@
 //! A replica as a process: the host, driven by sockets, files, threads and the clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::Clock;
 use crate::cluster_file::{ClusterFile, NodeDefaults};
 use crate::roles::{Back, Executing, Returns, Storing, Verification, Writing};
+use crate::sins::{self, Sins};
 use crate::status::Status;
 use crate::transport::{Inbound, LinkId, Remote, Transport, TransportError};
 use crate::why::Why;
@@ -52,6 +53,8 @@ pub struct NodeConfig {
     pub machine: Box<dyn StateMachine>,
     /// Local tuning.
     pub tuning: NodeDefaults,
+    /// What it lies about; only in a cluster for trials.
+    pub sins: Sins,
 }
 
 /// Why a node did not start, or stopped.
@@ -60,6 +63,18 @@ pub enum NodeError {
     /// The cluster file has no such replica.
     #[error("the cluster file has no replica {0}; its replicas are numbered from 0")]
     NoSuchReplica(ReplicaId),
+    /// It is to lie in a cluster that is not for trials.
+    #[error(
+        "replica {replica} is to lie ({sins}), and its cluster file says `testing = false`; fix: try lies in a cluster that is \
+         made for them, with `quorate init --testing`; `testing` is part of a cluster's id, so a cluster that matters \
+         cannot be turned into one"
+    )]
+    NotTesting {
+        /// The replica.
+        replica: ReplicaId,
+        /// What it was to lie about.
+        sins: Sins,
+    },
     /// There is no data folder.
     #[error(
         "{}: there is no data folder; fix: pass `--data`, or make a new cluster with `quorate init`; if this replica \
@@ -203,6 +218,7 @@ pub struct Node<D: Disk> {
     /// Whether the log says that nothing is forgotten any more.
     told_amnesia: bool,
     durability: Durability,
+    sins: Sins,
     admin: tokio::task::JoinHandle<()>,
     /// Keeps `returns` open when no role has a thread of its own.
     _back: Returns,
@@ -250,8 +266,8 @@ impl<D: Disk + Send + 'static> Node<D> {
                     }
                 }
                 Some(question) = self.questions.recv() => self.answer(question),
-                // Requests that the last round left.
-                () = std::future::ready(()), if self.has_left_requests() => {}
+                // What the last round left.
+                () = std::future::ready(()), if self.has_left_something() => {}
                 () = sleep_until(deadline), if deadline.is_some() => {}
             }
             // Not only when nothing else is ready: whoever floods us must not stop our timers.
@@ -267,6 +283,7 @@ impl<D: Disk + Send + 'static> Node<D> {
     }
 
     async fn close(self, ended: Result<(), NodeError>) -> Result<(), NodeError> {
+        self.confess();
         self.admin.abort();
         self.links.transport.close().await;
         // The store lets go of its files before the journal says that everything is durable.
@@ -276,8 +293,8 @@ impl<D: Disk + Send + 'static> Node<D> {
         ended.and(closed.map_err(NodeError::from))
     }
 
-    fn has_left_requests(&self) -> bool {
-        self.host.border().requests() > 0 && self.verification.waiting() == 0
+    fn has_left_something(&self) -> bool {
+        self.host.border().requests() > 0 && self.verification.waiting() == 0 || self.host.has_tasks()
     }
 
     /// Whether more is under way than the roles should have waiting for them.
@@ -359,8 +376,10 @@ impl<D: Disk + Send + 'static> Node<D> {
 
     /// Gives every role what waits for it, until nothing does.
     fn pump(&mut self) -> Result<(), NodeError> {
-        // Of clients one job at a time: before the next one the links are read, for votes may have come.
+        // Of clients one job at a time, and of slots to execute one portion: before the next one the links are read, for
+        // votes may have come.
         let mut clients = self.verification.waiting() == 0;
+        let mut executes = true;
         loop {
             let mut busy = false;
             let unverified = if std::mem::take(&mut clients) {
@@ -375,10 +394,11 @@ impl<D: Disk + Send + 'static> Node<D> {
                     self.host.verified(self.clock.now(), verdicts, &mut self.links);
                 }
             }
-            let tasks = self.host.take_tasks();
+            let tasks = if executes { self.host.take_tasks() } else { VecDeque::new() };
+            busy |= !tasks.is_empty();
             let done = self.executing.run(tasks);
             if !done.is_empty() {
-                busy = true;
+                executes = !self.host.has_tasks();
                 self.host.executed(self.clock.now(), done, &mut self.links);
             }
             if self.writing.ready()
@@ -433,7 +453,7 @@ impl<D: Disk + Send + 'static> Node<D> {
             let (view, primary) = (replica.view().0, replica.primary().0);
             if self.told_view.1 {
                 tracing::info!(view, primary, "in view");
-            } else {
+            } else if replica.status() == quorate_protocol::replica::Status::ViewChanging {
                 tracing::info!(view, "left for view");
             }
         }
@@ -445,7 +465,16 @@ impl<D: Disk + Send + 'static> Node<D> {
         if self.told_behind != behind {
             self.told_behind = behind;
             let (stable, executed) = (replica.watermarks().0.0, replica.executed().0);
-            tracing::info!(executed, stable, "behind: votes, and makes up for what it missed");
+            let meanwhile = if replica.is_mute() { "says nothing" } else { "votes" };
+            tracing::info!(executed, stable, "behind: {meanwhile}, and makes up for what it missed");
+        }
+    }
+
+    /// A liar says what it did, however it ends.
+    fn confess(&self) {
+        if !self.sins.is_empty() {
+            let told = sins::in_words(&self.sins.told(&self.host));
+            tracing::warn!(replica = self.host.replica().id().0, "lies told: {told}");
         }
     }
 

@@ -2,6 +2,8 @@
 
 mod help;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// A replica's state at one moment. Counters count since its start.
@@ -71,10 +73,16 @@ pub struct Status {
     /// What goes up and down, by the name of its metric, besides what has a field of its own.
     #[serde(default)]
     pub gauges: Vec<(String, u64)>,
+    /// If it lies on purpose: how often it told each of its lies, by name.
+    #[serde(default)]
+    pub lies: BTreeMap<String, u64>,
     /// What its operator should know and mend.
     pub warnings: Vec<String>,
     /// Alarms, the newest last; at most 64.
     pub alarms: Vec<String>,
+    /// What other replicas are proven to have done, in this life or an earlier one; the folder keeps the proof.
+    #[serde(default)]
+    pub accused: Vec<String>,
     /// When it started, in microseconds of the wall clock: tells one run of a replica from the next.
     pub started: u64,
     /// Which program it runs.

@@ -155,6 +155,18 @@ impl Context {
         }
     }
 
+    /// The same in another slot, which has this time, after a history with this head.
+    #[must_use]
+    pub fn in_slot(self, seq: Seq, time: Time, history: Digest) -> Self {
+        Self { seq, time, history, ..self }
+    }
+
+    /// The same of another operation: a client's session, the number in it, and the digest of it all.
+    #[must_use]
+    pub fn of_operation(self, session: Session, number: Number, operation: Digest) -> Self {
+        Self { session, number, operation, ..self }
+    }
+
     /// Whose command it is: proven by a signature.
     #[must_use]
     pub fn client(&self) -> ClientId {

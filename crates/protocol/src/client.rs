@@ -29,6 +29,7 @@ use registering::Standing;
 use retry::{Backoff, Outgoing};
 
 use crate::message::{ClientMessage, Outcome, Reply};
+use crate::mutant::{self, Mutant};
 use crate::parameters::Context;
 use crate::request::{Draft, Kind, OPERATIONS_MAX, Operations, Request};
 use crate::types::{ClientId, Number, ReplicaId, Seq, Session, Time, View};
@@ -458,6 +459,7 @@ impl Client {
 
     fn needed(&self) -> usize {
         match self.options.needed {
+            Needed::WeakQuorum if mutant::is(Mutant::M46) => self.context.committee.faults(),
             Needed::WeakQuorum => self.context.committee.weak_quorum(),
             Needed::Quorum => self.context.committee.quorum(),
         }

@@ -25,6 +25,7 @@ use sha2::{Digest as _, Sha256, Sha512};
 use zeroize::Zeroizing;
 
 use crate::codec::{Decode, Encode, EncodeError, Writer};
+use crate::mutant::{self, Mutant};
 
 mod hex;
 #[cfg(test)]
@@ -504,7 +505,9 @@ impl BatchVerifier {
             [] => return true,
             [_, ..] => self.checks += 1,
         }
-        if let [only] = equations {
+        if let [only] = equations
+            && !mutant::is(Mutant::M15)
+        {
             return only.holds();
         }
         let coefficients = self.coefficients(equations);
@@ -520,7 +523,8 @@ impl BatchVerifier {
         points.push(ED25519_BASEPOINT_POINT);
         scalars.extend(keys.values().map(|(scalar, _)| scalar));
         points.extend(keys.values().map(|(_, point)| point));
-        EdwardsPoint::vartime_multiscalar_mul(&scalars, &points).mul_by_cofactor().is_identity()
+        let sum = EdwardsPoint::vartime_multiscalar_mul(&scalars, &points);
+        if mutant::is(Mutant::M15) { sum.is_identity() } else { sum.mul_by_cofactor().is_identity() }
     }
 
     /// 128 bits for each equation, from the secret and all of the equations: k is a hash of R, A and the message.

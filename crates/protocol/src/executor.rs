@@ -12,6 +12,7 @@ use crate::codec::Blob;
 use crate::crypto::{HashTag, Hasher};
 use crate::map::Map;
 use crate::message::{Outcome, Reply};
+use crate::mutant::{self, Mutant};
 use crate::parameters::Context;
 use crate::request::{Body, Kind, Request, null_digest};
 use crate::session::{Answer, Judgement, Limits, Sessions};
@@ -246,6 +247,10 @@ impl Executor {
             let answer = match session.judge(number, fifo, &limits) {
                 Judgement::Known(answer) => {
                     self.counters.duplicates += 1;
+                    if mutant::is(Mutant::M27) {
+                        (context.number, context.operation) = (number, operation);
+                        apply(&mut *self.machine, &context, command, self.reply_bytes_max);
+                    }
                     answer.clone()
                 }
                 Judgement::Refuse(outcome) => {
@@ -344,6 +349,12 @@ impl Executor {
     #[must_use]
     pub fn changed_bytes(&self) -> u64 {
         self.machine.changed_bytes().max(self.ordered_bytes)
+    }
+
+    /// Bytes of the state at the last checkpoint, the same everywhere.
+    #[must_use]
+    pub fn saved_bytes(&self) -> u64 {
+        self.saved.0.bytes() + self.saved.1.bytes()
     }
 
     /// The replicated state after the last executed slot, whose root is voted for (OSDI '99, section 4.3). Costs what

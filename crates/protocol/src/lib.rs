@@ -4,6 +4,7 @@
 //! randomness, holds no secret key, and knows no socket, file, thread or hash-map order: its answer depends on its
 //! inputs alone. Nothing unverified reaches it, because events hold only [`signed::Verified`] values.
 
+pub mod accusation;
 pub mod application;
 pub mod certificate;
 pub mod client;
@@ -14,6 +15,7 @@ pub mod executor;
 mod log;
 pub mod map;
 pub mod message;
+pub mod mutant;
 mod ordered;
 pub mod parameters;
 pub mod pieces;

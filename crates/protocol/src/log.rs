@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::certificate::{Certificate, Tally};
 use crate::message::{Commit, Prepare};
+use crate::mutant::{self, Mutant};
 use crate::request::Body;
 use crate::signed::Verified;
 use crate::types::{Digest, Seq, Time, View};
@@ -34,7 +35,7 @@ pub(crate) enum Phase {
 }
 
 /// Everything known about one sequence number.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Slot {
     /// The first valid proposal of the current view.
     pub(crate) proposal: Option<Prepare>,
@@ -81,7 +82,7 @@ impl Slot {
     pub(crate) fn learn_prepared(&mut self, certificate: Verified<Certificate<Prepare>>, view: View) {
         let rank = certificate.statement.view;
         let held = self.prepared.as_ref().map(|held| held.statement.view);
-        if rank <= view && held.is_none_or(|held| held < rank) {
+        if rank <= view && held.is_none_or(|held| held < rank && !mutant::is(Mutant::M47)) {
             self.prepared = Some(certificate);
         }
     }
@@ -108,7 +109,7 @@ const BACKLOG_BYTES_MAX: u64 = 96 << 20;
 
 /// Slots in `(base, low + window]`, where `base` is at most `low`: slots stay until they executed, and the last ones
 /// below `low` for a while longer, because whoever missed no more than these then needs no state transfer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Log {
     base: Seq,
     low: Seq,

@@ -11,8 +11,10 @@ use crate::request::{Batch, Request};
 use crate::signed::{Signed, Statement, Tag, Verified, digest_of};
 use crate::types::{ClusterId, Digest, Epoch, Number, ReplicaId, Seq, Session, View};
 
+mod testimony;
 mod transfer;
 
+pub use testimony::{SWORN_MAX, ShortNewView, ShortViewChange, Sworn, SwornKind};
 pub use transfer::{Bits, Part, STATE_CHUNKS_MAX, Summary, Transfer};
 
 /// Most slots a window may have; bounds lists of per-slot items.
@@ -111,6 +113,7 @@ impl Statement for ViewChange {
 pub struct NamedViewChange {
     signed: Signed<ViewChange>,
     digest: Digest,
+    short: ShortViewChange,
 }
 
 impl NamedViewChange {
@@ -119,12 +122,19 @@ impl NamedViewChange {
     pub fn digest(&self) -> Digest {
         self.digest
     }
+
+    /// The same signature, under as little as it needs.
+    #[must_use]
+    pub fn short(&self) -> Signed<ShortViewChange> {
+        Signed { body: self.short, signer: self.signed.signer, signature: self.signed.signature }
+    }
 }
 
 impl From<Signed<ViewChange>> for NamedViewChange {
     fn from(signed: Signed<ViewChange>) -> Self {
         let digest = digest_of(HashTag::NewView, &signed);
-        Self { signed, digest }
+        let short = (&signed.body).into();
+        Self { signed, digest, short }
     }
 }
 
@@ -247,6 +257,8 @@ pub enum PeerMessage {
     Forward(Arc<Request>),
     /// A state on its way to a replica that was away. Between hosts: no replica ever sees it.
     Transfer(Transfer),
+    /// What others signed and what does not fit the rest, for whoever holds something else of the same signer.
+    Testimony(List<Sworn, SWORN_MAX>),
 }
 
 /// How one operation ended. Everything but `Done` is the framework's own answer.

@@ -18,7 +18,7 @@ struct Stretch {
 }
 
 /// The numbers of one session.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Numbers {
     /// Numbers up to here are acknowledged by what was ordered.
     floor: u64,
@@ -110,7 +110,7 @@ impl Numbers {
 }
 
 /// The numbers of every session that was heard of lately.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Ordered {
     client_window: u64,
     sessions: BTreeMap<(ClientId, Session), Numbers>,

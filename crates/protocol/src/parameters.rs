@@ -17,8 +17,8 @@ use crate::types::{ClusterId, Digest, Epoch};
 pub struct Parameters {
     /// Slots between two checkpoints, K.
     pub checkpoint_interval: u64,
-    /// Bytes that may be ordered, or change in the application's state where it counts them, between two checkpoints; 0
-    /// for no bound.
+    /// Bytes that may be ordered, or change in the application's state where it counts them, between two checkpoints, or
+    /// a sixteenth of the state if that is more; 0 for no bound.
     pub checkpoint_bytes: u64,
     /// Slots between the watermarks, L: a multiple of K, at least 2 K, at most [`WINDOW_MAX`].
     pub window: u64,

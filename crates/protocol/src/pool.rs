@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::message::BusyReason;
+use crate::mutant::{self, Mutant};
 use crate::parameters::{Parameters, Quota};
 use crate::request::{Batch, Request};
 use crate::types::{ClientId, Number, ReplicaId, Session};
@@ -20,7 +21,7 @@ mod tests;
 pub(crate) use owed::{Owed, Patience};
 
 /// A request and which of its numbers were not ordered yet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry {
     request: Arc<Request>,
     /// Ranges of numbers, both ends included, that no committed batch contained.
@@ -61,7 +62,7 @@ fn room_of(request: &Request) -> Quota {
 }
 
 /// One client's requests.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Client {
     /// By session, first number and arrival: the last number.
     numbers: BTreeMap<(Session, u64, u64), u64>,
@@ -93,7 +94,7 @@ impl Client {
 }
 
 /// What another replica passed on.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Peer {
     used: Quota,
     /// What is not proposed of it, by arrival: a replica passes on in the order in which it gives up the primary.
@@ -125,7 +126,7 @@ impl Rooms {
 }
 
 /// Requests that wait.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Pool {
     rooms: Rooms,
     /// By arrival, counted from 1.
@@ -323,6 +324,15 @@ impl Pool {
         self.waiting_operations
     }
 
+    /// What waits, by arrival: session, first number, how many numbers are open, and whether it is proposed.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (u64, u64, usize, bool)> {
+        let entries = self.entries.values();
+        entries.map(|entry| {
+            let request = &entry.request;
+            (request.session().0, request.first().0, entry.open.len(), entry.proposed)
+        })
+    }
+
     /// Whether nothing waits to be ordered.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -366,6 +376,9 @@ impl Pool {
         for arrival in touched {
             // One may be met on both ways.
             let Some(entry) = self.entries.get_mut(&arrival) else { continue };
+            if mutant::is(Mutant::M28) && entry.request.signature() != request.signature() {
+                continue;
+            }
             #[cfg(test)]
             (self.visited += 1);
             entry.close(first, last);

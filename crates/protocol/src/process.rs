@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::accusation::Accusation;
 use crate::certificate::Certificate;
-use crate::codec::{Decode, Encode};
+use crate::codec::{Decode, Encode, List};
 use crate::message::{
-    BusyReason, Checkpoint, Commit, NamedViewChange, NewView, PeerMessage, Prepare, Status, ViewChange,
+    BusyReason, Checkpoint, Commit, NamedViewChange, NewView, PeerMessage, Prepare, SWORN_MAX, ShortNewView,
+    ShortViewChange, Status, Sworn, ViewChange,
 };
 use crate::request::{Body, Request};
 use crate::signed::{Signed, Verified};
@@ -52,6 +54,8 @@ pub enum Event {
     CommitCertificate(Verified<Certificate<Commit>>),
     /// Proof that a checkpoint is stable.
     StableCertificate(Verified<Certificate<Checkpoint>>),
+    /// What others signed, as somebody shows it who doubts it.
+    Testimony(Verified<List<Sworn, SWORN_MAX>>),
     /// Where another replica stands; what it says of itself only.
     Status {
         /// The replica at the other end of the channel.
@@ -248,6 +252,12 @@ pub enum Alarm {
     ConflictingCommits(Signed<Commit>, Signed<Commit>),
     /// Two different CHECKPOINTs of one replica for one slot.
     ConflictingCheckpoints(Signed<Checkpoint>, Signed<Checkpoint>),
+    /// Two different VIEW-CHANGEs of one replica for one view.
+    ConflictingViewChanges(Signed<ShortViewChange>, Signed<ShortViewChange>),
+    /// Two different NEW-VIEWs of one replica for one view.
+    ConflictingNewViews(Signed<ShortNewView>, Signed<ShortNewView>),
+    /// A COMMIT of a replica, and a later VIEW-CHANGE of it that does not show what the COMMIT rests on.
+    Withheld(Signed<Commit>, Arc<NamedViewChange>),
     /// More than f faults: two certificates that exclude each other. The replica halts.
     Agreement {
         /// The slot.
@@ -292,6 +302,39 @@ pub enum Alarm {
     },
 }
 
+impl Alarm {
+    /// The proof that somebody lied, if this is one.
+    #[must_use]
+    pub fn accusation(&self) -> Option<Accusation> {
+        let twice = |one, other| Some(Accusation::Twice(one, other));
+        match self {
+            Self::ConflictingPrepares(one, other) => {
+                twice(Sworn::Prepare(one.clone()), Sworn::Prepare(other.clone()))
+            }
+            Self::ConflictingCommits(one, other) => {
+                twice(Sworn::Commit(one.clone()), Sworn::Commit(other.clone()))
+            }
+            Self::ConflictingCheckpoints(one, other) => {
+                twice(Sworn::Checkpoint(one.clone()), Sworn::Checkpoint(other.clone()))
+            }
+            Self::ConflictingViewChanges(one, other) => {
+                twice(Sworn::ViewChange(one.clone()), Sworn::ViewChange(other.clone()))
+            }
+            Self::ConflictingNewViews(one, other) => {
+                twice(Sworn::NewView(one.clone()), Sworn::NewView(other.clone()))
+            }
+            Self::Withheld(commit, view_change) => {
+                Some(Accusation::Withheld(commit.clone(), Arc::clone(view_change)))
+            }
+            Self::Agreement { .. }
+            | Self::Diverged { .. }
+            | Self::Split { .. }
+            | Self::ClockDisagrees { .. }
+            | Self::Unremembered { .. } => None,
+        }
+    }
+}
+
 /// For operators: who did what, at which slot, and what to do about it.
 impl fmt::Display for Alarm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -309,6 +352,18 @@ impl fmt::Display for Alarm {
             Self::ConflictingCheckpoints(one, _) => {
                 lied(f, one.signer, "CHECKPOINTs", format!("for sequence {}", one.seq))
             }
+            Self::ConflictingViewChanges(one, _) => {
+                lied(f, one.signer, "VIEW-CHANGEs", format!("for view {}", one.view))
+            }
+            Self::ConflictingNewViews(one, _) => {
+                lied(f, one.signer, "NEW-VIEWs", format!("for view {}", one.view))
+            }
+            Self::Withheld(commit, view_change) => write!(
+                f,
+                "replica {} left out of its VIEW-CHANGE to view {} what it had committed to at sequence {} in view {}, \
+                 which no correct replica does; take it off the network and find out who has its key",
+                commit.signer, view_change.view, commit.seq, commit.view
+            ),
             Self::Agreement { seq, one, other } => write!(
                 f,
                 "two batches are certified for sequence {seq}, {one:?} and {other:?}: more replicas are faulty than the \

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::accusation::Offence;
 use crate::certificate::{Certificate, Tally};
 use crate::log::Log;
 use crate::message::{Checkpoint, Commit, NamedViewChange, Prepare};
@@ -24,11 +25,13 @@ mod checkpoint;
 mod clock;
 mod divergence;
 mod fairness;
+mod fingerprint;
 mod footprint;
 mod need;
 mod normal;
 mod recover;
 mod room;
+mod testimony;
 mod timers;
 mod view_change;
 mod waits;
@@ -70,7 +73,7 @@ pub enum Need {
 }
 
 /// One replica.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Replica {
     context: Context,
     id: ReplicaId,
@@ -113,8 +116,12 @@ pub struct Replica {
     timers: timers::Timers,
     fetches: catch_up::Fetches,
     room: room::Room,
-    /// Kinds of contradiction that replicas were shown to be guilty of.
-    accused: BTreeSet<(u8, ReplicaId)>,
+    /// What replicas were shown to be guilty of.
+    accused: BTreeSet<(Offence, ReplicaId)>,
+    /// Whose statements were shown to others of late, and when.
+    shown: BTreeMap<(Offence, ReplicaId), Time>,
+    /// The votes for the newest stable checkpoint.
+    settled: Option<(Seq, Tally<Checkpoint>)>,
     counters: Counters,
     amnesia: amnesia::Amnesia,
     standing: Standing,
@@ -163,6 +170,7 @@ impl Process for Replica {
             Event::NewView(message) => self.on_new_view(message, &mut out),
             Event::CommitCertificate(certificate) => self.on_commit_certificate(certificate, &mut out),
             Event::StableCertificate(certificate) => self.on_stable(certificate, &mut out),
+            Event::Testimony(sworn) => self.on_testimony(&sworn, &mut out),
             Event::Status { from, status } => self.on_status(from, &status, &mut out),
             Event::Body { seq, body } => self.on_body(seq, &body, &mut out),
             Event::FetchBody { from, seq, digest } => self.on_fetch_body(from, seq, digest, &mut out),
@@ -245,6 +253,8 @@ impl Replica {
             fetches: catch_up::Fetches::default(),
             room: room::Room::default(),
             accused: BTreeSet::new(),
+            shown: BTreeMap::new(),
+            settled: None,
             counters: Counters::default(),
             amnesia: amnesia::Amnesia::default(),
             standing: Standing::Normal,
@@ -304,6 +314,11 @@ impl Replica {
     pub fn counters(&self) -> Counters {
         self.counters
     }
+    /// The highest view it ever voted in or left for, and the highest slot it may have voted at: what its disk remembers.
+    #[must_use]
+    pub fn promised(&self) -> (View, Seq) {
+        self.promised
+    }
     /// What it and its cluster agreed on beforehand.
     #[must_use]
     pub fn context(&self) -> &Context {
@@ -343,16 +358,7 @@ impl Replica {
     }
 
     fn alarm(&mut self, alarm: Alarm, out: &mut Out<'_>) {
-        let accused = match &alarm {
-            Alarm::ConflictingPrepares(first, _) => Some((0, first.signer)),
-            Alarm::ConflictingCommits(first, _) => Some((1, first.signer)),
-            Alarm::ConflictingCheckpoints(first, _) => Some((2, first.signer)),
-            Alarm::Agreement { .. }
-            | Alarm::Diverged { .. }
-            | Alarm::Split { .. }
-            | Alarm::Unremembered { .. }
-            | Alarm::ClockDisagrees { .. } => None,
-        };
+        let accused = alarm.accusation().map(|found| (found.offence(), found.culprit()));
         self.counters.alarms += 1;
         // The first proof is as good as a thousand, which would bury what else is wrong.
         if accused.is_some_and(|accused| !self.accused.insert(accused)) {
@@ -391,13 +397,18 @@ impl Replica {
     /// How urgently the border should verify a PREPARE.
     #[must_use]
     pub fn need_prepare(&self, vote: &Signed<Prepare>) -> Need {
-        let Some(slot) = self.votable(vote.seq) else { return Need::Useless };
+        let odd = self.is_odd_prepare(vote);
+        let Some(slot) = self.votable(vote.seq) else {
+            return if odd { Need::Now } else { Need::Useless };
+        };
         if vote.view != self.view || self.status != Status::Normal || vote.signer == self.primary() {
             return Need::Now;
         }
         match slot.prepares.vote_of(vote.signer) {
             Some(known) if known.body == vote.body => return Need::Useless,
-            Some(known) if known.view == vote.view => return Need::Now,
+            // One that was proven to lie needs no second proof.
+            Some(known) if known.view == vote.view => return if odd { Need::Now } else { Need::Useless },
+            _ if odd => return Need::Now,
             _ => {}
         }
         let prepared = slot.prepared.as_ref().is_some_and(|held| held.statement == vote.body);
@@ -407,11 +418,15 @@ impl Replica {
     /// How urgently the border should verify a COMMIT.
     #[must_use]
     pub fn need_commit(&self, vote: &Signed<Commit>) -> Need {
+        if self.is_odd_commit(vote) {
+            return Need::Now;
+        }
         let slot = self.log.get(vote.seq).filter(|slot| vote.seq > self.handed && slot.committed.is_none());
         let Some(slot) = slot else { return Need::Useless };
         match slot.commits.vote_of(vote.signer) {
             Some(known) if known.body == vote.body => Need::Useless,
-            Some(known) if known.view == vote.view => Need::Now,
+            // One that was proven to lie needs no second proof.
+            Some(known) if known.view == vote.view => Need::Useless,
             _ => Need::Together(self.missing(slot.commits.count(&vote.body))),
         }
     }

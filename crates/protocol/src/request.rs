@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::codec::{self, Decode, Encode, Frames, List, Parse, WireMin, parsed};
 use crate::crypto::{HashTag, Hasher, Message, merkle_root};
+use crate::mutant::{self, Mutant};
 use crate::signed::{CLIENT_SIGNER, Tag, begin};
 use crate::types::{ClientId, ClusterId, Digest, Epoch, Number, PublicKey, Seq, Session, Signature, Time};
 
@@ -284,6 +285,12 @@ impl Batch {
     pub fn digest(&self, cluster: ClusterId) -> Digest {
         let mut hasher = Hasher::new(HashTag::Batch);
         hasher.update(&cluster.0.0);
+        if mutant::is(Mutant::M13) {
+            for (_, _, operation) in self.requests.iter().flat_map(|request| request.operations()) {
+                hasher.update(operation);
+            }
+            return hasher.finish();
+        }
         hasher.u64(codec::encoded_len(&self.nondet) as u64);
         codec::encode_into(&self.nondet, &mut hasher);
         hasher.u64(self.requests.len() as u64);

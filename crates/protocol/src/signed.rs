@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::codec::{self, Decode, Encode, WireMin};
 use crate::crypto::{HashTag, Hasher, Message, SecretKey};
+use crate::mutant::{self, Mutant};
 use crate::types::{ClusterId, Digest, Epoch, ReplicaId, Signature};
 
 /// The signer number in what clients sign; no replica has it.
@@ -32,7 +33,8 @@ pub enum Tag {
 #[must_use]
 pub fn begin(tag: Tag, cluster: ClusterId, epoch: Epoch, signer: ReplicaId) -> Message {
     let mut message = Message::new();
-    codec::encode_into(&(*b"QUORATE1", tag as u8, cluster, epoch, signer), &mut message);
+    let tag = if mutant::is(Mutant::M3) { 0 } else { tag as u8 };
+    codec::encode_into(&(*b"QUORATE1", tag, cluster, epoch, signer), &mut message);
     message
 }
 

@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::accusation;
 use crate::certificate::Certificate;
 use crate::crypto::{BatchVerifier, Claim, HashTag, Hasher, KeyError, Message, VerifyingKey};
 use crate::message::{PeerMessage, PrePrepare};
+use crate::mutant::{self, Mutant};
 use crate::parameters::Context;
 use crate::process::Event;
 use crate::request::{Batch, Body, Request, null_digest};
@@ -284,6 +286,13 @@ impl Verifier {
                 PeerMessage::StableCertificate(certificate) => self.check_certificate(certificate, claims)?,
                 PeerMessage::Forward(request) => self.check_request(request, claims)?,
                 PeerMessage::Transfer(_) => return Err(Invalid::NotForReplicas),
+                PeerMessage::Testimony(sworn) => {
+                    for sworn in sworn.iter() {
+                        let claim = accusation::sworn(sworn, &self.context);
+                        let stranger = |_| Invalid::NotInCommittee(sworn.signer());
+                        claims.push(claim.map_err(stranger)?, Name::Nothing);
+                    }
+                }
                 PeerMessage::Status(status) => {
                     if status.epoch != self.context.epoch {
                         return Err(Invalid::NotInCommittee(*from));
@@ -310,7 +319,12 @@ impl Verifier {
                 self.check_statement(&prepare, claims)?;
                 let body = batch.map(|batch| Body::new(batch, self.context.cluster));
                 // A body that is not what the proposal names says nothing about the proposal: it is fetched elsewhere.
-                let body = body.filter(|body| body.digest == prepare.digest && body.digest != self.null);
+                let body = match body {
+                    Some(body) if mutant::is(Mutant::M14) => {
+                        Some(Arc::new(Body { digest: prepare.digest, batch: body.batch.clone() }))
+                    }
+                    body => body.filter(|body| body.digest == prepare.digest && body.digest != self.null),
+                };
                 if let Some(body) = &body {
                     self.check_batch(&body.batch, claims)?;
                 }
@@ -387,10 +401,13 @@ impl Verifier {
 
     /// Exactly q distinct signers, ascending: a certificate with anything invalid or surplus is refused whole.
     fn check_shape<S: Statement>(&self, certificate: &Certificate<S>) -> Result<(), Invalid> {
-        if certificate.signatures.len() != self.context.committee.quorum() {
+        let (count, quorum) = (certificate.signatures.len(), self.context.committee.quorum());
+        let enough = mutant::is(Mutant::M2) || (mutant::is(Mutant::M4) && count + 1 == quorum);
+        if count != quorum && !enough {
             return Err(Invalid::Certificate("not exactly a quorum of signatures"));
         }
-        if !certificate.signatures.is_sorted_by(|(one, _), (other, _)| one < other) {
+        let distinct = certificate.signatures.is_sorted_by(|(one, _), (other, _)| one < other);
+        if !distinct && !mutant::is(Mutant::M35) {
             return Err(Invalid::Certificate("its signers are not ascending and distinct"));
         }
         match certificate.signatures.last() {
@@ -478,6 +495,7 @@ fn vouch(checked: Checked) -> Event {
             PeerMessage::Forward(request) => {
                 Event::Requests { requests: vec![Verified::vouch(request)], forwarded_by: Some(from) }
             }
+            PeerMessage::Testimony(sworn) => Event::Testimony(Verified::vouch(sworn)),
             PeerMessage::PrePrepare(_) | PeerMessage::Body { .. } | PeerMessage::Transfer(_) => {
                 unreachable!("batches were given up, and parts of a state are refused")
             }

@@ -7,6 +7,8 @@
 mod client;
 mod local;
 mod replica;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 
 pub use client::{CallError, Client, ConnectError, Outcome, Report};
 pub use local::{LocalCluster, LocalError};

@@ -6,6 +6,7 @@ use quorate_node::cluster_file::{ClusterFile, ClusterFileError, NodeDefaults};
 use quorate_node::init::Layout;
 use quorate_node::key_file::{self, KeyFileError};
 use quorate_node::node::{Node, NodeConfig, NodeError};
+use quorate_node::sins::Sins;
 use quorate_protocol::application::{Application, machine};
 use quorate_protocol::types::ReplicaId;
 
@@ -60,7 +61,8 @@ impl Replica {
         let key = key_file::load_for(&layout.replica_key(self.id), &cluster, self.id)?;
         let tuning = self.tuning.unwrap_or_else(|| cluster.node());
         let data = layout.data(self.id);
-        let config = NodeConfig { cluster, id: self.id, key, data, machine: machine(application), tuning };
+        let (id, machine, sins) = (self.id, machine(application), Sins::default());
+        let config = NodeConfig { cluster, id, key, data, machine, tuning, sins };
         Node::start(config).await?.run(stop).await?;
         Ok(())
     }

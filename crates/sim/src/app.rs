@@ -1,23 +1,84 @@
 //! A small application whose commands and replies are words, so that traces can be read.
 
+use std::fmt;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use quorate_protocol::application::{ApplicationError, Context, RejectedCommand, StateMachine};
 use quorate_protocol::map::Map;
+use quorate_protocol::types::ReplicaId;
 
 use crate::rng::Rng;
 
+type MakeMachine = dyn Fn(Option<ReplicaId>) -> Box<dyn StateMachine> + Send + Sync;
+type MakeCommand = dyn Fn(&mut Rng) -> Vec<u8> + Send + Sync;
+
 /// What a world replicates, and what its clients ask of it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub struct Service {
-    /// Makes an application in its first state.
-    pub machine: fn() -> Box<dyn StateMachine>,
-    /// Makes up a command.
-    pub command: fn(&mut Rng) -> Vec<u8>,
+    machine: Arc<MakeMachine>,
+    command: Arc<MakeCommand>,
+}
+
+impl Service {
+    /// Of a function that makes an application in its first state, and one that makes up a command.
+    #[must_use]
+    pub fn new(
+        machine: impl Fn() -> Box<dyn StateMachine> + Send + Sync + 'static,
+        command: impl Fn(&mut Rng) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
+        Self::of_each(move |_| machine(), command)
+    }
+
+    /// As [`Service::new`], of machines that know whose they are; nobody's is that of the checkers.
+    #[must_use]
+    pub fn of_each(
+        machine: impl Fn(Option<ReplicaId>) -> Box<dyn StateMachine> + Send + Sync + 'static,
+        command: impl Fn(&mut Rng) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
+        Self { machine: Arc::new(machine), command: Arc::new(command) }
+    }
+
+    /// The same application, asked something else.
+    #[must_use]
+    pub fn with_command(self, command: impl Fn(&mut Rng) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self { command: Arc::new(command), ..self }
+    }
+
+    /// Another application, asked the same.
+    #[must_use]
+    pub fn with_machine(self, machine: impl Fn() -> Box<dyn StateMachine> + Send + Sync + 'static) -> Self {
+        Self { machine: Arc::new(move |_| machine()), ..self }
+    }
+
+    /// The application in its first state, for nobody.
+    #[must_use]
+    pub fn machine(&self) -> Box<dyn StateMachine> {
+        (self.machine)(None)
+    }
+
+    /// The application in its first state, for a life of a replica.
+    #[must_use]
+    pub fn machine_of(&self, replica: ReplicaId) -> Box<dyn StateMachine> {
+        (self.machine)(Some(replica))
+    }
+
+    /// A command.
+    #[must_use]
+    pub fn command(&self, rng: &mut Rng) -> Vec<u8> {
+        (self.command)(rng)
+    }
 }
 
 impl Default for Service {
     fn default() -> Self {
-        Self { machine: || Box::new(Words::default()), command: Words::command }
+        Self::new(|| Box::new(Words::default()), Words::command)
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").finish_non_exhaustive()
     }
 }
 

@@ -3,6 +3,7 @@
 //! Checkers only listen: to what replicas send, make durable, execute and store, and to what clients accept.
 //! `tests` shows of every one that it can fail.
 
+pub mod linear;
 mod promises;
 mod reference;
 mod said;
@@ -152,6 +153,17 @@ pub enum Violation {
     /// The world turns but time does not pass.
     #[error("more than {0} events")]
     Livelock(u64),
+    /// A replica that was to lie told the truth all the time, so that the run shows nothing.
+    #[error(
+        "replica {replica} was to lie and told no lie; let its behaviour begin earlier, or the run last longer"
+    )]
+    NoLie {
+        /// Who.
+        replica: ReplicaId,
+    },
+    /// Something in the world panicked, which no input may cause.
+    #[error("it panicked: {0}")]
+    Panicked(String),
 }
 
 /// Verdict of a checker.
@@ -184,7 +196,7 @@ pub struct Checks {
 impl Checks {
     /// Checkers for one cluster.
     #[must_use]
-    pub fn new(context: &Context, service: Service) -> Self {
+    pub fn new(context: &Context, service: &Service) -> Self {
         Self {
             quorum: context.committee.quorum(),
             faults: context.committee.faults(),
@@ -200,7 +212,7 @@ impl Checks {
             said: vec![Said::default(); context.committee.size()],
             clocks_lie: false,
             liars: BTreeSet::new(),
-            reference: Reference::new((service.machine)(), context.parameters.window),
+            reference: Reference::new(service.machine(), context.parameters.window),
         }
     }
 
@@ -358,7 +370,8 @@ impl Checks {
         if operations.any(|(_, digest, _)| !self.signed.contains(&digest)) {
             return Err(Violation::Forged { seq });
         }
-        self.reference.execute(seq, body);
+        let before = self.histories.get(&Seq(seq.0.saturating_sub(1))).copied().unwrap_or(Digest::ZERO);
+        self.reference.execute(seq, body, before);
         Ok(())
     }
 
@@ -412,16 +425,7 @@ impl Checks {
     /// # Errors
     /// [`Violation::FalseAlarm`] unless a liar is to blame.
     pub fn alarm(&self, replica: ReplicaId, alarm: &Alarm) -> Checked {
-        let culprit = match alarm {
-            Alarm::ConflictingPrepares(one, _) => Some(one.signer),
-            Alarm::ConflictingCommits(one, _) => Some(one.signer),
-            Alarm::ConflictingCheckpoints(one, _) => Some(one.signer),
-            Alarm::Agreement { .. }
-            | Alarm::Diverged { .. }
-            | Alarm::Split { .. }
-            | Alarm::Unremembered { .. }
-            | Alarm::ClockDisagrees { .. } => None,
-        };
+        let culprit = alarm.accusation().map(|found| found.culprit());
         let excused = self.clocks_lie && matches!(alarm, Alarm::ClockDisagrees { .. });
         if excused || self.is_liar(replica) || culprit.is_some_and(|culprit| self.is_liar(culprit)) {
             return Ok(());
@@ -472,7 +476,8 @@ fn prepare_of(message: &PeerMessage) -> Option<(ReplicaId, Prepare)> {
         | PeerMessage::Body { .. }
         | PeerMessage::FetchViewChange { .. }
         | PeerMessage::Forward(_)
-        | PeerMessage::Transfer(_) => None,
+        | PeerMessage::Transfer(_)
+        | PeerMessage::Testimony(_) => None,
     }
 }
 

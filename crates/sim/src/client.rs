@@ -28,6 +28,8 @@ pub struct Accepted {
 /// What a client does.
 #[derive(Debug, Default)]
 pub struct Doings {
+    /// The call that it makes just now, and its command.
+    pub asked: Option<(CallId, Vec<u8>)>,
     /// Requests it signed just now.
     pub signed: Vec<Arc<Request>>,
     /// Requests it sends.
@@ -109,10 +111,11 @@ impl SimClient {
 
     /// Asks something. What finds no room is forgotten.
     pub fn ask(&mut self, now: Time, command: Vec<u8>) -> Doings {
-        if let Ok(call) = self.client.submit(Bytes::from(command.clone())) {
-            self.calls.insert(call, command);
+        let call = self.client.submit(Bytes::from(command.clone())).ok();
+        if let Some(call) = call {
+            self.calls.insert(call, command.clone());
         }
-        self.poll(now)
+        Doings { asked: call.map(|call| (call, command)), ..self.poll(now) }
     }
 
     /// A frame of a replica arrives.

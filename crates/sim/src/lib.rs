@@ -9,11 +9,17 @@ pub mod check;
 pub mod client;
 pub mod clock;
 pub mod damage;
+#[cfg(feature = "explore")]
+pub mod explore;
 pub mod memo;
 pub mod network;
 pub mod node;
+pub mod picture;
 pub mod rng;
 pub mod scenario;
 pub mod script;
+pub mod shrink;
 pub mod trace;
+pub mod verdict;
+pub mod witness;
 pub mod world;

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use quorate_protocol::crypto::{BatchVerifier, Claim, Message};
-use quorate_protocol::types::PublicKey;
+use quorate_protocol::message::PeerMessage;
+use quorate_protocol::parameters::Context;
+use quorate_protocol::signed::{Signed, Statement, signing_bytes};
+use quorate_protocol::types::{PublicKey, ReplicaId};
 use quorate_protocol::verify::Checker;
 
 /// What a claim is besides its signature, and whether it holds.
@@ -21,6 +24,28 @@ impl Memo {
     #[must_use]
     pub fn checker(&self, secret: [u8; 32]) -> Box<dyn Checker> {
         Box::new(Remembering { memo: self.clone(), real: BatchVerifier::new(secret) })
+    }
+
+    /// A replica that does not lie sends this. What it signed there it signed a moment ago with its own key, so that
+    /// nobody has to find out whether that holds; worlds that check every signature have no memo.
+    pub fn vouch(&self, context: &Context, from: ReplicaId, message: &PeerMessage) {
+        match message {
+            PeerMessage::Prepare(vote) => self.signed(context, from, vote),
+            PeerMessage::PrePrepare(proposal) => self.signed(context, from, &proposal.prepare),
+            PeerMessage::Commit(vote) => self.signed(context, from, vote),
+            PeerMessage::Checkpoint(vote) => self.signed(context, from, vote),
+            // Rare, or signed by others.
+            _ => {}
+        }
+    }
+
+    fn signed<S: Statement>(&self, context: &Context, from: ReplicaId, signed: &Signed<S>) {
+        let Some(key) = context.committee.key(from).filter(|_| signed.signer == from) else { return };
+        let message = signing_bytes(&signed.body, context.cluster, context.epoch, from);
+        let claim = Claim { key: *key, message, signature: signed.signature };
+        if self.verdict(&claim).is_none() {
+            self.note(&claim, true);
+        }
     }
 
     fn verdict(&self, claim: &Claim) -> Option<bool> {

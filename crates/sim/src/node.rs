@@ -7,6 +7,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use quorate_host::byzantine::{Liar, Lies, Sin, WrongExecutions, corrupt_machine};
 use quorate_host::disk::{DiskFailure, MemoryDisk};
 use quorate_host::execution::{Done, Execution, Task};
 use quorate_host::folder::format_folder;
@@ -110,9 +111,11 @@ pub struct Seat<'a> {
     /// Its key.
     pub key: [u8; 32],
     /// What it replicates.
-    pub service: Service,
+    pub service: &'a Service,
     /// What is known about signatures; none if each is checked every time.
     pub memo: Option<&'a Memo>,
+    /// Its lies, and the seed that all liars share.
+    pub sins: (&'a [Sin], u64),
 }
 
 impl Seat<'_> {
@@ -157,6 +160,8 @@ pub struct Node {
     moments: Moments,
     host: Host,
     verifier: Verifier,
+    /// What checking a signature takes, in nanoseconds.
+    signature_ns: u64,
     execution: Execution,
     writer: Writer<MemoryDisk>,
     store: Store<MemoryDisk>,
@@ -169,6 +174,8 @@ pub struct Node {
     pointing: Option<SnapshotPointer>,
     executed: VecDeque<ExecutedSlot>,
     outbox: Outbox,
+    /// Lies that its application told.
+    executions: WrongExecutions,
     failure: Option<String>,
 }
 
@@ -194,12 +201,17 @@ impl Node {
         let Seat { context, id, key, service, .. } = seat;
         let lived =
             Life { context: (*context).clone(), identity: seat.identity(), durability: Durability::Sync };
-        let (started, store) = begin(disk, lived, (service.machine)(), now)?;
-        let Started { replica, executor, effects, journal, writer, state, .. } = started;
+        let (machine, executions) = corrupt_machine(service.machine_of(*id), seat.sins.0, seat.sins.1);
+        let (started, store) = begin(disk, lived, machine, now)?;
+        let Started { replica, executor, effects, journal, writer, state, accused, .. } = started;
         let key = Arc::new(SecretKey::from_seed(key));
         let mut host = Host::new(replica, Signer::new(key, context.cluster, context.epoch, *id), journal);
+        if let (sins @ [_, ..], seed) = seat.sins {
+            host.corrupt(Liar::new(sins, seed, context, *id, now));
+        }
         let mut outbox = Outbox::default();
         let began_with = state.map(|pointer| (pointer.seq, pointer.root));
+        host.recall(accused);
         host.resume(now, effects, &mut outbox);
         Ok(Self {
             id: *id,
@@ -208,6 +220,7 @@ impl Node {
             moments: Moments::default(),
             host,
             verifier: seat.verifier(),
+            signature_ns: 0,
             execution: Execution::new(executor, &context.parameters),
             writer,
             store,
@@ -218,6 +231,7 @@ impl Node {
             pointing: None,
             executed: VecDeque::new(),
             outbox,
+            executions,
             failure: None,
         })
     }
@@ -307,6 +321,26 @@ impl Node {
         self.host.deadline()
     }
 
+    /// From now on it lies.
+    pub fn corrupt(&mut self, context: &Context, sins: &[Sin], seed: u64, now: Time) {
+        self.host.corrupt(Liar::new(sins, seed, context, self.id, now));
+    }
+
+    /// It lies no more; says how often it did.
+    pub fn repent(&mut self) -> Lies {
+        let mut lies = self.host.repent();
+        std::mem::take(&mut self.executions).add_to(&mut lies);
+        lies
+    }
+
+    /// How often it lied in this life, by name of the sin.
+    #[must_use]
+    pub fn lies(&self) -> Lies {
+        let mut lies = self.host.lies();
+        self.executions.add_to(&mut lies);
+        lies
+    }
+
     /// A frame of another replica arrives.
     pub fn peer_frame(&mut self, now: Time, from: ReplicaId, frame: &[u8]) {
         // What the border refuses is counted there.
@@ -371,13 +405,21 @@ impl Node {
         }
     }
 
+    /// From now on, until its process dies, checking a signature takes it so many nanoseconds.
+    pub fn charge_signatures(&mut self, signature_ns: u64) {
+        self.signature_ns = signature_ns;
+    }
+
     /// Gives work to the roles that have none; says which began, and how long they will take.
     pub fn begin(&mut self, costs: Costs, rng: &mut Rng) -> Vec<(Role, u64)> {
         let mut begun = Vec::new();
         if self.verifying.is_none() && self.host.border().ready() > 0 {
             let unverified = self.host.take_unverified();
+            let checked = self.verifier.checks().signatures;
             self.verifying = Some(self.verifier.verify(unverified));
-            begun.push((Role::Verifier, rng.below(costs.verify_us + 1)));
+            let signatures = self.verifier.checks().signatures - checked;
+            let takes_us = signatures * self.signature_ns / 1_000;
+            begun.push((Role::Verifier, takes_us + rng.below(costs.verify_us + 1)));
         }
         if self.executing.is_none() {
             let tasks = self.host.take_tasks();
@@ -465,8 +507,7 @@ impl Node {
         self.host.take_alarms()
     }
 
-    /// What it sent since this was last asked. The one outbound seam: whoever makes a replica lie in its frames or
-    /// its replies stands here.
+    /// What it sent since this was last asked.
     pub fn take_sent(&mut self) -> Vec<Sent> {
         let sent = std::mem::take(&mut self.outbox.sent);
         sent.into_iter().take_while(|_| self.moments.pass()).collect()

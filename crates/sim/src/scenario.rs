@@ -1,22 +1,32 @@
-//! What a seed makes: a cluster, its links, its clients and its misfortunes, and the verdict on them.
+//! What a seed makes: a cluster, its links, its clients, its misfortunes and its liars, and the verdict on them.
 
+pub mod expect;
+pub mod file;
+mod liars;
 mod misfortunes;
 
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use quorate_host::byzantine::Lies;
 use quorate_protocol::parameters::Parameters;
 use quorate_protocol::replica::{Replica, Status};
-use quorate_protocol::types::{ReplicaId, Time};
+use quorate_protocol::types::{ReplicaId, Seq, Time};
 
 use crate::app::Service;
-use crate::check::Violation;
+use crate::check::{Checked, Violation};
 use crate::client::SimClient;
 use crate::network::Profile;
 use crate::node::{Costs, Node};
 use crate::rng::Rng;
+use crate::verdict::Verdict;
 use crate::world::{Fault, Injected, Setting, World};
+use expect::Run;
 use misfortunes::Misfortunes;
 
 /// When worlds begin.
-const BEGINNING: Time = Time(1_000_000);
+pub(crate) const BEGINNING: Time = Time(1_000_000);
 
 /// What clocks say more than the world's time, in microseconds: so much that they can be wrong by hours.
 const EPOCH_US: u64 = 20_000_000_000;
@@ -48,12 +58,14 @@ pub struct Load {
 }
 
 /// How a world ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// Hash of everything that happened.
     pub hash: u64,
     /// How much happened.
     pub events: u64,
+    /// Virtual time that passed, in microseconds.
+    pub virtual_us: u64,
     /// Answers accepted.
     pub accepted: u64,
     /// Highest view reached.
@@ -68,6 +80,16 @@ pub struct Outcome {
     pub transfers: u64,
     /// What was done to the world.
     pub injected: Injected,
+    /// What each liar told.
+    pub lies: BTreeMap<ReplicaId, Lies>,
+}
+
+impl Outcome {
+    /// Lies that were told, all together.
+    #[must_use]
+    pub fn lies_told(&self) -> u64 {
+        self.lies.values().flat_map(BTreeMap::values).sum()
+    }
 }
 
 impl Scenario {
@@ -95,7 +117,8 @@ impl Scenario {
             store_us: *rng.pick(&[100, 10_000]),
         };
         let heal_at = BEGINNING.plus(rng.between(500_000, 6_000_000));
-        let Misfortunes { cuts, faults, .. } = Misfortunes::draw(&mut rng, replicas, short, heal_at);
+        let Misfortunes { cuts, mut faults, lost, .. } =
+            Misfortunes::draw(&mut rng, replicas, short, heal_at);
         let clients = (0..rng.between(1, 4))
             .map(|_| Load {
                 commands: rng.between(4, 25),
@@ -116,8 +139,17 @@ impl Scenario {
             skew_us,
             check_every_signature: seed.is_multiple_of(100),
             service,
+            liars: liars::draw(seed, &lost, &mut faults),
         };
         Self { setting, faults, heal_at, clients }
+    }
+
+    /// Whether anything goes wrong in it.
+    #[must_use]
+    pub fn is_faulty(&self) -> bool {
+        let Profile { loss, duplication, stragglers, .. } = self.setting.profile;
+        let links = loss + duplication + stragglers > 0 || !self.setting.cuts.is_empty();
+        links || !self.faults.is_empty() || !self.setting.liars.is_empty()
     }
 
     /// Lets it all happen.
@@ -134,6 +166,26 @@ impl Scenario {
     /// # Errors
     /// The first violation.
     pub fn run_in(&self, world: &mut World) -> Result<Outcome, Violation> {
+        self.live(world)?;
+        Ok(self.outcome(world))
+    }
+
+    /// Lets it all happen in a world made of this scenario's setting, and says what happened and what it shows, also if
+    /// something went wrong. A panic is a violation like any other.
+    #[must_use]
+    pub fn examine(&self, world: &mut World) -> Run {
+        // Whatever state a panic leaves is only looked at.
+        let lived = catch_unwind(AssertUnwindSafe(|| self.live(world)));
+        let violation = match lived {
+            Ok(lived) => lived.err(),
+            Err(panic) => Some(Violation::Panicked(message_of(panic.as_ref()))),
+        };
+        let verdict = Verdict::of(world, violation.as_ref());
+        let accused = world.accused().into_iter().map(|id| id.0).collect();
+        Run { outcome: self.outcome(world), violation, verdict, accused }
+    }
+
+    fn live(&self, world: &mut World) -> Checked {
         for (at, fault) in &self.faults {
             world.schedule(*at, *fault);
         }
@@ -148,17 +200,42 @@ impl Scenario {
         world.run_until(self.heal_at)?;
         let asking: u64 = self.clients.iter().map(|load| load.commands * load.think_us).max().unwrap_or(0);
         let end = self.heal_at.plus(asking + self.patience());
-        let mut done = false;
+        let (mut done, mut goal) = (false, None);
         while !done && world.now() < end {
             let now = world.now();
             world.run_until(now.plus(100_000))?;
-            done = finished(world);
+            done = self.is_finished(world, &mut goal);
         }
         if !done {
             let (now, waiting) = (world.now(), describe(world));
             return Err(Violation::NoProgress { now, healed: self.heal_at, waiting });
         }
-        Ok(self.outcome(world))
+        world.check_accusations()
+    }
+
+    /// Whether every client has its answers, and every correct replica that runs has executed the same and is in the
+    /// newest view that opened, or waits for a later one.
+    fn is_finished(&self, world: &World, goal: &mut Option<Seq>) -> bool {
+        if !world.clients().iter().all(SimClient::is_done) {
+            return false;
+        }
+        let runs =
+            |node: &&Node| !world.is_crashed(node.id()) && !self.setting.liars.contains_key(&node.id());
+        let running = || world.nodes().iter().filter(runs).map(Node::replica);
+        let highest = running().map(Replica::executed).max().unwrap_or_default();
+        // Liars may order something for ever; then it is enough to come to where the clients were content.
+        let goal = if self.setting.liars.is_empty() { highest } else { *goal.get_or_insert(highest) };
+        let opened = running().filter(|replica| replica.status() == Status::Normal).map(Replica::view).max();
+        let follows = |replica: &Replica| match replica.status() {
+            Status::Normal => Some(replica.view()) == opened,
+            Status::ViewChanging => Some(replica.view()) > opened,
+            // It may enter no view but by the next NEW-VIEW, and nobody has a reason for one.
+            Status::Recovering => true,
+            // It executes what the others decide.
+            Status::Out => true,
+            Status::Diverged | Status::Halted => false,
+        };
+        running().all(|replica| replica.executed() >= goal && follows(replica))
     }
 
     /// How long the healed cluster may take: every replica once as a primary that fails, each for the longest time.
@@ -171,6 +248,7 @@ impl Scenario {
         Outcome {
             hash: world.hash(),
             events: world.events(),
+            virtual_us: world.now().since(BEGINNING),
             accepted: world.accepted(),
             view: world.nodes().iter().map(|node| node.replica().view().0).max().unwrap_or(0),
             executed: world.nodes().iter().map(|node| node.replica().executed().0).max().unwrap_or(0),
@@ -178,8 +256,15 @@ impl Scenario {
             behind: world.nodes().iter().filter(|node| node.host().counters().behind > 0).count(),
             transfers: world.nodes().iter().map(|node| node.host().transfer_counters().completed).sum(),
             injected: world.injected(),
+            lies: world.lies(),
         }
     }
+}
+
+/// What a panic said.
+fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".to_owned())
 }
 
 fn profile(rng: &mut Rng, lossy: bool) -> Profile {
@@ -212,25 +297,6 @@ fn parameters(rng: &mut Rng, short: bool, profile: Profile) -> Parameters {
 
 fn replica(index: u64) -> ReplicaId {
     ReplicaId(u16::try_from(index).unwrap_or(0))
-}
-
-/// Whether every client has its answers, and every replica that runs has executed the same and is in the newest view
-/// that opened, or waits for a later one.
-fn finished(world: &World) -> bool {
-    let running = || world.nodes().iter().filter(|node| !world.is_crashed(node.id())).map(Node::replica);
-    let highest = running().map(Replica::executed).max().unwrap_or_default();
-    let opened = running().filter(|replica| replica.status() == Status::Normal).map(Replica::view).max();
-    let follows = |replica: &Replica| match replica.status() {
-        Status::Normal => Some(replica.view()) == opened,
-        Status::ViewChanging => Some(replica.view()) > opened,
-        // It may enter no view but by the next NEW-VIEW, and nobody has a reason for one.
-        Status::Recovering => true,
-        // It executes what the others decide.
-        Status::Out => true,
-        Status::Diverged | Status::Halted => false,
-    };
-    world.clients().iter().all(SimClient::is_done)
-        && running().all(|replica| replica.executed() == highest && follows(replica))
 }
 
 /// Where every client and every replica stands, for whoever looks into a failure.

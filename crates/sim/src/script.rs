@@ -37,16 +37,12 @@
 
 use std::fmt::Write as _;
 
-use bytes::Bytes;
 use quorate_host::disk::Crash;
-use quorate_protocol::codec::{self, Blob};
-use quorate_protocol::message::{ClientMessage, Outcome};
-use quorate_protocol::types::{ReplicaId, Seq, Time};
+use quorate_protocol::types::{ReplicaId, Seq};
 
 use crate::check::{Checked, Violation};
-use crate::node::Sent;
 use crate::trace;
-use crate::world::{Outage, Rule, Seam, Setting, World};
+use crate::world::{Outage, Rule, Setting, World};
 
 /// Timers within this time fire during `run`: it covers votes that the border holds, and no other timer.
 const QUIET_US: u64 = 5_000;
@@ -73,27 +69,6 @@ pub enum ScriptError {
         /// What it found.
         violation: Violation,
     },
-}
-
-/// A replica that answers every request with the same words.
-struct LyingReplies {
-    words: Bytes,
-}
-
-impl Seam for LyingReplies {
-    fn replace(&mut self, _now: Time, _from: ReplicaId, sent: Sent) -> Vec<Sent> {
-        let Sent::Client(client, frame) = &sent else { return vec![sent] };
-        let Ok(ClientMessage::Replies { epoch, view, mut replies }) = codec::decode(frame) else {
-            return vec![sent];
-        };
-        for reply in &mut replies.0 {
-            if let Outcome::Done(result) = &mut reply.outcome {
-                *result = Blob(self.words.clone());
-            }
-        }
-        let lie = codec::encode(&ClientMessage::Replies { epoch, view, replies });
-        lie.map_or(Vec::new(), |frame| vec![Sent::Client(*client, frame.into())])
-    }
 }
 
 /// Tells a script: the same text, with what really happens below each block.
@@ -194,7 +169,8 @@ impl Teller {
             "lie" => {
                 let (replica, words) = rest.split_once(' ').ok_or_else(unknown)?;
                 let replica = replica_of(replica, world).ok_or_else(unknown)?;
-                world.corrupt(replica, Box::new(LyingReplies { words: words.to_owned().into() }));
+                let sin = format!("lying-replies:words={words}").parse().map_err(|_| unknown())?;
+                world.corrupt(replica, &[sin]);
             }
             "quiet" => {
                 world.take_trace();

@@ -1,5 +1,6 @@
 //! What happens in a world, in the paper's words.
 
+pub use quorate_host::byzantine::kind;
 use quorate_protocol::message::{ClientMessage, Outcome, PeerMessage, Prepare, Transfer, ViewChange};
 use quorate_protocol::process::Alarm;
 use quorate_protocol::request::{Kind, Request};
@@ -10,27 +11,6 @@ use quorate_protocol::types::{Digest, Number};
 #[must_use]
 pub fn short(digest: &Digest, null: &Digest) -> String {
     if digest == null { "null".to_owned() } else { format!("d:{:02x}{:02x}", digest.0[0], digest.0[1]) }
-}
-
-/// The word that names a kind of message in rules: `prepare`, `new-view`.
-#[must_use]
-pub fn kind(message: &PeerMessage) -> &'static str {
-    match message {
-        PeerMessage::PrePrepare(_) => "pre-prepare",
-        PeerMessage::Prepare(_) => "prepare",
-        PeerMessage::Commit(_) => "commit",
-        PeerMessage::Checkpoint(_) => "checkpoint",
-        PeerMessage::ViewChange(_) => "view-change",
-        PeerMessage::NewView(_) => "new-view",
-        PeerMessage::CommitCertificate(_) => "commit-certificate",
-        PeerMessage::StableCertificate(_) => "stable-certificate",
-        PeerMessage::Status(_) => "status",
-        PeerMessage::FetchBody { .. } => "fetch-body",
-        PeerMessage::Body { .. } => "body",
-        PeerMessage::FetchViewChange { .. } => "fetch-view-change",
-        PeerMessage::Forward(_) => "forward",
-        PeerMessage::Transfer(_) => "transfer",
-    }
 }
 
 fn plural(count: usize, what: &str) -> String {
@@ -83,6 +63,11 @@ pub fn message(message: &PeerMessage, null: &Digest) -> String {
         PeerMessage::FetchViewChange { view, signer, .. } => format!("FETCH-VIEW-CHANGE v{view} of {signer}"),
         PeerMessage::Forward(forwarded) => format!("FORWARD {}", request(forwarded)),
         PeerMessage::Transfer(part) => transfer(part),
+        PeerMessage::Testimony(sworn) => {
+            let of: Vec<String> =
+                sworn.iter().map(|sworn| format!("{:?} of {}", sworn.kind(), sworn.signer())).collect();
+            format!("TESTIMONY {}", of.join(", "))
+        }
     }
 }
 
@@ -175,6 +160,14 @@ pub fn alarm(alarm: &Alarm) -> String {
         Alarm::ConflictingPrepares(one, _) => format!("two PREPAREs of {} at n{}", one.signer, one.seq),
         Alarm::ConflictingCommits(one, _) => format!("two COMMITs of {} at n{}", one.signer, one.seq),
         Alarm::ConflictingCheckpoints(one, _) => format!("two CHECKPOINTs of {} at n{}", one.signer, one.seq),
+        Alarm::ConflictingViewChanges(one, _) => {
+            format!("two VIEW-CHANGEs of {} to v{}", one.signer, one.view)
+        }
+        Alarm::ConflictingNewViews(one, _) => format!("two NEW-VIEWs of {} of v{}", one.signer, one.view),
+        Alarm::Withheld(commit, view_change) => format!(
+            "a VIEW-CHANGE of {} to v{} without what it committed to at n{}",
+            commit.signer, view_change.view, commit.seq
+        ),
         Alarm::Agreement { seq, .. } => format!("two certificates at n{seq} exclude each other"),
         Alarm::Diverged { seq, .. } => format!("its state differs at n{seq}"),
         Alarm::Split { seq } => format!("the states after n{seq} differ everywhere"),

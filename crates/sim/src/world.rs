@@ -1,10 +1,14 @@
 //! The world: hosts, clients, links and a clock that jumps from one happening to the next.
 
+mod accused;
+mod calls;
 mod controls;
 mod happening;
+mod liars;
 mod links;
 mod outages;
 mod setting;
+mod sketching;
 mod tap;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -27,13 +31,17 @@ use crate::clock::Clock;
 use crate::memo::Memo;
 use crate::network::{Network, Party};
 use crate::node::{Costs, Finished, Node, Role, Seat};
+use crate::picture::{Mark, Sketch};
 use crate::rng::Rng;
 use crate::trace;
 
+pub use calls::Call;
+use calls::Calls;
 use happening::Happening;
+use liars::Liars;
 use outages::Absence;
 pub use outages::Injected;
-pub use setting::{Fault, Outage, Rule, Seam, Setting, Whom};
+pub use setting::{Fault, Outage, Rule, Setting, Whom};
 pub use tap::Passed;
 
 /// Happenings after which a world is given up.
@@ -77,12 +85,14 @@ pub struct World {
     think_us: u64,
     last_requests: BTreeMap<usize, Arc<Request>>,
     checks: Checks,
-    seams: BTreeMap<ReplicaId, Box<dyn Seam>>,
+    liars: Liars,
     rules: Vec<Rule>,
     held: VecDeque<(ReplicaId, ReplicaId, Bytes)>,
-    trace: Option<Vec<String>>,
+    trace: Option<Vec<(Time, String)>>,
     passed: Option<Vec<(Time, Passed)>>,
+    sketch: Option<Sketch>,
     accepted: u64,
+    calls: Calls,
     events: u64,
     hash: u64,
     healed: Option<Time>,
@@ -124,16 +134,19 @@ impl World {
         let memo = (!setting.check_every_signature).then(Memo::default);
         let mut off = || i64::try_from(setting.epoch_us + rng.below(setting.skew_us + 1)).unwrap_or(0);
         let clocks: Vec<Clock> = keys.iter().map(|_| Clock::new(now, off())).collect();
+        let liars = Liars::new(setting.liars.clone(), setting.seed);
         let begin = |id: ReplicaId| {
             let key = secret(1, id.0.into());
-            let seat = Seat { context: &context, id, key, service: setting.service, memo: memo.as_ref() };
+            let (service, memo, sins) = (&setting.service, memo.as_ref(), liars.sins_of(id));
+            let seat = Seat { context: &context, id, key, service, memo, sins };
             Node::new(&seat, clocks[usize::from(id.0)].says(now))
         };
         let nodes: Vec<Node> = context.committee.replicas().map(begin).collect();
         let mut world = Self {
             null: null_digest(context.cluster),
-            checks: Checks::new(&context, setting.service),
-            service: setting.service,
+            checks: Checks::new(&context, &setting.service),
+            service: setting.service.clone(),
+            liars,
             costs: setting.costs,
             network: Network::new(setting.profile, setting.cuts.clone()),
             now,
@@ -153,18 +166,22 @@ impl World {
             clients: Vec::new(),
             think_us: 0,
             last_requests: BTreeMap::new(),
-            seams: BTreeMap::new(),
             rules: Vec::new(),
             held: VecDeque::new(),
             trace: None,
             passed: None,
+            sketch: None,
             accepted: 0,
+            calls: Calls::default(),
             events: 0,
             hash: 0xcbf2_9ce4_8422_2325,
             healed: None,
             rng,
             context,
         };
+        for liar in setting.liars.keys() {
+            world.checks.distrust(*liar);
+        }
         for id in world.context.committee.replicas() {
             world.push(world.now, Happening::Wake { node: id });
         }
@@ -383,7 +400,7 @@ impl World {
 
     fn say(&mut self, line: impl FnOnce() -> String) {
         if let Some(trace) = &mut self.trace {
-            trace.push(line());
+            trace.push((self.now, line()));
         }
     }
 
@@ -413,7 +430,7 @@ impl World {
     fn ask_something(&mut self, client: usize) -> Checked {
         while self.clients[client].wants_to_ask() {
             self.clients[client].to_do -= 1;
-            let command = (self.service.command)(&mut self.rng);
+            let command = self.service.command(&mut self.rng);
             self.ask(client, &command)?;
         }
         Ok(())
@@ -430,6 +447,7 @@ impl World {
         let (executed, alarms, sent) = (node.take_executed(), node.take_alarms(), node.take_sent());
         for slot in executed {
             self.note_executed(id, &slot);
+            self.note(|| Mark::Executes(id, slot.seq, slot.installed));
             if slot.installed {
                 self.say(|| format!("{id} installs the state after n{}", slot.seq));
                 self.checks.installed(id, slot.seq, slot.history)?;
@@ -440,16 +458,11 @@ impl World {
         }
         for alarm in alarms {
             self.say(|| format!("{id} raises an alarm: {}", trace::alarm(&alarm)));
+            self.note(|| Mark::Says(Party::Replica(id), format!("alarm: {}", trace::alarm(&alarm))));
             self.checks.alarm(id, &alarm)?;
         }
         for sent in sent {
-            let sent = match self.seams.get_mut(&id) {
-                Some(seam) => seam.replace(self.now, id, sent),
-                None => vec![sent],
-            };
-            for sent in sent {
-                self.route(id, sent)?;
-            }
+            self.route(id, sent)?;
         }
         if self.node(id).is_dead() {
             return self.die(id);
@@ -458,6 +471,7 @@ impl World {
     }
 
     fn look_at(&mut self, id: ReplicaId) -> Checked {
+        self.note_standing(id);
         let node = &self.nodes[usize::from(id.0)];
         let replica = node.replica();
         let (view, low) = (replica.view(), replica.watermarks().0);
@@ -499,6 +513,9 @@ impl World {
     }
 
     fn client_did(&mut self, client: usize, doings: Doings) -> Checked {
+        if let Some(asked) = doings.asked {
+            self.calls.asked(self.now, client, asked);
+        }
         for request in &doings.signed {
             self.checks.client_signed(request);
             self.last_requests.insert(client, Arc::clone(request));
@@ -518,6 +535,12 @@ impl World {
 
     fn accept(&mut self, client: usize, accepted: &Accepted) -> Checked {
         self.accepted += 1;
+        self.calls.answered(self.now, (client, accepted.call), &accepted.answer.outcome);
+        self.note(|| {
+            let outcome = trace::outcome(&accepted.answer.outcome);
+            let words = format!("accepts {outcome} for \"{}\"", accepted.command.escape_ascii());
+            Mark::Says(Party::Client(client), words)
+        });
         self.say(|| {
             let voters: Vec<String> = accepted.answer.voters.iter().map(|id| id.to_string()).collect();
             let outcome = trace::outcome(&accepted.answer.outcome);

@@ -23,11 +23,13 @@ pub enum Kind {
     Certificate,
     /// A batch that was missed.
     Body,
+    /// What others signed.
+    Testimony,
 }
 
 impl Kind {
     /// A word for each, in their order, to count by.
-    pub const NAMES: [&str; 4] = ["view_change", "new_view", "certificate", "body"];
+    pub const NAMES: [&str; 5] = ["view_change", "new_view", "certificate", "body", "testimony"];
 }
 
 /// Messages per second that any replica may send: thrice what a correct one answers.

@@ -12,8 +12,8 @@ use quorate_protocol::types::{ClusterId, Epoch};
 
 use super::*;
 
-/// A machine of which so many bytes changed.
-struct Changing(Arc<AtomicU64>);
+/// A machine of which so many bytes changed, with a state of about so many.
+struct Changing(Arc<AtomicU64>, usize);
 
 impl StateMachine for Changing {
     fn apply(&mut self, _context: &Told, _command: &[u8]) -> Result<Bytes, RejectedCommand> {
@@ -21,7 +21,7 @@ impl StateMachine for Changing {
     }
     fn save(&mut self, map: &mut Map) -> Result<(), ApplicationError> {
         self.0.store(0, Ordering::Relaxed);
-        map.insert(b"key", b"value").map(drop).map_err(ApplicationError::Map)
+        map.insert(b"key", &vec![7; self.1]).map(drop).map_err(ApplicationError::Map)
     }
     fn load(&mut self, _map: &Map) -> Result<(), ApplicationError> {
         Ok(())
@@ -32,6 +32,10 @@ impl StateMachine for Changing {
 }
 
 fn execution(checkpoint_bytes: u64) -> (Execution, Arc<AtomicU64>) {
+    execution_of(checkpoint_bytes, 5)
+}
+
+fn execution_of(checkpoint_bytes: u64, state_bytes: usize) -> (Execution, Arc<AtomicU64>) {
     let keys: Vec<_> = (1..=4).map(|seed| SecretKey::from_seed(&[seed; 32]).public()).collect();
     let parameters = Arc::new(Parameters { checkpoint_bytes, ..Parameters::default() });
     let context = Context {
@@ -41,7 +45,7 @@ fn execution(checkpoint_bytes: u64) -> (Execution, Arc<AtomicU64>) {
         parameters: Arc::clone(&parameters),
     };
     let changed = Arc::new(AtomicU64::new(0));
-    let executor = Executor::new(context, Box::new(Changing(Arc::clone(&changed))));
+    let executor = Executor::new(context, Box::new(Changing(Arc::clone(&changed), state_bytes)));
     (Execution::new(executor, &parameters), changed)
 }
 
@@ -65,6 +69,20 @@ fn a_checkpoint_is_due_after_every_interval_and_when_much_has_changed() {
     }
     // From slot 128 on 72 bytes, and 25 for each slot above 200; the interval counts from the first slot all the same.
     assert_eq!(made, [128, 238, 256]);
+}
+
+#[test]
+fn a_large_state_is_not_saved_before_a_part_of_it_has_changed() {
+    let (mut execution, changed) = execution_of(1000, 100_000);
+    let mut made = Vec::new();
+    for seq in 1..=128 {
+        changed.fetch_add(1000, Ordering::Relaxed);
+        if makes_checkpoint(&mut execution, seq) {
+            made.push(seq);
+        }
+    }
+    // Nothing is known of its size before the first one; from then on a sixteenth of it has to change.
+    assert_eq!(made, (1..=128).filter(|seq| seq % 7 == 1 || *seq == 128).collect::<Vec<u64>>());
 }
 
 #[test]

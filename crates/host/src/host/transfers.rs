@@ -18,6 +18,8 @@ use crate::transfer::{Counters, Post, Progress};
 
 /// States that wait for the store at most.
 const STATES_MAX: usize = 2;
+/// Slots that are executed at once, at most.
+const SLOTS_AT_ONCE: usize = 16;
 /// Jobs that the store has at once, at most: enough that it never waits for the next, few enough that a state that has
 /// to be saved is not behind many of them.
 pub const JOBS_AT_ONCE: usize = 4;
@@ -78,16 +80,30 @@ impl Storing {
 }
 
 impl Host {
-    /// What waits to be executed, in order. While execution has no state it is given nothing but the next one.
+    /// What is to be executed next, in order: not all that waits, for whoever comes back with a state has many batches to
+    /// execute, which are dropped as they are, and votes meanwhile. While execution has no state it is given nothing but
+    /// the next one.
     pub fn take_tasks(&mut self) -> VecDeque<Task> {
         if self.storing.empty {
             return VecDeque::new();
         }
-        let release = self.tasks.iter().position(|task| matches!(task, Task::Release { .. }));
-        let Some(release) = release else { return std::mem::take(&mut self.tasks) };
-        self.storing.empty = true;
-        let later = self.tasks.split_off(release + 1);
+        let is_last = {
+            let mut slots = 0;
+            move |task: &Task| {
+                slots += usize::from(matches!(task, Task::Execute { .. }));
+                slots == SLOTS_AT_ONCE || matches!(task, Task::Release { .. })
+            }
+        };
+        let Some(last) = self.tasks.iter().position(is_last) else { return std::mem::take(&mut self.tasks) };
+        self.storing.empty = matches!(self.tasks[last], Task::Release { .. });
+        let later = self.tasks.split_off(last + 1);
         std::mem::replace(&mut self.tasks, later)
+    }
+
+    /// Whether [`Host::take_tasks`] left something.
+    #[must_use]
+    pub fn has_tasks(&self) -> bool {
+        !self.storing.empty && !self.tasks.is_empty()
     }
 
     /// What the store is to do next, in the order in which this gives it out; [`Host::stored`] or [`Host::not_stored`]
@@ -107,6 +123,9 @@ impl Host {
     fn next_job(&mut self) -> Option<Job> {
         if let Some(evidence) = self.evidence.take() {
             return Some(Job::Preserve(evidence));
+        }
+        if let Some(exhibit) = self.accusations.take() {
+            return Some(Job::Accuse(exhibit));
         }
         if !std::mem::take(&mut self.storing.saves)
             && let Some(job) = self.next_save()
@@ -284,6 +303,8 @@ impl Host {
     }
 
     fn post(&mut self, post: Post, link: &mut impl Link) {
+        #[cfg(feature = "byzantine")]
+        let Some(post) = self.post_falsely(post) else { return };
         self.send(post.to, Class::Bulk, encode(&PeerMessage::Transfer(post.part)), link);
     }
 

@@ -325,7 +325,7 @@ pub(crate) fn checksum_of(record: &[u8]) -> u32 {
     word(record, 0)
 }
 
-fn finish(bytes: &mut [u8]) {
+pub(crate) fn finish(bytes: &mut [u8]) {
     let checksum = crc32c::crc32c(&bytes[4..]);
     bytes[..4].copy_from_slice(&checksum.to_le_bytes());
 }

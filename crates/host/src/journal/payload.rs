@@ -117,12 +117,19 @@ pub(crate) fn decode(kind: u8, has_signed: bool, bytes: &[u8]) -> Option<(Record
         let (new_view, signature): (NewView, Option<Signature>) = codec::decode(first).ok()?;
         let view_changes = rest.iter().map(|part| codec::decode::<Arc<NamedViewChange>>(part).ok());
         Record::NewView { new_view, signature, view_changes: view_changes.collect::<Option<_>>()? }
-    } else if rest.is_empty() {
+    } else if rest.is_empty() && is_of(kind, first) {
         codec::decode(first).ok()?
     } else {
         return None;
     };
     (kind_of(&record) == Some(kind)).then_some((record, signed))
+}
+
+/// Whether these bytes begin as a record of this kind does. Looked at before they are decoded: a NEW-VIEW in one part
+/// would claim as many VIEW-CHANGEs as it likes, and memory for them.
+fn is_of(kind: u8, bytes: &[u8]) -> bool {
+    let tag = bytes.first_chunk::<4>().map(|tag| u32::from_le_bytes(*tag));
+    tag.is_some() && tag == u32::from(kind).checked_sub(1)
 }
 
 fn split(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {

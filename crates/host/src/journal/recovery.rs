@@ -239,6 +239,11 @@ fn examine(disk: &mut impl Disk, superblock: &Superblock, shape: Shape) -> Resul
     Ok(walk.finish())
 }
 
+/// The slot that a record says is stable.
+fn stable_of(record: &Record) -> Option<Seq> {
+    if let Record::Stable(certificate) = record { Some(certificate.statement.seq) } else { None }
+}
+
 /// A record that stands: its fixed part, and what it holds unless that is a lost body.
 struct Whole {
     fixed: Fixed,
@@ -278,10 +283,22 @@ impl<'a, D: Disk> Walk<'a, D> {
                 }
                 return Ok(());
             };
+            let stable = whole.entry.as_ref().and_then(|entry| stable_of(&entry.record));
             self.accepted.push(whole);
             self.end += 1;
+            stable.into_iter().for_each(|stable| self.forget_bodies(stable));
         }
         Ok(())
+    }
+
+    /// Batches of slots that are stable are of no use to whoever recovers, and together they may be many times what it
+    /// keeps. What is left of each is like one that is lost, and not needed.
+    fn forget_bodies(&mut self, stable: Seq) {
+        for whole in self.accepted.iter_mut().filter(|whole| whole.fixed.place == Place::Body) {
+            if body_name(&whole.fixed.inline).0 <= stable {
+                whole.entry = None;
+            }
+        }
     }
 
     /// Wipes what stands behind the end, so that no later recovery meets it.
@@ -400,11 +417,7 @@ impl<'a, D: Disk> Walk<'a, D> {
     /// Bodies that are lost and needed: not those whose slot is stable, whose place another one may have taken.
     fn name_missing_bodies(&mut self) {
         let entries = || self.accepted.iter().filter_map(|whole| whole.entry.as_ref());
-        let stable = entries().filter_map(|entry| match &entry.record {
-            Record::Stable(certificate) => Some(certificate.statement.seq),
-            _ => None,
-        });
-        let stable = stable.max().unwrap_or_default();
+        let stable = entries().filter_map(|entry| stable_of(&entry.record)).max().unwrap_or_default();
         let here: BTreeSet<_> = entries()
             .filter_map(|entry| match &entry.record {
                 Record::Body { seq, body } => Some((*seq, body.digest)),

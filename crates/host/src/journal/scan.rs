@@ -19,8 +19,10 @@ pub(super) fn read_header(
     superblock: &Superblock,
     shape: Shape,
 ) -> Result<Option<(Header, Vec<Repair>)>, JournalError> {
+    // A header that lays out more than the file has, and more than is asked for, would be read for ever.
+    let most = disk.len(FileName::Journal)?.unwrap_or(0).max(shape.file_bytes());
     let mut read = |at: u64| match Header::parse(&read_padded(disk, FileName::Journal, at, BLOCK as usize)?) {
-        Parsed::Valid(header) => Ok(Some(header)),
+        Parsed::Valid(header) => Ok(Some(header).filter(|header| header.shape.file_bytes() <= most)),
         Parsed::Future(found) => Err(JournalError::FutureVersion { found }),
         Parsed::Invalid => Ok(None),
     };
@@ -40,10 +42,45 @@ pub(super) fn read_header(
     Ok(Some((header, bad.map(|(at, _)| Repair { at, bytes: header.encode() }).collect())))
 }
 
+/// Records that are read at once.
+const RUN: usize = 64 * 1024 / RECORD;
+
+/// What places hold that were never written.
+static BLANK: [u8; RUN * RECORD] = [0; RUN * RECORD];
+
+/// One copy of all records. Most of a young journal was never written: such runs are neither kept nor parsed.
+struct Records {
+    runs: Vec<Option<Vec<u8>>>,
+}
+
+impl Records {
+    fn read(disk: &mut impl Disk, at: u64, records: u64) -> Result<Self, JournalError> {
+        let (mut runs, mut index) = (Vec::new(), 0);
+        while index < records {
+            let length = RUN.min((records - index) as usize) * RECORD;
+            let run = read_padded(disk, FileName::Journal, at + index * RECORD as u64, length)?;
+            runs.push((run[..] != BLANK[..length]).then_some(run));
+            index += RUN as u64;
+        }
+        Ok(Self { runs })
+    }
+
+    /// All that may have been written.
+    fn written(&self) -> impl Iterator<Item = &[u8]> {
+        self.runs.iter().flatten().flat_map(|run| run.chunks_exact(RECORD))
+    }
+
+    /// The bytes at a place, counted from 0; none where nothing was ever written.
+    fn at(&self, index: usize) -> Option<&[u8]> {
+        let run = self.runs[index / RUN].as_ref()?;
+        Some(&run[index % RUN * RECORD..(index % RUN + 1) * RECORD])
+    }
+}
+
 /// Everything in the file that is small: both copies of all records, and what records and seals say together.
 pub(super) struct Scan {
     pub(super) header: Header,
-    copies: [Vec<u8>; 2],
+    copies: [Records; 2],
     /// Highest slot known to have been durable.
     pub(super) acknowledged: u64,
     /// Lowest slot still needed.
@@ -57,8 +94,7 @@ pub(super) struct Scan {
 impl Scan {
     pub(super) fn read(disk: &mut impl Disk, header: Header) -> Result<Self, JournalError> {
         let shape = header.shape;
-        let length = shape.records() as usize * RECORD;
-        let mut copy = |at| read_padded(disk, FileName::Journal, at, length);
+        let mut copy = |at| Records::read(disk, at, shape.records());
         let copies = [copy(shape.records_at())?, copy(shape.records_at() + shape.mirror())?];
         let mut scan = Self { header, copies, acknowledged: 0, first: 1, top: 0, sealed: false };
         scan.read_records()?;
@@ -75,7 +111,7 @@ impl Scan {
 
     /// A record at another's place still tells the truth about what had been durable.
     fn read_records(&mut self) -> Result<(), JournalError> {
-        for bytes in self.copies.iter().flat_map(|copy| copy.chunks_exact(RECORD)) {
+        for bytes in self.copies.iter().flat_map(Records::written) {
             match Fixed::parse(bytes) {
                 Parsed::Valid(fixed) if fixed.instance == self.header.instance => {
                     self.acknowledged = self.acknowledged.max(fixed.synced);
@@ -93,13 +129,16 @@ impl Scan {
     }
 
     pub(super) fn bytes(&self, copy: usize, slot: u64) -> &[u8] {
-        let index = (slot.saturating_sub(1) % self.header.shape.records()) as usize;
-        &self.copies[copy][index * RECORD..(index + 1) * RECORD]
+        self.copies[copy].at(self.index(slot)).unwrap_or(&BLANK[..RECORD])
+    }
+
+    fn index(&self, slot: u64) -> usize {
+        (slot.saturating_sub(1) % self.header.shape.records()) as usize
     }
 
     /// The valid record at the place of `slot`, of whichever lap.
     pub(super) fn at(&self, copy: usize, slot: u64) -> Option<(Fixed, &[u8])> {
-        let bytes = self.bytes(copy, slot);
+        let bytes = self.copies[copy].at(self.index(slot))?;
         let Parsed::Valid(fixed) = Fixed::parse(bytes) else { return None };
         let shape = self.header.shape;
         let belongs = fixed.slot > 0

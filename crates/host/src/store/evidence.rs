@@ -10,6 +10,7 @@ use quorate_protocol::standing::Evidence;
 use quorate_protocol::types::{Digest, Seq};
 
 use super::{Store, StoreError};
+use crate::accusations::{self, Exhibit};
 use crate::disk::{Disk, FileName};
 use crate::divergence::{Case, Change, Which};
 
@@ -39,6 +40,22 @@ impl<D: Disk> Store<D> {
             store.pinned = case.needs().into_iter().collect();
             if evidence.proven { store.discard(wrong.min(evidence.agreed.next())) } else { Ok(()) }
         })
+    }
+
+    /// Writes down, durably, that a replica lied, and the proof.
+    ///
+    /// # Errors
+    /// If the disk fails; everything is refused then.
+    pub fn accuse(&mut self, exhibit: &Exhibit) -> Result<(), StoreError> {
+        self.guarded(|store| Ok(accusations::keep(&mut store.disk, exhibit)?))
+    }
+
+    /// The accusations in the folder, as they stand there.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn accusations(&self) -> Result<Vec<accusations::Found>, StoreError> {
+        Ok(accusations::list(&mut self.disk.share())?)
     }
 
     /// Keeps these snapshots, whatever else is let go.

@@ -11,6 +11,7 @@ use quorate_protocol::standing::Evidence;
 use quorate_protocol::types::{Digest, ReplicaId, Seq};
 
 use super::{PageIndex, Store, StoreError};
+use crate::accusations::Exhibit;
 use crate::disk::Disk;
 use crate::superblock::SnapshotPointer;
 
@@ -58,6 +59,8 @@ pub enum Job {
     },
     /// Keep the proof that states here are wrong, and let go of those.
     Preserve(Box<Evidence>),
+    /// Keep the proof that a replica lied.
+    Accuse(Box<Exhibit>),
     /// Answer another replica.
     Serve {
         /// The replica.
@@ -147,6 +150,10 @@ impl<D: Disk> Store<D> {
             }
             Job::Preserve(evidence) => {
                 self.preserve(&evidence)?;
+                Finished::Preserved
+            }
+            Job::Accuse(exhibit) => {
+                self.accuse(&exhibit)?;
                 Finished::Preserved
             }
             Job::Serve { to, question } => Finished::Served { to, part: self.answer(&question)? },

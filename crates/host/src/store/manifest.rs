@@ -171,9 +171,26 @@ impl Manifest {
                 inline: u32::from_le_bytes(*inline.first_chunk()?),
             });
         }
-        let segments = segments.collect::<Option<_>>()?;
+        let segments: Vec<u32> = segments.collect::<Option<_>>()?;
+        if !segments.is_sorted_by(|one, next| one < next) {
+            return None;
+        }
+        let segments = segments.into_iter().collect();
         Some(Self { root, summary, digests: digests.into(), pieces, segments, loose_from: 0 })
     }
+}
+
+/// Makes the checksums in a whole file right.
+pub(crate) fn mend(bytes: &mut [u8]) {
+    let Some((header, body)) = bytes.split_at_mut_checked(HEADER) else { return };
+    header[64..68].copy_from_slice(&crc32c::crc32c(body).to_le_bytes());
+    let checksum = crc32c::crc32c(&header[4..]);
+    header[..4].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// The body of the manifest that these bytes are, if they are one.
+pub(crate) fn again(body: &[u8]) -> Option<Vec<u8>> {
+    Manifest::parse(body, Digest([0; 32])).map(|manifest| manifest.body())
 }
 
 /// The number at the front of `bytes`, and what follows it.

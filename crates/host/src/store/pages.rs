@@ -119,6 +119,7 @@ impl<D: Disk> Store<D> {
         }
         index.entries.sort_unstable();
         index.entries.dedup();
+        index.entries.shrink_to_fit();
         Ok(index)
     }
 
@@ -156,7 +157,7 @@ impl<D: Disk> Store<D> {
     fn find_page(&mut self, index: &PageIndex, digest: &Digest) -> Result<Option<Page>, StoreError> {
         for Entry { place, length, .. } in index.entries_of(digest) {
             let found = self.read_exact(place, length as usize)?;
-            let page = found.and_then(|bytes| Page::from_bytes(bytes.into()).ok());
+            let page = found.and_then(|bytes| Page::from_bytes(&bytes).ok());
             if let Some(page) = page.filter(|page| page.digest() == *digest) {
                 page.set_place(place.0);
                 return Ok(Some(page));

@@ -109,7 +109,7 @@ impl<D: Disk> Store<D> {
             };
             for (page, length) in these {
                 let (bytes, further) = run.split_at(*length as usize);
-                let Ok(made) = Page::from_bytes(bytes.into()) else { return Ok(None) };
+                let Ok(made) = Page::from_bytes(bytes) else { return Ok(None) };
                 made.set_place(page.0);
                 pages.push(Arc::new(made));
                 run = further;

@@ -57,6 +57,19 @@ pub(super) fn list_bytes(pages: usize) -> usize {
     PREFIX + ENTRY * pages
 }
 
+/// The list that these bytes are without their checksum, if they are one that stands where it says.
+pub(crate) fn again(list: &[u8]) -> Option<Vec<u8>> {
+    let mut whole = vec![0; 4];
+    whole.extend_from_slice(list);
+    let place = Place(u64::from_le_bytes(*whole.get(8..)?.first_chunk()?));
+    let checksum = crc32c::crc32c(&whole[4..]);
+    whole[..4].copy_from_slice(&checksum.to_le_bytes());
+    let record = Record::parse(&whole, place)?;
+    let mut again = Vec::new();
+    record.append(place, &mut again);
+    Some(again.split_off(4))
+}
+
 /// A chunk's list of pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {

@@ -46,6 +46,13 @@ impl Staged {
         }
     }
 
+    /// All chunks are there: pages are not looked for any more.
+    fn forget_pages(&mut self) {
+        if let Self::Chunks(_, _, pages) = self {
+            *pages = Arc::default();
+        }
+    }
+
     /// Pages that chunks may be made of.
     pub(super) fn pages(&self) -> Arc<PageIndex> {
         match self {
@@ -94,6 +101,7 @@ impl<D: Disk> Store<D> {
     /// [`StoreError`] if a chunk is not here, or all of them are no state; or the disk fails.
     pub fn adopt(&mut self, summary: &Summary, digests: &[Digest]) -> Result<State, StoreError> {
         self.guarded(|store| {
+            store.staged.forget_pages();
             let chunks = store.read_all(summary.seq, digests)?;
             let places: Vec<Place> = chunks.iter().map(|chunk| Place(chunk.place())).collect();
             let state = State::assemble(summary, chunks)

@@ -46,9 +46,16 @@ impl<D: Disk + Send + 'static> Node<D> {
             clients: self.links.keys.len() as u64,
             counters: self.counters(),
             gauges: self.gauges(),
+            lies: self.sins.told(&self.host),
             forgot: replica.amnesia().map(|forgot| Forgot { view: forgot.view.0, high: forgot.high.0 }),
             warnings: self.warnings.iter().cloned().chain(amnesia::words(replica, self.forgot)).collect(),
             alarms: self.alarms.clone(),
+            accused: self
+                .host
+                .accused()
+                .iter()
+                .map(|(offence, id)| format!("replica {id} {offence}"))
+                .collect(),
             started: self.started.0,
             build: crate::BUILD.to_owned(),
             ..Status::default()
@@ -145,6 +152,7 @@ impl<D: Disk + Send + 'static> Node<D> {
             ("quorate_view_changes_total", protocol.view_changes),
             ("quorate_stable_checkpoints_total", protocol.stable_checkpoints),
             ("quorate_alarms_total", protocol.alarms),
+            ("quorate_accusations_total", self.host.accused().len() as u64),
             ("quorate_fetches_total", protocol.fetches),
             ("quorate_statements_signed_total", host.signed),
             ("quorate_signatures_verified_total", self.checks.iter().map(|checks| checks.signatures).sum()),
@@ -209,6 +217,13 @@ impl<D: Disk + Send + 'static> Node<D> {
         all.extend(RefusalKind::ALL.map(|kind| (name(kind), transport.refused(kind))));
         let by_others = RefusalKind::ALL.map(|kind| transport.refused_by_others(kind)).iter().sum();
         all.push(("quorate_links_refused_by_others_total".to_owned(), by_others));
+        // Of an honest replica there is nothing to count, not even a zero.
+        let lies = self.sins.told(&self.host);
+        if !lies.is_empty() {
+            all.push(("quorate_lies_total".to_owned(), lies.values().sum()));
+        }
+        let name = |sin: String| format!("quorate_lies_{}_total", sin.replace('-', "_"));
+        all.extend(lies.into_iter().map(|(sin, count)| (name(sin), count)));
         all
     }
 }

@@ -30,8 +30,12 @@ impl Node<FileDisk> {
     /// # Errors
     /// [`NodeError`] names what is wrong and what to do about it.
     pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
-        let NodeConfig { cluster, id, key, data, machine, tuning } = config;
+        let NodeConfig { cluster, id, key, data, machine, tuning, mut sins } = config;
         let entry = cluster.replica(id).ok_or(NodeError::NoSuchReplica(id))?.clone();
+        if !sins.is_empty() && !cluster.testing() {
+            return Err(NodeError::NotTesting { replica: id, sins });
+        }
+        let machine = sins.corrupt_machine(machine);
         let context = cluster.context();
         let identity = Identity { cluster: context.cluster, replica: id, key: key.public() };
         let clock = Clock::default();
@@ -80,7 +84,7 @@ impl Node<FileDisk> {
         let admin = admin::serve(entry.addresses.admin, asks)
             .await
             .map_err(|error| NodeError::Admin { address: entry.addresses.admin, error })?;
-        let Started { replica, executor, effects, journal, writer, .. } = started;
+        let Started { replica, executor, effects, journal, writer, accused, .. } = started;
         if let Some(words) = super::amnesia::words(&replica, forgot) {
             tracing::warn!("{words}");
         }
@@ -88,8 +92,15 @@ impl Node<FileDisk> {
         let mut warnings: Vec<String> = transport.warnings().iter().map(ToString::to_string).collect();
         warnings.extend(slow_signatures());
         warnings.extend(mended);
+        if !sins.is_empty() {
+            warnings.push(format!(
+                "THIS REPLICA LIES ON PURPOSE ({sins}): nothing that it says is to be believed"
+            ));
+        }
         let mut host = Host::new(replica, Signer::new(key, context.cluster, context.epoch, id), journal);
         let mut links = Links { transport, keys: BTreeMap::new(), clients: BTreeMap::new() };
+        sins.corrupt(&mut host, &context, clock.now());
+        host.recall(accused);
         host.resume(clock.now(), effects, &mut links);
         let execution = Execution::new(executor, &context.parameters);
         Ok(Self {
@@ -123,6 +134,7 @@ impl Node<FileDisk> {
             forgot,
             told_amnesia,
             durability: tuning.durability,
+            sins,
             admin,
             _back: back,
         })

@@ -23,6 +23,10 @@ const METRICS: &[(&str, &str)] = &[
     ("view_changes_total", "Views entered or left for, beyond the first"),
     ("stable_checkpoints_total", "Checkpoints that became stable"),
     ("alarms_total", "Alarms raised: proofs that some replica is faulty; see /status"),
+    (
+        "accusations_total",
+        "Lies of other replicas of which the folder keeps proof; see `quorate evidence list`",
+    ),
     ("fetches_total", "Bodies and VIEW-CHANGEs asked of other replicas"),
     ("statements_signed_total", "Statements signed"),
     ("signatures_verified_total", "Signatures checked, alone or in batches"),
@@ -81,6 +85,7 @@ const METRICS: &[(&str, &str)] = &[
     ("links_of_rivals_total", "Links of one replica's key that came from two places by turns"),
     ("frames_dropped_total", "Frames given up because their lane was full"),
     ("links_refused_by_others_total", "Links that the other side refused or ended"),
+    ("lies_total", "Lies told by a replica that lies on purpose, of all kinds"),
 ];
 
 /// Metrics with one name for each kind of something.
@@ -88,6 +93,7 @@ const FAMILIES: &[(&str, &str)] = &[
     ("messages_invalid_", "Messages that failed verification, of the kind"),
     ("messages_over_allowance_", "Messages dropped because their channel asked too much, of the kind"),
     ("links_refused_", "Links refused or ended by this side, for the reason"),
+    ("lies_", "Lies told by a replica that lies on purpose, of the kind"),
 ];
 
 /// One line about a metric.

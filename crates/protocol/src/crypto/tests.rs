@@ -57,7 +57,7 @@ fn assert_same_in_batch(name: &str, claim: &Claim, valid: bool, others: &[Claim]
 }
 
 #[test]
-fn every_vector_gets_the_verdict_of_zip_215() {
+fn a4_every_vector_gets_the_verdict_of_zip_215() {
     let vectors = vectors();
     assert!(vectors.len() > 60);
     for vector in vectors {
@@ -67,7 +67,7 @@ fn every_vector_gets_the_verdict_of_zip_215() {
 }
 
 #[test]
-fn every_vector_gets_the_same_verdict_in_any_batch() {
+fn a4_every_vector_gets_the_same_verdict_in_any_batch() {
     let lots = &mut Lots(0xba7c);
     let others: Vec<_> = (0..63).map(|_| honest(lots)).collect();
     for Vector { name, claim, valid } in vectors() {
@@ -93,7 +93,7 @@ fn vectors_of_all_kinds_in_one_batch_are_told_apart() {
 }
 
 #[test]
-fn a_torsioned_signature_gets_the_same_verdict_alone_and_in_any_batch() {
+fn a4_a_torsioned_signature_gets_the_same_verdict_alone_and_in_any_batch() {
     let lots = &mut Lots(0x7025);
     let others: Vec<_> = (0..63).map(|_| honest(lots)).collect();
     for torsion in [1, 2, 4].map(|i| EIGHT_TORSION[i]) {
@@ -111,7 +111,7 @@ fn a_torsioned_signature_gets_the_same_verdict_alone_and_in_any_batch() {
 
 /// Keys and R in all kinds: proper, twisted by each torsion point, and each encoding of a point of small order.
 #[test]
-fn every_pairing_of_twisted_keys_and_points_gets_one_verdict() {
+fn a4_every_pairing_of_twisted_keys_and_points_gets_one_verdict() {
     let lots = &mut Lots(0x215);
     let small = small_encodings();
     assert_eq!(small.len(), 14);

@@ -97,7 +97,7 @@ impl Chunk {
         let (bytes, count) = Pages::of(wire)?;
         let mut pages = Vec::with_capacity(count);
         for bytes in bytes {
-            pages.push(Arc::new(Page::from_bytes(bytes.into())?));
+            pages.push(Arc::new(Page::from_bytes(bytes)?));
         }
         Ok(pages)
     }

@@ -1,8 +1,11 @@
 //! A page: some entries in order, as the bytes that are hashed, stored and sent.
 
+use std::alloc::System;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+
+use allocator_api2::boxed::Box as BoxIn;
 
 use super::row::Part;
 use super::shape::Changes;
@@ -15,11 +18,21 @@ pub(crate) const HEADER_BYTES: usize = 6;
 /// The seal of a page that no map changed.
 pub(super) const NEVER: u32 = 0;
 
+/// Bytes that stay. Allocators that serve small things fast round up to a few sizes, by a quarter at worst, and pages are
+/// nearly all that a replica with a large state keeps: theirs come from the system's, which rounds up to sixteen bytes.
+type Held = BoxIn<[u8], System>;
+
+fn held(bytes: &[u8]) -> Held {
+    let mut held = allocator_api2::vec::Vec::with_capacity_in(bytes.len(), System);
+    held.extend_from_slice(bytes);
+    held.into_boxed_slice()
+}
+
 /// Some neighbouring entries of a map, each `u16 key length, u32 value length, key, value`, little-endian.
 ///
 /// A map has one per two kilobytes or so, which is why there is nothing else in it.
 pub struct Page {
-    bytes: Box<[u8]>,
+    bytes: Held,
     digest: OnceLock<Digest>,
     /// The seal after which it was changed last.
     seal: u32,
@@ -31,8 +44,8 @@ impl Page {
     ///
     /// # Errors
     /// [`MapError`] if they are none.
-    pub fn from_bytes(bytes: Box<[u8]>) -> Result<Self, MapError> {
-        let (mut rest, mut count, mut last) = (&*bytes, 0_usize, None);
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, MapError> {
+        let (mut rest, mut count, mut last) = (bytes, 0_usize, None);
         while !rest.is_empty() {
             let (entry, after) =
                 Entry::take(rest).ok_or(MapError::Malformed("a page ends within an entry"))?;
@@ -57,8 +70,8 @@ impl Page {
     }
 
     /// A page of bytes known to be one, changed after a seal.
-    pub(super) fn new(bytes: Box<[u8]>, seal: u32) -> Self {
-        Self { bytes, digest: OnceLock::new(), seal, place: AtomicU64::new(0) }
+    pub(super) fn new(bytes: &[u8], seal: u32) -> Self {
+        Self { bytes: held(bytes), digest: OnceLock::new(), seal, place: AtomicU64::new(0) }
     }
 
     /// Its entries.
@@ -92,7 +105,7 @@ impl Page {
     /// The same page, as if no map had changed it.
     pub(super) fn unsealed(&self) -> Self {
         let place = AtomicU64::new(self.place());
-        Self { bytes: self.bytes.clone(), digest: self.digest.clone(), seal: NEVER, place }
+        Self { bytes: held(&self.bytes), digest: self.digest.clone(), seal: NEVER, place }
     }
 
     /// Its entries, in order.
@@ -127,7 +140,7 @@ impl Page {
     /// Writes another value of the same length into an entry.
     pub(super) fn overwrite(&mut self, spot: Spot, value: &[u8], seal: u32) {
         self.bytes[spot.end - value.len()..spot.end].copy_from_slice(value);
-        *self = Self::new(std::mem::take(&mut self.bytes), seal);
+        (self.digest, self.seal, self.place) = (OnceLock::new(), seal, AtomicU64::new(0));
     }
 }
 

@@ -37,7 +37,7 @@ impl Changes {
 
     /// A new page of these bytes.
     pub(super) fn page(&mut self, bytes: Vec<u8>) -> Arc<Page> {
-        let page = Page::new(bytes.into_boxed_slice(), self.seal);
+        let page = Page::new(&bytes, self.seal);
         self.made(&page);
         Arc::new(page)
     }

@@ -49,7 +49,7 @@ struct Timed {
 }
 
 /// The requests that this replica's clients sent here, in the order in which they are passed on.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Owed {
     room: Quota,
     pub(super) used: Quota,

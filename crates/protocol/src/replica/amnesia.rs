@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use super::{Out, Replica, Status};
 use crate::certificate::Certificate;
 use crate::message::{Commit, Prepare, Status as Standing};
+use crate::mutant::{self, Mutant};
 use crate::process::{Alarm, Record};
 use crate::standing::{Exclusion, Standing as Word};
 use crate::types::{Epoch, ReplicaId, Seq, Time, View};
@@ -39,12 +40,12 @@ impl AmnesiaBox {
     /// Whether a VIEW-CHANGE or NEW-VIEW for this view may have been sent and forgotten, or would have to show
     /// certificates that may be forgotten.
     fn holds_view_change(&self, view: (Epoch, View), low: Seq) -> bool {
-        view <= (self.epoch, self.view) || low < self.high
+        view <= (self.epoch, self.view) || (low < self.high && !mutant::is(Mutant::M39))
     }
 }
 
 /// What a replica knows of forgotten promises, its own and others'.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Amnesia {
     own: Option<AmnesiaBox>,
     pleas: BTreeMap<ReplicaId, Plea>,
@@ -90,7 +91,7 @@ impl Replica {
     /// none.
     pub(super) fn come_back_in(&mut self, forgot: AmnesiaBox) {
         self.amnesia.own = Some(forgot);
-        if forgot.epoch == self.context.epoch && forgot.view > View(0) {
+        if forgot.epoch == self.context.epoch && forgot.view > View(0) && !mutant::is(Mutant::M26) {
             self.view = forgot.view;
             self.status = Status::Recovering;
         }
@@ -99,7 +100,7 @@ impl Replica {
     /// Whether no forgotten vote of this replica can contradict one in `view` at `seq`.
     pub(super) fn may_vote(&self, view: View, seq: Seq) -> bool {
         let view = (self.context.epoch, view);
-        self.amnesia.own.is_none_or(|forgot| !forgot.holds_vote(view, seq))
+        self.amnesia.own.is_none_or(|forgot| !forgot.holds_vote(view, seq)) || mutant::is(Mutant::M26)
     }
 
     /// Whether this replica may leave for a view, or open it.
@@ -168,6 +169,9 @@ impl Replica {
     /// Others hold a statement in `view` at `seq` that only this replica's key can have signed. If this replica never
     /// said it, its folder is an older copy, or somebody else has its key: it says nothing any more.
     fn meet_itself(&mut self, view: View, seq: Seq, out: &mut Out<'_>) {
+        if mutant::is(Mutant::M42) {
+            return;
+        }
         let why = Exclusion::Unremembered { view, seq, wrong: None };
         self.exclude(why, Alarm::Unremembered { view, seq }, out);
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Out, Replica, Status};
 use crate::codec::Blob;
 use crate::message::{PeerMessage, PrePrepare, Status as Standing};
+use crate::mutant::{self, Mutant};
 use crate::process::{Effect, Recipient, Say};
 use crate::types::{Digest, Position, ReplicaId, Seq, Time, View};
 
@@ -16,7 +17,7 @@ const ANSWERS_MAX: usize = 64;
 const ANSWER_PAUSE_US: u64 = 100_000;
 
 /// Bodies that are missing, and whom to ask next.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Fetches {
     missing: BTreeMap<Seq, Missing>,
     answered: BTreeMap<ReplicaId, Time>,
@@ -26,7 +27,7 @@ pub(super) struct Fetches {
 }
 
 /// What one replica asked for since when.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Served {
     since: Time,
     digests: BTreeSet<Digest>,
@@ -190,7 +191,9 @@ impl Replica {
         Self::say(Say::Relay(PeerMessage::Status(standing)), Position(0), out);
     }
 
-    pub(super) fn own_status(&self) -> Standing {
+    /// What it would say of itself now.
+    #[must_use]
+    pub fn own_status(&self) -> Standing {
         let view = self.view;
         let slots = || self.log.open_slots().map(|(_, slot)| slot);
         let holds = |id| self.view_changes.get(&id).is_some_and(|held| held.view == view);
@@ -238,7 +241,7 @@ impl Replica {
 
     fn answer_view(&self, from: ReplicaId, status: &Standing, out: &mut Out<'_>) {
         let opened = self.new_view.as_ref().filter(|open| open.new_view.view > status.new_view);
-        if let Some(open) = opened {
+        if let Some(open) = opened.filter(|_| !mutant::is(Mutant::M34)) {
             relay(from, PeerMessage::NewView((*open.new_view).clone()), out);
         }
         let changing = self.status == Status::ViewChanging && !self.is_mute();

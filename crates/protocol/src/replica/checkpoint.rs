@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::{Out, Replica};
 use crate::certificate::{Added, Certificate, Tally};
 use crate::message::Checkpoint;
-use crate::process::{Alarm, Effect, Record, Say};
+use crate::process::{Alarm, Effect, Record};
 use crate::signed::{Signed, Verified};
-use crate::types::{Digest, Position, Seq};
+use crate::types::{Digest, Seq};
 
 impl Replica {
     /// The executor has come to `seq`; where a checkpoint was due its snapshot is durable already.
@@ -23,7 +23,7 @@ impl Replica {
         self.roots.insert(seq, root);
         let ours = Checkpoint { seq, root, epoch_end: Seq::MAX };
         if seq > self.log.low() && !self.is_mute() {
-            Self::say(Say::Checkpoint(ours), Position(0), out);
+            self.say_checkpoint(seq, root, out);
         }
         match self.stable.clone().filter(|certificate| certificate.statement.seq == seq) {
             Some(certificate) if certificate.statement.root != root => {
@@ -39,7 +39,7 @@ impl Replica {
         let seq = vote.seq;
         // Where a checkpoint is due, only the executor knows: at any slot at which enough changed.
         if seq <= self.log.low() {
-            return;
+            return self.doubt_checkpoint(vote, out);
         }
         if seq > self.log.high() {
             self.note_far(vote, out);
@@ -84,6 +84,7 @@ impl Replica {
         self.fetches.retain(|seq| self.log.get(seq).is_some());
         self.committed = self.committed.max(seq);
         self.next = self.next.max(seq.next());
+        self.settle_checkpoint(&certificate, out);
         self.checkpoints = self.checkpoints.split_off(&seq.next());
         self.roots = self.roots.split_off(&seq);
         let far: BTreeMap<_, _> = std::mem::take(&mut self.far_checkpoints);
@@ -178,7 +179,7 @@ impl Replica {
             self.roots.insert(seq, root);
         }
         if seq >= low && !self.is_mute() {
-            Self::say(Say::Checkpoint(Checkpoint { seq, root, epoch_end: Seq::MAX }), Position(0), out);
+            self.say_checkpoint(seq, root, out);
         }
         // Some of what waits here executed in slots that this replica never saw: a timer started by those would not be
         // stopped by anything.

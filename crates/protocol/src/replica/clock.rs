@@ -12,7 +12,7 @@ const ALARM_PAUSE_US: u64 = 1_000_000;
 const DRAIN_TIMEOUTS: u64 = 4;
 
 /// What a replica knows of its clock.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Clock {
     /// When this process last did a step.
     last: Time,

@@ -22,7 +22,7 @@ const POOLS: u64 = 4;
 const AGAIN: Quota = Quota { operations: 64, bytes: 1 << 20 };
 
 /// How fast requests commit while some wait: sums that forget a sixteenth with each batch.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Pace {
     spent_ns: u64,
     /// In units of 1/1024.

@@ -22,7 +22,7 @@ pub struct Footprint {
     pub view_changes: u64,
     /// NEW-VIEWs that may yet open a view.
     pub candidates: u64,
-    /// VIEW-CHANGEs that those name.
+    /// VIEW-CHANGEs that those name, and its own NEW-VIEW.
     pub collected: u64,
     /// Bodies that are asked for.
     pub fetches: u64,
@@ -49,7 +49,12 @@ impl Replica {
             far_checkpoints: self.far_checkpoints.len() as u64,
             view_changes: self.view_changes.len() as u64,
             candidates: self.candidates.len() as u64,
-            collected: self.candidates.values().map(|candidate| candidate.collected.len() as u64).sum(),
+            collected: self
+                .candidates
+                .values()
+                .map(|candidate| candidate.collected.len() as u64)
+                .sum::<u64>()
+                + self.chosen.len() as u64,
             fetches: self.fetches.len() as u64,
             pooled: self.pool.operations(),
         }

@@ -26,6 +26,9 @@ impl Replica {
         if message.signer == self.id || self.status == Status::Recovering {
             return true;
         }
+        if self.is_odd_view_change(message) {
+            return true;
+        }
         let opened = self.status == Status::Normal && message.view == self.view;
         known.is_none_or(|known| known.view < message.view) && message.view >= self.view && !opened
     }
@@ -33,14 +36,14 @@ impl Replica {
     /// Whether a NEW-VIEW may still open a view here.
     #[must_use]
     pub fn needs_new_view(&self, message: &Signed<NewView>) -> bool {
-        self.may_enter(message.view)
+        self.may_enter(message.view) || self.is_odd_new_view(message)
     }
 
     /// Whether a CHECKPOINT says anything that is not known yet.
     #[must_use]
     pub fn needs_checkpoint(&self, vote: &Signed<Checkpoint>) -> bool {
         if vote.seq <= self.log.low() {
-            return false;
+            return self.is_odd_checkpoint(vote);
         }
         let counted = self.checkpoints.get(&vote.seq).and_then(|tally| tally.vote_of(vote.signer));
         let far = self.far_checkpoints.get(&vote.signer);

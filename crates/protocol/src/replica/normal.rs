@@ -7,12 +7,13 @@ use super::{Contradiction, Out, Replica, Status};
 use crate::certificate::{Added, Certificate};
 use crate::codec::List;
 use crate::message::{Commit, Prepare};
+use crate::mutant::{self, Mutant};
 use crate::pool::Limits;
 use crate::process::{Alarm, Effect, Record, Say};
 use crate::request::{Batch, Body, Nondet};
 use crate::signed::{Signed, Verified};
 use crate::standing::Proof;
-use crate::types::{Seq, Time};
+use crate::types::{Position, Seq, Time};
 
 impl Replica {
     /// As primary: cuts batches while the pipeline has room. No timer: an idle pipeline takes what is there at once, a
@@ -95,6 +96,11 @@ impl Replica {
             self.record_body(prepare.seq, &body);
         }
         self.advance(prepare.seq, out);
+        if mutant::is(Mutant::M19)
+            && let Some(slot) = self.log.open(prepare.seq)
+        {
+            slot.sent_prepare |= slot.proposal == Some(prepare.body);
+        }
         self.notice_gap(prepare.seq, out);
     }
 
@@ -107,7 +113,12 @@ impl Replica {
     fn record_prepare(&mut self, prepare: &Verified<Signed<Prepare>>, out: &mut Out<'_>) {
         let (view, quorum, primary) = (self.view, self.quorum(), self.primary());
         let Some(slot) = self.log.open(prepare.seq) else { return };
-        match slot.prepares.add(prepare, quorum) {
+        let twice = mutant::is(Mutant::M4) && slot.prepares.count(&prepare.body) + 2 == quorum && {
+            let proposer = self.context.committee.primary(prepare.view);
+            let proposal = slot.prepares.vote_of(proposer);
+            prepare.signer == proposer || proposal.is_some_and(|vote| vote.body == prepare.body)
+        };
+        match slot.prepares.add(prepare, quorum - usize::from(twice)) {
             Added::Noted => {}
             Added::Quorum(certificate) => slot.learn_prepared(certificate, view),
             Added::Conflict(one, other) => {
@@ -115,6 +126,7 @@ impl Replica {
                 return;
             }
         }
+        self.doubt_prepares(prepare.seq, prepare.view, out);
         if prepare.view == view && prepare.signer == primary && self.status == Status::Normal {
             self.accept_proposal(prepare);
         }
@@ -122,10 +134,14 @@ impl Replica {
 
     /// The first proposal of a view for a slot is the only one.
     fn accept_proposal(&mut self, prepare: &Signed<Prepare>) {
-        if prepare.seq <= self.new_view_floor {
+        if prepare.seq <= self.new_view_floor && !mutant::is(Mutant::M33) {
             return;
         }
+        let replaceable = mutant::is(Mutant::M31) || mutant::is(Mutant::M33);
         let Some(slot) = self.log.open(prepare.seq) else { return };
+        if replaceable && slot.decided_by_new_view && slot.proposal != Some(prepare.body) {
+            (slot.proposal, slot.sent_prepare) = (None, false);
+        }
         slot.proposal.get_or_insert(prepare.body);
     }
 
@@ -149,6 +165,7 @@ impl Replica {
             Added::Quorum(certificate) => self.learn_committed(certificate, out),
             Added::Conflict(one, other) => self.alarm(Alarm::ConflictingCommits(one, other), out),
         }
+        self.doubt_commit(commit, out);
         self.advance(commit.seq, out);
     }
 
@@ -167,7 +184,7 @@ impl Replica {
 
     /// q COMMITs prove a batch committed, whichever view this replica is in and whether or not it prepared it.
     fn learn_committed(&mut self, certificate: Verified<Certificate<Commit>>, out: &mut Out<'_>) {
-        let Commit { seq, digest, .. } = certificate.statement;
+        let Commit { view, seq, digest } = certificate.statement;
         let Some(slot) = self.log.get_mut(seq) else { return };
         match &slot.committed {
             Some(held) if held.statement.digest != digest => {
@@ -176,13 +193,18 @@ impl Replica {
                 self.disagree(found, conflict, out);
             }
             Some(_) => {}
-            None => slot.committed = Some(certificate),
+            None => {
+                slot.committed = Some(certificate);
+                self.doubt_prepares(seq, view, out);
+                self.doubt_commits(seq, view, out);
+            }
         }
     }
 
     /// The only place that moves a slot. Idempotent; called after every fact recorded about the slot.
     pub(super) fn advance(&mut self, seq: Seq, out: &mut Out<'_>) {
-        if self.status == Status::Normal && !self.is_mute() && self.log.open(seq).is_some() {
+        let left = self.status == Status::ViewChanging && mutant::is(Mutant::M21);
+        if (self.status == Status::Normal || left) && !self.is_mute() && self.log.open(seq).is_some() {
             self.try_prepare(seq, out);
             self.try_commit(seq, out);
         }
@@ -202,7 +224,8 @@ impl Replica {
         if body.is_none() && prepare.digest != self.null {
             return;
         }
-        let checked = slot.decided_by_new_view || slot.committed.is_some();
+        let decided = slot.decided_by_new_view && !mutant::is(Mutant::M18);
+        let checked = decided || slot.committed.is_some();
         let primary = slot.prepares.vote_of(self.primary()).filter(|vote| vote.body == prepare);
         if let Some(body) = &body
             && !checked
@@ -220,6 +243,7 @@ impl Replica {
         let after = self.persist(record, out);
         let slot = self.log.get_mut(seq).expect("the slot was there");
         (slot.sent_prepare, slot.clock_refused) = (true, false);
+        let after = if mutant::is(Mutant::M23) { Position(0) } else { after };
         Self::say(Say::Prepare(prepare), after, out);
     }
 
@@ -228,7 +252,7 @@ impl Replica {
         let Some(slot) = self.log.get(seq) else { return };
         let Some(certificate) = slot.prepared.as_ref().filter(|_| !slot.sent_commit) else { return };
         let Prepare { view, digest, .. } = certificate.statement;
-        if view != self.view
+        if (view != self.view && !mutant::is(Mutant::M21))
             || !self.may_vote(view, seq)
             || (digest != self.null && slot.body(&digest).is_none())
         {
@@ -243,6 +267,7 @@ impl Replica {
         self.keep(seq, body.as_ref(), out);
         let after = self.persist(record, out);
         self.log.get_mut(seq).expect("the slot was there").sent_commit = true;
+        let after = if mutant::is(Mutant::M24) { Position(0) } else { after };
         Self::say(Say::Commit(Commit { view, seq, digest }), after, out);
     }
 
@@ -266,7 +291,7 @@ impl Replica {
         let slot = self.log.get(seq)?;
         let digest = slot.committed.as_ref()?.statement.digest;
         let useful = match slot.body(&digest) {
-            _ if digest == self.null => false,
+            _ if digest == self.null => mutant::is(Mutant::M20),
             None => true,
             Some(body) => {
                 self.pace.committed(body.batch.requests.len() as u64, now);

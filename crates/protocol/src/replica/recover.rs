@@ -6,6 +6,7 @@ use super::{AmnesiaBox, Out, Replica, Status};
 use crate::certificate::Certificate;
 use crate::codec;
 use crate::message::{Checkpoint, Commit, NamedViewChange, NewView, Prepare, ViewChange};
+use crate::mutant::{self, Mutant};
 use crate::parameters::Context;
 use crate::process::{Alarm, Effect, Record, Say};
 use crate::signed::{Signed, Verified};
@@ -79,6 +80,9 @@ impl Replica {
         let mut replica = Self::new(context, id);
         replica.position = memory.position;
         (replica.promised, replica.standing) = (memory.promised, memory.standing);
+        if mutant::is(Mutant::M38) {
+            replica.standing = Standing::Normal;
+        }
         if let Some((seq, root)) = memory.state {
             (replica.executed, replica.handed, replica.committed) = (seq, seq, seq);
             replica.roots.insert(seq, root);
@@ -90,7 +94,8 @@ impl Replica {
         let (stable, recorded) = newest_stable(&memory.records);
         if let Some(certificate) = stable {
             let Checkpoint { seq, root, .. } = certificate.statement;
-            if memory.state.is_some_and(|(of, ours)| of == seq && ours != root) {
+            let contradicted = memory.state.is_some_and(|(of, ours)| of == seq && ours != root);
+            if contradicted && !mutant::is(Mutant::M41) {
                 return Err(Unrecoverable("stable certificate is of another state than the one on the disk"));
             }
             replica.log.raise(seq, replica.handed);
@@ -192,7 +197,7 @@ impl Replica {
         let signed = signed.filter(|signed| signed.body == *message && signed.signer == self.id);
         let signed = Arc::new(signed.ok_or(Unrecoverable("VIEW-CHANGE lacks its signature"))?);
         self.view_changes.insert(self.id, Verified::vouch(Arc::clone(&signed)));
-        if message.view > self.view {
+        if message.view > self.view && !mutant::is(Mutant::M25) {
             self.view = message.view;
             self.status = Status::ViewChanging;
             self.my_view_change = Some(signed);
@@ -259,8 +264,7 @@ impl Replica {
         let mut roots = self.roots.iter();
         let newest = roots.next_back().filter(|(seq, _)| **seq > self.log.low());
         if let Some((seq, root)) = newest.filter(|_| !self.is_mute()) {
-            let checkpoint = Checkpoint { seq: *seq, root: *root, epoch_end: Seq::MAX };
-            Self::say(Say::Checkpoint(checkpoint), Position(0), out);
+            self.say_checkpoint(*seq, *root, out);
         }
         if self.behind()
             && let Some(stable) = &self.stable
@@ -294,7 +298,7 @@ impl Replica {
         }
         let prepared = slot.prepared.as_ref().map(|certificate| certificate.statement);
         if let Some(Prepare { digest, .. }) =
-            prepared.filter(|prepare| slot.sent_commit && prepare.view == view)
+            prepared.filter(|prepare| (slot.sent_commit || mutant::is(Mutant::M37)) && prepare.view == view)
         {
             Self::say(Say::Commit(Commit { view, seq, digest }), position, out);
         }

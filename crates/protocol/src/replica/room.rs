@@ -17,7 +17,7 @@ use crate::types::{Digest, Seq};
 const OVERHEAD: u64 = 256;
 
 /// What the bodies in the journal take, as the journal sees it: a ring, whose space is free only from its oldest end.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Room {
     kept: VecDeque<(Seq, u64)>,
     bytes: u64,

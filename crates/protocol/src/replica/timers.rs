@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Out, Replica, Status};
+use crate::mutant::{self, Mutant};
 use crate::timer::timeout;
 use crate::types::{ReplicaId, Seq, Time, View};
 
@@ -14,7 +15,7 @@ const STATUS_BUSY_US: u64 = 150_000;
 const STATUS_IDLE_US: u64 = 1_000_000;
 
 /// When each timer fires. A timer that is off has no time.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Timers {
     progress: Option<Time>,
     new_view: Option<Time>,
@@ -131,7 +132,8 @@ impl Replica {
         let blames = owed && speaks && self.status == Status::Normal && !self.is_returning();
         let changing = speaks && self.status == Status::ViewChanging;
         let recovering = speaks && self.status == Status::Recovering;
-        let quorum_waits = (changing || recovering) && self.replicas_at_or_above(self.view) >= self.quorum();
+        let enough = self.replicas_at_or_above(self.view) >= self.quorum() || mutant::is(Mutant::M43);
+        let quorum_waits = (changing || recovering) && enough;
         let arm = |timer: &mut Option<Time>, on: bool, after: u64| {
             *timer = if on { Some(timer.unwrap_or(now.plus(after))) } else { None };
         };
@@ -143,7 +145,7 @@ impl Replica {
         let next = now.plus(pause);
         self.timers.status = Some(self.timers.status.map_or(next, |at| at.min(next)));
         self.watch_fetches(now);
-        self.timers.fairness = self.starves_at(now);
+        self.timers.fairness = self.starves_at(now).filter(|_| !mutant::is(Mutant::M30));
         self.timers.clock = self.clock.retry_at();
         self.pace.busy(owed, now);
     }
@@ -177,7 +179,7 @@ impl Replica {
 
     /// A batch committed in order. Useful ones keep the primary in its seat, and in time bring the timeout back down.
     pub(super) fn note_progress(&mut self, useful: bool, now: Time) {
-        if !useful && self.pool.owes() {
+        if !useful && self.pool.owes() && !mutant::is(Mutant::M30) {
             return;
         }
         if self.timers.progress.is_some() {

@@ -2,26 +2,28 @@
 //! is a function of that evidence which every replica computes for itself.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::{Out, Replica, Status};
 use crate::certificate::Certificate;
 use crate::codec::List;
 use crate::message::{Checkpoint, NamedViewChange, NewView, PeerMessage, Prepare, ViewChange};
+use crate::mutant::{self, Mutant};
 use crate::process::{Effect, Recipient, Record, Say};
 use crate::signed::{Signed, Verified};
 use crate::standing::Proof;
 use crate::types::{Digest, Position, ReplicaId, Seq, View};
 
 /// The NEW-VIEW that opened a view, with the VIEW-CHANGEs it names: kept to be shown to others.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct OpenView {
     pub(super) new_view: Verified<Signed<NewView>>,
     pub(super) view_changes: Vec<Arc<NamedViewChange>>,
 }
 
 /// A NEW-VIEW whose VIEW-CHANGEs are not all here yet, and those that are, kept apart so that nobody can overwrite them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Candidate {
     new_view: Verified<Signed<NewView>>,
     pub(super) collected: Vec<Arc<NamedViewChange>>,
@@ -52,12 +54,26 @@ impl Candidate {
         !have && self.new_view.view_changes.contains(&(message.signer, message.digest()))
     }
 
+    pub(super) fn new_view(&self) -> &Signed<NewView> {
+        &self.new_view
+    }
+
     pub(super) fn is_for(&self, view: View) -> bool {
         self.new_view.view == view
     }
 
+    /// What it is about and what it lacks, as a number.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.new_view.view_changes.iter().for_each(|(signer, digest)| (signer.0, digest).hash(&mut hasher));
+        self.collected.iter().for_each(|held| held.signer.0.hash(&mut hasher));
+        self.new_view.view.0.hash(&mut hasher);
+        hasher.finish()
+    }
+
     fn is_complete(&self) -> bool {
-        self.collected.len() == self.new_view.view_changes.len()
+        let named = mutant::is(Mutant::M6) && self.lacks().1.is_empty();
+        named || self.collected.len() == self.new_view.view_changes.len()
     }
 }
 
@@ -93,6 +109,8 @@ pub fn reproposals(
     for certificate in view_changes.iter().filter_map(|message| message.stable.as_ref()) {
         let (seq, root) = (certificate.statement.seq, certificate.statement.root);
         match stable.map(|held| held.statement) {
+            Some(held) if mutant::is(Mutant::M10) && held.seq <= seq => {}
+            Some(held) if held.seq >= seq && mutant::is(Mutant::M10) => stable = Some(certificate),
             Some(held) if held.seq == seq && held.root != root => {
                 return Err(Contradiction { seq, one: held.root, other: root });
             }
@@ -105,7 +123,11 @@ pub fn reproposals(
     let certificates = view_changes.iter().flat_map(|message| message.prepared.iter());
     for prepare in certificates.map(|certificate| certificate.statement).filter(|prepare| prepare.seq > low) {
         match best.get(&prepare.seq) {
+            Some(held) if held.view != prepare.view && mutant::is(Mutant::M1) => {}
             Some(held) if held.view > prepare.view || *held == prepare => {}
+            Some(held) if held.view == prepare.view && mutant::is(Mutant::M11) => {
+                best.insert(prepare.seq, if prepare.digest < held.digest { prepare } else { *held });
+            }
             Some(held) if held.view == prepare.view => {
                 return Err(Contradiction { seq: prepare.seq, one: held.digest, other: prepare.digest });
             }
@@ -114,8 +136,15 @@ pub fn reproposals(
             }
         }
     }
-    let last = best.last_key_value().map_or(low, |(seq, _)| *seq);
-    let digest_at = |seq| best.get(&seq).map_or(null, |prepare| prepare.digest);
+    let mut last = best.last_key_value().map_or(low, |(seq, _)| *seq);
+    if mutant::is(Mutant::M32) {
+        last = Seq(last.0.saturating_sub(1)).max(low);
+    }
+    if mutant::is(Mutant::M45) {
+        last = (low.0 + 1..=last.0).map(Seq).take_while(|seq| best.contains_key(seq)).last().unwrap_or(low);
+    }
+    let known = |seq| best.get(&seq).filter(|_| !mutant::is(Mutant::M9));
+    let digest_at = |seq| known(seq).map_or(null, |prepare| prepare.digest);
     let slots = (low.0 + 1..=last.0).map(Seq).map(|seq| (seq, digest_at(seq))).collect();
     Ok(Reproposals { stable: stable.cloned(), slots })
 }
@@ -153,6 +182,9 @@ impl Replica {
         self.timers.restart();
         for (_, slot) in self.log.open_slots_mut() {
             slot.leave_view();
+            if mutant::is(Mutant::M12) {
+                slot.prepared = None;
+            }
         }
         let prepared = self.log.open_slots().filter_map(|(_, slot)| slot.prepared.as_ref());
         let message = ViewChange {
@@ -179,12 +211,21 @@ impl Replica {
         if !self.knows_view(signer, message.view, out) || !self.knows_prepares(message.prepared.iter(), out) {
             return;
         }
+        self.doubt_view_change(&message, out);
         let mine = signer == self.id && self.may_change_to(message.view);
         if mine && message.view == self.view && self.my_view_change.is_none() {
             self.my_view_change = Some(Arc::clone(&message));
         }
         if self.view_changes.get(&signer).is_none_or(|held| held.view < message.view) {
             self.view_changes.insert(signer, message.clone());
+        } else if mutant::is(Mutant::M7) {
+            let newer =
+                |id: &ReplicaId| self.view_changes.get(id).is_none_or(|held| held.view < message.view);
+            let seat = self.context.committee.replicas().filter(|id| *id != self.id).find(newer);
+            self.view_changes.insert(seat.unwrap_or(signer), message.clone());
+        }
+        if mutant::is(Mutant::M22) {
+            self.chosen.push(Arc::clone(&message));
         }
         for candidate in self.candidates.values_mut() {
             candidate.keep(&message);
@@ -200,7 +241,11 @@ impl Replica {
         let mut views: Vec<View> =
             others.map(|(_, held)| held.view).filter(|view| *view > self.view).collect();
         views.sort_unstable_by(|one, other| other.cmp(one));
-        if let Some(view) = views.get(self.context.committee.faults()) {
+        let mut place = self.context.committee.faults() + usize::from(mutant::is(Mutant::M16));
+        if mutant::is(Mutant::M44) {
+            place = 0;
+        }
+        if let Some(view) = views.get(place) {
             self.start_view_change(*view, out);
         }
     }
@@ -231,11 +276,13 @@ impl Replica {
 
     /// Whether this replica may enter `view` by a NEW-VIEW; never the one it is in, nor an older one.
     pub(super) fn may_enter(&self, view: View) -> bool {
-        let between = matches!(self.status, Status::ViewChanging | Status::Recovering);
+        let between =
+            matches!(self.status, Status::ViewChanging | Status::Recovering) || mutant::is(Mutant::M8);
         view > self.view || (view == self.view && between)
     }
 
     pub(super) fn on_new_view(&mut self, message: Verified<Signed<NewView>>, out: &mut Out<'_>) {
+        self.doubt_new_view(&message, out);
         if !self.may_enter(message.view) || !self.knows_view(message.signer, message.view, out) {
             return;
         }
@@ -355,12 +402,15 @@ impl Replica {
             self.persist(Record::NewView { new_view, signature, view_changes: view_changes.clone() }, out);
         }
         self.new_view = Some(OpenView { new_view, view_changes });
+        self.show_entry(out);
         for (_, slot) in self.log.open_slots_mut() {
             slot.leave_view();
         }
         let low = reproposals.stable.as_ref().map_or(Seq(0), |certificate| certificate.statement.seq);
         self.new_view_floor = reproposals.slots.last().map_or(low, |(seq, _)| *seq);
-        if let Some(stable) = reproposals.stable {
+        if mutant::is(Mutant::M31) {
+            self.new_view_floor = Seq(0);
+        } else if let Some(stable) = reproposals.stable {
             // It was checked as part of the VIEW-CHANGE that carried it.
             self.on_stable(Verified::vouch(stable), out);
             if self.status == Status::Halted {

@@ -217,7 +217,7 @@ pub enum Reason {
 }
 
 /// When things last changed; written at the end of every step.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Marks {
     standing: Option<(View, Status)>,
     standing_since: Time,

@@ -126,7 +126,8 @@ impl Promises {
             | PeerMessage::Body { .. }
             | PeerMessage::FetchViewChange { .. }
             | PeerMessage::Forward(_)
-            | PeerMessage::Transfer(_) => Ok(()),
+            | PeerMessage::Transfer(_)
+            | PeerMessage::Testimony(_) => Ok(()),
         }
     }
 

@@ -17,7 +17,7 @@ fn context() -> Context {
 }
 
 fn checks() -> Checks {
-    Checks::new(&context(), Service::default())
+    Checks::new(&context(), &Service::default())
 }
 
 fn signer(id: u16) -> Signer {

@@ -23,6 +23,8 @@ pub(super) struct Misfortunes<'a> {
     victims: Vec<ReplicaId>,
     /// How many of the victims may be lost for good: crashed, their disks damaged, their clocks far off.
     lost_max: usize,
+    /// Those of the victims.
+    pub(super) lost: Vec<ReplicaId>,
     pub(super) cuts: Vec<Cut>,
     pub(super) faults: Vec<(Time, Fault)>,
 }
@@ -33,7 +35,8 @@ impl<'a> Misfortunes<'a> {
         let first = rng.below(n);
         let victims = (0..f as u64).map(|offset| replica((first + offset) % n)).collect();
         let (cuts, faults) = (Vec::new(), Vec::new());
-        let mut drawn = Self { rng, n, short, heal_at, victims, lost_max: f, cuts, faults };
+        let lost = Vec::new();
+        let mut drawn = Self { rng, n, short, heal_at, victims, lost_max: f, lost, cuts, faults };
         drawn.crashes();
         drawn.partitions();
         drawn.flaps();
@@ -41,6 +44,7 @@ impl<'a> Misfortunes<'a> {
         drawn.outages();
         drawn.rot();
         drawn.clocks();
+        drawn.lost = drawn.victims[..drawn.lost_max].to_vec();
         drawn
     }
 

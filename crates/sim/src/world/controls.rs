@@ -4,12 +4,13 @@ use quorate_host::disk::MemoryDisk;
 use quorate_protocol::codec;
 use quorate_protocol::crypto::SecretKey;
 use quorate_protocol::message::PeerMessage;
-use quorate_protocol::types::ReplicaId;
+use quorate_protocol::types::{ReplicaId, Time};
 
 use super::happening::Happening;
-use super::{Fault, Rule, Seam, World, secret};
+use super::{Fault, Rule, World, secret};
 use crate::check::Checked;
 use crate::node::Costs;
+use crate::picture::Mark;
 
 impl World {
     /// From now on every message is written down; [`World::take_trace`] has the lines.
@@ -18,12 +19,21 @@ impl World {
     }
     /// What was written down since this was last asked.
     pub fn take_trace(&mut self) -> Vec<String> {
+        self.take_timed_trace().into_iter().map(|(_, line)| line).collect()
+    }
+    /// The same, each line with its time.
+    pub fn take_timed_trace(&mut self) -> Vec<(Time, String)> {
         self.trace.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// From now on a byte costs the replica that sends it so many nanoseconds of its line.
     pub fn charge_bytes(&mut self, byte_ns: u64) {
         self.network.charge(byte_ns);
+    }
+
+    /// From now on checking a signature takes every replica that runs so many nanoseconds.
+    pub fn charge_signatures(&mut self, signature_ns: u64) {
+        self.nodes.iter_mut().for_each(|node| node.charge_signatures(signature_ns));
     }
 
     /// Loses or keeps back frames from now on.
@@ -39,11 +49,6 @@ impl World {
         for (from, to, frame) in std::mem::take(&mut self.held) {
             self.push(self.now, Happening::Frame { from, to, frame });
         }
-    }
-    /// Puts a seam before a replica's links; it is a liar from now on.
-    pub fn corrupt(&mut self, replica: ReplicaId, seam: Box<dyn Seam>) {
-        self.checks.distrust(replica);
-        self.seams.insert(replica, seam);
     }
     /// Nothing is expected of this replica any more: a test speaks in its name.
     pub fn distrust(&mut self, replica: ReplicaId) {
@@ -85,6 +90,7 @@ impl World {
             Fault::Pause(replica, until) => self.pause(replica, until),
             Fault::Doom(replica, moments, outage) => self.doom_soon(replica, moments, outage),
             Fault::Heal => {
+                self.note(|| Mark::Everywhere("everything heals".to_owned()));
                 self.network.heal();
                 self.asleep.clear();
                 self.costs = Costs::default();

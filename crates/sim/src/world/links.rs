@@ -9,9 +9,11 @@ use quorate_protocol::types::{ClientId, ReplicaId};
 
 use super::World;
 use super::happening::Happening;
+use super::sketching::fates;
 use crate::check::Checked;
 use crate::network::Party;
 use crate::node::Sent;
+use crate::picture::Fate;
 use crate::trace;
 
 impl World {
@@ -25,12 +27,16 @@ impl World {
             let to = if let [id] = targets.as_slice() { id.to_string() } else { "all".to_owned() };
             format!("client {} -> {to}: {}", client + 1, trace::request(request))
         });
+        let mut copies = Vec::new();
         for to in targets {
             let (here, there) = (Party::Client(client), Party::Replica(to));
-            for at in self.network.arrivals(self.now, here, there, &mut self.rng) {
+            let arrivals = self.network.arrivals(self.now, here, there, &mut self.rng);
+            copies.extend(fates(to, &arrivals));
+            for at in arrivals {
                 self.push(at, Happening::Request { from: client, to, frame: frame.clone() });
             }
         }
+        self.note_request(client, request, copies);
     }
 
     pub(super) fn route(&mut self, from: ReplicaId, sent: Sent) -> Checked {
@@ -46,22 +52,27 @@ impl World {
         };
         let Ok(message) = codec::decode::<PeerMessage>(&frame) else { return Ok(()) };
         self.checks.sent(from, &message)?;
+        if let Some(memo) = self.memo.as_ref().filter(|_| !self.checks.is_liar(from)) {
+            memo.vouch(&self.context, from, &message);
+        }
         let mut suffix = String::new();
         let kind = trace::kind(&message);
         let (all, targets_of) = (targets.len() > 1, targets.clone());
         let mut through = Vec::new();
+        let mut copies = Vec::new();
         for to in targets {
             match self.rules.iter().find(|rule| rule.catches(from, to, kind)).map(|rule| rule.hold) {
                 None => through.push(to),
                 Some(hold) => {
                     suffix.push_str(&format!(" [{} to {to}]", if hold { "held" } else { "lost" }));
+                    copies.push((to, if hold { Fate::Held } else { Fate::Lost }));
                     if hold {
                         self.held.push_back((from, to, frame.clone()));
                     }
                 }
             }
         }
-        if !matches!(message, PeerMessage::Status(_)) {
+        if !matches!(message, PeerMessage::Status(_) | PeerMessage::Testimony(_)) {
             let null = self.null;
             self.say(|| {
                 let to = if all { "all".to_owned() } else { targets_of[0].to_string() };
@@ -71,10 +82,13 @@ impl World {
         for to in through {
             let (here, there) = (Party::Replica(from), Party::Replica(to));
             let left = self.network.leaves(self.now, here, frame.len());
-            for at in self.network.arrivals(left, here, there, &mut self.rng) {
+            let arrivals = self.network.arrivals(left, here, there, &mut self.rng);
+            copies.extend(fates(to, &arrivals));
+            for at in arrivals {
                 self.push(at, Happening::Frame { from, to, frame: frame.clone() });
             }
         }
+        self.note_peer(from, &message, copies);
         Ok(())
     }
 
@@ -87,7 +101,9 @@ impl World {
         }
         let (here, there) = (Party::Replica(from), Party::Client(index));
         let left = self.network.leaves(self.now, here, frame.len());
-        for at in self.network.arrivals(left, here, there, &mut self.rng) {
+        let arrivals = self.network.arrivals(left, here, there, &mut self.rng);
+        self.note_reply(from, index, frame, &arrivals);
+        for at in arrivals {
             self.push(at, Happening::Reply { from, to: index, frame: frame.clone() });
         }
     }

@@ -10,6 +10,7 @@ use crate::check::{Checked, Violation};
 use crate::clock::Clock;
 use crate::network::Party;
 use crate::node::{Node, Seat};
+use crate::picture::Mark;
 
 /// Writes to a journal that are never synced: the two copies of a seal.
 const SEALS: usize = 2;
@@ -96,6 +97,7 @@ impl World {
             return Ok(());
         }
         self.injected.crashes += 1;
+        self.note(|| Mark::Down(replica));
         self.hang_up(replica)
     }
 
@@ -135,6 +137,8 @@ impl World {
             return Ok(());
         }
         let mut disk = self.nodes[usize::from(replica.0)].take_disk();
+        self.liars.bury(replica, self.nodes[usize::from(replica.0)].repent());
+        self.note(|| Mark::Down(replica));
         self.injected.outages += 1;
         self.injected.unsynced += u64::from(disk.unsynced(FileName::Journal) > SEALS);
         self.injected.power_cuts += u64::from(outage.left != Crash::Keep);
@@ -168,12 +172,14 @@ impl World {
         let life = self.node(replica).life() + 1;
         let key = secret(1, replica.0.into());
         let (context, memo) = (&self.context, self.memo.as_ref());
-        let seat = Seat { context, id: replica, key, service: self.service, memo };
+        let sins = self.liars.sins_of(replica);
+        let seat = Seat { context, id: replica, key, service: &self.service, memo, sins };
         let found = Node::find(&seat, &mut disk);
         let node = match Node::start(&seat, disk, now, life) {
             Ok(node) => node,
             Err(error) => return self.refused(replica, &error, sound),
         };
+        self.note(|| Mark::Up(replica));
         self.injected.restarts += 1;
         self.injected.repaired += u64::from(outage.damage.is_some());
         self.injected.boxed += u64::from(node.is_boxed());
@@ -185,9 +191,9 @@ impl World {
         self.node_did(replica)
     }
 
-    /// A replica stays out: lawful for a damaged disk alone.
+    /// A replica stays out: lawful for a damaged disk alone, and for a liar.
     fn refused(&mut self, replica: ReplicaId, error: &StartError, sound: bool) -> Checked {
-        if sound {
+        if sound && !self.checks.is_liar(replica) {
             return Err(Violation::Stopped { replica, why: error.to_string() });
         }
         self.injected.refused += 1;
@@ -230,6 +236,7 @@ impl World {
     /// A replica's process sleeps until a time.
     pub fn pause(&mut self, replica: ReplicaId, until: Time) {
         self.injected.pauses += 1;
+        self.note(|| Mark::Sleeps(replica, until));
         self.asleep.insert(replica, (until, 0));
     }
 
@@ -242,6 +249,7 @@ impl World {
     /// The clock of a replica jumps forwards.
     pub fn jump(&mut self, replica: ReplicaId, by_us: u64) {
         self.injected.clocks += 1;
+        self.note(|| Mark::Says(Party::Replica(replica), "its clock jumps".to_owned()));
         self.checks.distrust_clocks();
         self.clocks[usize::from(replica.0)].jump(self.now, by_us);
         self.wake_soon(replica);
@@ -249,13 +257,14 @@ impl World {
 
     pub(super) fn drift(&mut self, replica: ReplicaId, ppm: i64) {
         self.injected.clocks += 1;
+        self.note(|| Mark::Says(Party::Replica(replica), "its clock drifts".to_owned()));
         self.checks.distrust_clocks();
         self.clocks[usize::from(replica.0)].drift(self.now, ppm);
         self.wake_soon(replica);
     }
 
     /// Whoever's clock was changed looks at its alarms anew.
-    fn wake_soon(&mut self, replica: ReplicaId) {
+    pub(super) fn wake_soon(&mut self, replica: ReplicaId) {
         self.wakes.remove(&Party::Replica(replica));
         self.push(self.now, Happening::Wake { node: replica });
     }

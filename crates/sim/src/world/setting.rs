@@ -1,5 +1,8 @@
 //! What a world is made of, and what may be done to it.
 
+use std::collections::BTreeMap;
+
+use quorate_host::byzantine::Sin;
 use quorate_host::disk::Crash;
 use quorate_protocol::parameters::Parameters;
 use quorate_protocol::types::{ReplicaId, Time};
@@ -7,7 +10,7 @@ use quorate_protocol::types::{ReplicaId, Time};
 use crate::app::Service;
 use crate::damage::Damage;
 use crate::network::{Cut, Profile};
-use crate::node::{Costs, Sent};
+use crate::node::Costs;
 
 /// What a world is made of.
 #[derive(Debug, Clone)]
@@ -32,6 +35,8 @@ pub struct Setting {
     pub check_every_signature: bool,
     /// What is replicated.
     pub service: Service,
+    /// Replicas that lie, and how.
+    pub liars: BTreeMap<ReplicaId, Vec<Sin>>,
 }
 
 impl Setting {
@@ -49,6 +54,7 @@ impl Setting {
             skew_us: 0,
             check_every_signature: false,
             service: Service::default(),
+            liars: BTreeMap::new(),
         }
     }
 }
@@ -106,12 +112,6 @@ impl Outage {
     pub const fn clean(down_us: u64) -> Self {
         Self { left: Crash::Keep, damage: None, down_us, clock_us: None }
     }
-}
-
-/// What a faulty replica sends instead of what its host sends: the one outbound seam.
-pub trait Seam {
-    /// Replaces something that the replica `from` sends.
-    fn replace(&mut self, now: Time, from: ReplicaId, sent: Sent) -> Vec<Sent>;
 }
 
 /// Frames that a test loses or keeps back.

@@ -80,7 +80,7 @@ fn assert_refuses_everything(opened: &mut Opened<MemoryDisk>, disk: &MemoryDisk)
 }
 
 #[test]
-fn a_disk_that_is_full_or_broken_at_any_call_stops_the_writer_and_loses_nothing_that_was_reported() {
+fn e7_a_disk_that_is_full_or_broken_at_any_call_stops_the_writer_and_loses_nothing_that_was_reported() {
     let (whole, mut all) = (MemoryDisk::new(), Life::default());
     live(&whole, &mut all).unwrap();
     assert!(all.carried > 0, "room was made by carrying records forward");

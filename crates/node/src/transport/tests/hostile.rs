@@ -324,13 +324,13 @@ async fn told_later(words: &[u8], finish: bool, kind: RefusalKind) {
 }
 
 #[tokio::test]
-async fn an_oversized_frame_ends_the_link() {
+async fn e5_an_oversized_frame_ends_the_link() {
     let one_more = u32::try_from(Limits::default().client_frame_bytes_max).unwrap() + 1;
     told_later(&one_more.to_le_bytes(), false, RefusalKind::Oversized).await;
 }
 
 #[tokio::test]
-async fn a_frame_of_2_gib_ends_the_link() {
+async fn e5_a_frame_of_2_gib_ends_the_link() {
     told_later(&(1_u32 << 31).to_le_bytes(), false, RefusalKind::Oversized).await;
 }
 
@@ -359,7 +359,7 @@ async fn only_the_lower_id_dials() {
 }
 
 #[tokio::test]
-async fn whoever_says_nothing_is_refused_in_time() {
+async fn e5_whoever_says_nothing_is_refused_in_time() {
     let mut ports = Ports::new(1);
     let mut config = ports.config(&context(1), 0);
     config.limits.handshake_timeout = Duration::from_millis(200);
@@ -387,7 +387,7 @@ async fn a_key_has_a_limited_number_of_links() {
 }
 
 #[tokio::test]
-async fn an_address_that_dials_too_often_must_wait() {
+async fn e5_an_address_that_dials_too_often_must_wait() {
     let mut ports = Ports::new(1);
     let mut config = ports.config(&context(1), 0);
     config.limits.handshakes_per_address = 1;
@@ -408,7 +408,7 @@ async fn an_address_that_dials_too_often_must_wait() {
 }
 
 #[tokio::test]
-async fn more_streams_than_there_are_classes_cannot_be_opened() {
+async fn e5_more_streams_than_there_are_classes_cannot_be_opened() {
     let mut ports = Ports::new(2);
     let mut node = launch(ports.config(&context(2), 1)).await;
     let contact = Stranger::new(key(0)).peer(&context(2), ports.peers[1], 1).await.unwrap();

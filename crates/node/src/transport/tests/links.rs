@@ -216,7 +216,7 @@ async fn c9_two_live_processes_with_one_key_are_noticed_and_a_restarted_one_is_n
 }
 
 #[tokio::test]
-async fn a_slow_replica_costs_its_own_lane_only() {
+async fn e5_a_slow_replica_costs_its_own_lane_only() {
     let mut ports = Ports::new(3);
     let limits = Limits { peer_frame_bytes_max: 128 << 10, lane_bytes_total: 1 << 20, ..Limits::default() };
     let mut nodes = Vec::new();
@@ -246,7 +246,7 @@ async fn a_slow_replica_costs_its_own_lane_only() {
 }
 
 #[tokio::test]
-async fn bulk_that_is_not_read_does_not_stop_votes() {
+async fn e5_bulk_that_is_not_read_does_not_stop_votes() {
     let mut ports = Ports::new(2);
     let mut node = launch(ports.config(&context(2), 1)).await;
     let mut lazy = hostile::Stranger::new(key(0)).peer(&context(2), ports.peers[1], 1).await.unwrap();

@@ -9,7 +9,7 @@ fn entry(key: &[u8], value: &[u8]) -> Vec<u8> {
 }
 
 fn page_error(bytes: Vec<u8>) -> MapError {
-    Page::from_bytes(bytes.into()).unwrap_err()
+    Page::from_bytes(&bytes).unwrap_err()
 }
 
 fn wire_of(pages: &[&[u8]]) -> Vec<u8> {
@@ -20,7 +20,7 @@ fn wire_of(pages: &[&[u8]]) -> Vec<u8> {
 fn bytes_that_no_map_makes_are_no_page() {
     let malformed = MapError::Malformed;
     let longest = entry(&[1; KEY_BYTES_MAX], &[2; ENTRY_BYTES_MAX - KEY_BYTES_MAX]);
-    assert!(Page::from_bytes(longest.clone().into()).is_ok());
+    assert!(Page::from_bytes(&longest).is_ok());
     assert_eq!(page_error(Vec::new()), malformed("a page without entries"));
     assert_eq!(page_error([longest, vec![0]].concat()), malformed("a page ends within an entry"));
     assert_eq!(page_error(vec![255; 6]), malformed("a page ends within an entry"));

@@ -106,8 +106,7 @@ fn quorums_of_view_changes() -> impl Strategy<Value = (Vec<Told>, bool)> {
 // of view changes and the simulator's checkers look at what is voted for.
 #[test]
 fn b4_a_new_view_proposes_what_the_book_says_or_raises_the_alarm() {
-    let config = Config { cases: 4_000, failure_persistence: None, ..Config::default() };
-    let mut runner = TestRunner::new(config);
+    let mut runner = TestRunner::new(cases(4_000));
     let bench = Bench::new(7, 0);
     let null = bench.replica.null;
     let (lower_beaten, holes, checkpoints, alarms) = (Cell::new(0), Cell::new(0), Cell::new(0), Cell::new(0));
@@ -129,6 +128,12 @@ fn b4_a_new_view_proposes_what_the_book_says_or_raises_the_alarm() {
                 let slots: Vec<_> = (min_s + 1..).map(Seq).zip(proposed.iter().copied()).collect();
                 prop_assert_eq!(&found.slots, &slots);
                 // Replicas hold the same messages in other orders.
+                for _ in 0..messages.len() {
+                    messages.rotate_left(1);
+                    prop_assert!(
+                        contradict_somewhere(&all) || reproposals(&messages, null).as_ref() == Ok(&found)
+                    );
+                }
                 messages.reverse();
                 prop_assert!(contradict_somewhere(&all) || reproposals(&messages, null) == Ok(found));
             }
@@ -140,6 +145,63 @@ fn b4_a_new_view_proposes_what_the_book_says_or_raises_the_alarm() {
     checked.unwrap_or_else(|why| panic!("{why}"));
     let counts = [&lower_beaten, &holes, &checkpoints, &alarms].map(Cell::get);
     assert!(counts.iter().all(|count| *count > 200), "too few of a kind prove little: {counts:?}");
+}
+
+/// So many random cases; three hundred times as many at night.
+fn cases(day: u32) -> Config {
+    let nightly = std::env::var_os("QUORATE_NIGHTLY").is_some_and(|value| value == "1");
+    let cases = if nightly { 300 * day } else { day };
+    Config { cases, failure_persistence: None, ..Config::default() }
+}
+
+// The choice is acted upon: whoever enters the view has these proposals and no others, or halts.
+#[test]
+fn b4_a_replica_enters_a_view_with_what_the_book_says_in_whatever_order_it_hears_of_it() {
+    let mut runner = TestRunner::new(cases(600));
+    let (entered, halted, behind) = (Cell::new(0), Cell::new(0), Cell::new(0));
+    let count = |counter: &Cell<u32>| counter.set(counter.get() + 1);
+    let orders =
+        proptest::sample::select(vec![[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]);
+    let checked = runner.run(&(quorums_of_view_changes(), orders), |((all, _), order)| {
+        let mut bench = Bench::new(4, 0);
+        let (all, null) = (&all[..3], bench.replica.null);
+        let messages: Vec<_> = (1..).zip(all).map(|(id, told)| message(&bench, id, told)).collect();
+        let named = messages.iter().map(|message| (message.signer, message.digest())).collect();
+        let primary = bench.context.committee.primary(View(9));
+        let new_view = bench.sign(primary.0, NewView { view: View(9), view_changes: List(named) });
+        bench.step(Event::NewView(new_view));
+        for place in order {
+            bench.step(Event::ViewChange(Verified::vouch(Arc::clone(&messages[place]))));
+        }
+        match by_the_book(all, null) {
+            ByTheBook::Proposes(min_s, proposed) if bench.replica.status() == Status::Normal => {
+                count(&entered);
+                behind.set(behind.get() + u32::from(min_s > 0));
+                prop_assert_eq!(bench.replica.watermarks().0, Seq(min_s));
+                for (seq, digest) in (min_s + 1..=min_s + 8)
+                    .map(Seq)
+                    .zip(proposed.iter().copied().map(Some).chain(std::iter::repeat(None)))
+                {
+                    let expected = digest.map(|digest| vote(9, seq.0, digest));
+                    let held = bench.replica.log.get(seq).and_then(|slot| slot.proposal);
+                    prop_assert_eq!(held, expected);
+                    let voted = bench.prepares().iter().any(|vote| vote.seq == seq && vote.view == View(9));
+                    prop_assert_eq!(voted, digest == Some(null), "null needs no body; {:?}", seq);
+                }
+                prop_assert_eq!(bench.replica.new_view_floor, Seq(min_s + proposed.len() as u64));
+            }
+            ByTheBook::Proposes(..) => prop_assert!(contradict_somewhere(all)),
+            ByTheBook::Alarm => {
+                count(&halted);
+                prop_assert_eq!(bench.replica.status(), Status::Halted);
+                prop_assert!(bench.prepares().is_empty());
+            }
+        }
+        Ok::<(), TestCaseError>(())
+    });
+    checked.unwrap_or_else(|why| panic!("{why}"));
+    let counts = [&entered, &halted, &behind].map(Cell::get);
+    assert!(counts.iter().all(|count| *count > 10), "too few of a kind prove little: {counts:?}");
 }
 
 /// Whether taking the first certificate of a slot instead of that of the highest view would choose another batch.

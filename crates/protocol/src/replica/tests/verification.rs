@@ -36,7 +36,7 @@ fn leaving(bench: &Bench, id: u16) -> PeerMessage {
 }
 
 #[test]
-fn a_signature_that_many_view_changes_show_is_checked_once() {
+fn e6_a_signature_that_many_view_changes_show_is_checked_once() {
     for (n, together) in [(4_u16, true), (7, true), (7, false), (10, true)] {
         let bench = Bench::new(n, 0);
         let mut verifier = verifier(&bench);

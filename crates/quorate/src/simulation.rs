@@ -1,0 +1,284 @@
+//! A test kit: an application of yours under a swarm of faults, in a few lines.
+//!
+//! Every seed is a cluster of its own in virtual time: the real replicas and clients, with links that lose, delay and
+//! repeat, crashes, restarts, power cuts, rotten disks and wrong clocks. Each world is checked for what replication
+//! promises, and your application for what it must do for that: the same for the same commands, and again after its
+//! state was written down and read. What differs is named: the request, who did what with it, and the keys.
+//!
+//! ```
+//! use quorate::simulation::{self, Rng};
+//! use quorate::{Application, Context};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Default, Serialize, Deserialize)]
+//! struct Counter(i64);
+//!
+//! impl Application for Counter {
+//!     type Command = i64;
+//!     type Reply = i64;
+//!
+//!     fn apply(&mut self, _context: &Context, amount: i64) -> i64 {
+//!         self.0 = self.0.wrapping_add(amount);
+//!         self.0
+//!     }
+//! }
+//!
+//! // In a `#[test]` of yours:
+//! let random = |rng: &mut Rng| i64::try_from(rng.below(100)).unwrap_or(0);
+//! simulation::swarm(Counter::default, random).seeds(0..3).run();
+//! ```
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use quorate_protocol::application::{Application, RejectedCommand, StateMachine, machine};
+use quorate_protocol::codec;
+use quorate_sim::app::Service;
+use quorate_sim::check::Violation;
+use quorate_sim::scenario::{Outcome, Scenario};
+use quorate_sim::shrink::{Budget, schedule, shrink};
+use quorate_sim::witness::{Difference, Group, Who, Witness};
+
+pub use quorate_sim::rng::Rng;
+
+/// Seeds that are run unless told otherwise.
+const SEEDS: Range<u64> = 0..30;
+
+/// Runs that a failing seed is made smaller with.
+const SHRINK_RUNS_MAX: u64 = 150;
+
+type Describe = Arc<dyn Fn(&[u8]) -> String + Send + Sync>;
+type NewMachine = Arc<dyn Fn() -> Box<dyn StateMachine> + Send + Sync>;
+type MakeCommand = Arc<dyn Fn(&mut Rng) -> Vec<u8> + Send + Sync>;
+
+/// An application, what is asked of it, and in how many worlds.
+pub struct Swarm {
+    machine: NewMachine,
+    command: MakeCommand,
+    show_command: Describe,
+    show_reply: Describe,
+    seeds: Range<u64>,
+}
+
+/// A swarm for an application that `new` makes in its first state, and of which clients ask what `command` makes up.
+#[must_use]
+pub fn swarm<A>(
+    new: impl Fn() -> A + Send + Sync + 'static,
+    command: impl Fn(&mut Rng) -> A::Command + Send + Sync + 'static,
+) -> Swarm
+where
+    A: Application,
+    A::Command: fmt::Debug,
+    A::Reply: fmt::Debug,
+{
+    let encoded = move |rng: &mut Rng| {
+        codec::encode_serde(&command(rng))
+            .expect("commands are of types that serde describes with a known length")
+    };
+    Swarm {
+        machine: Arc::new(move || machine(new())),
+        command: Arc::new(encoded),
+        show_command: Arc::new(shown::<A::Command>),
+        show_reply: Arc::new(shown::<A::Reply>),
+        seeds: SEEDS,
+    }
+}
+
+fn shown<T: serde::de::DeserializeOwned + fmt::Debug>(bytes: &[u8]) -> String {
+    codec::decode_serde::<T>(bytes)
+        .map_or_else(|_| bytes.escape_ascii().to_string(), |value| format!("{value:?}"))
+}
+
+/// What a swarm did to an application that stood it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Worlds.
+    pub worlds: u64,
+    /// Commands that the application executed, each counted once.
+    pub commands: u64,
+    /// Answers that clients accepted.
+    pub accepted: u64,
+    /// Processes that were started again.
+    pub restarts: u64,
+    /// States that replicas fetched from others.
+    pub transfers: u64,
+    /// The highest view that any world reached.
+    pub view: u64,
+}
+
+/// Why an application did not stand it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// One command did not do the same everywhere.
+    #[error("seed {seed}: the application is not deterministic\n{named}")]
+    NonDeterministic {
+        /// The world.
+        seed: u64,
+        /// The request, who did what with it, and the keys in which their states differ.
+        named: Box<Named>,
+    },
+    /// The cluster did what it must not. If the application did not panic, that is a fault of this library.
+    #[error("seed {seed}: {violation}\n{schedule}")]
+    Violated {
+        /// The world.
+        seed: u64,
+        /// What is wrong.
+        violation: Box<Violation>,
+        /// The smallest world found in which it is, a line for each happening.
+        schedule: String,
+    },
+}
+
+/// A command that did not do the same everywhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Named {
+    /// The client that asked, its number for it, and the slot in which it was ordered.
+    pub request: String,
+    /// The command, as `Debug` shows it.
+    pub command: String,
+    /// Who executed it and what came of it, the largest group first. The state is shown by the start of its digest.
+    pub outcomes: Vec<Made>,
+    /// Keys in which the first two states differ; those of a state that serde writes are its pieces of 4 KiB, by number.
+    pub keys: Vec<String>,
+}
+
+/// What some did with a command, all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Made {
+    /// Replicas, the reference execution beside the cluster, or the copy that was restored from a snapshot.
+    pub who: Vec<String>,
+    /// The reply, as `Debug` shows it.
+    pub reply: String,
+    /// The state afterwards.
+    pub state: String,
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  {}: {}", self.request, self.command)?;
+        for Made { who, reply, state } in &self.outcomes {
+            writeln!(f, "  {}: replied {reply}, {state}", who.join(", "))?;
+        }
+        if !self.keys.is_empty() {
+            writeln!(f, "  their states differ in {}", self.keys.join(", "))?;
+        }
+        write!(
+            f,
+            "  a command may depend on nothing but the state and its context: no order of a HashMap, no clock, no \
+             randomness, nothing static; and all of the state must be in the snapshot"
+        )
+    }
+}
+
+impl Swarm {
+    /// The worlds to run; the first 30 unless told otherwise. A failure names its seed: run `seed..seed + 1` again.
+    #[must_use]
+    pub fn seeds(self, seeds: Range<u64>) -> Self {
+        Self { seeds, ..self }
+    }
+
+    /// Runs all worlds.
+    ///
+    /// # Panics
+    /// At the first one that goes wrong, with all that is known about it.
+    pub fn run(&self) {
+        if let Err(failure) = self.check() {
+            panic!("{failure}");
+        }
+    }
+
+    /// Runs all worlds.
+    ///
+    /// # Errors
+    /// [`Failure`] of the first one that goes wrong.
+    pub fn check(&self) -> Result<Summary, Failure> {
+        let mut summary = Summary::default();
+        for seed in self.seeds.clone() {
+            let witness = Witness::default();
+            let scenario = Scenario::with(seed, self.service(&witness));
+            let outcome = scenario.run();
+            // What follows from non-determinism is no news: replicas stop, states differ, answers are wrong.
+            if let Some(difference) = witness.difference() {
+                let named = Box::new(self.name(&difference));
+                return Err(Failure::NonDeterministic { seed, named });
+            }
+            match outcome {
+                Ok(outcome) => summary.add(&witness, &outcome),
+                Err(violation) => return Err(self.explain(seed, violation)),
+            }
+        }
+        Ok(summary)
+    }
+
+    /// The application with somebody who watches every machine of one world.
+    fn service(&self, witness: &Witness) -> Service {
+        let (make, witness, command) =
+            (Arc::clone(&self.machine), witness.clone(), Arc::clone(&self.command));
+        Service::of_each(move |replica| witness.watch(replica, make(), || make()), move |rng| command(rng))
+    }
+
+    /// Every run has a witness of its own: what two worlds do under one place is not the same.
+    fn explain(&self, seed: u64, violation: Violation) -> Failure {
+        let bare = {
+            let (make, command) = (Arc::clone(&self.machine), Arc::clone(&self.command));
+            Service::new(move || make(), move |rng| command(rng))
+        };
+        let failing = Scenario::with(seed, bare);
+        let budget = Budget { runs_max: SHRINK_RUNS_MAX, go_on: &|| true };
+        let schedule = match shrink(&failing, &budget, Scenario::run) {
+            Some(shrunk) => shrunk.to_string(),
+            None => schedule(&failing).join("\n"),
+        };
+        Failure::Violated { seed, violation: Box::new(violation), schedule }
+    }
+
+    fn name(&self, difference: &Difference) -> Named {
+        let asked = &difference.asked;
+        let made = |group: &Group| {
+            let reply = match &group.reply {
+                Ok(reply) => (self.show_reply)(reply),
+                Err(RejectedCommand) => "nothing, it did not understand the command".to_owned(),
+            };
+            let state = match &group.failure {
+                Some(failure) => format!("and its state cannot be written down: {failure}"),
+                None => {
+                    let digits: String =
+                        group.root().0[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+                    format!("state {digits}")
+                }
+            };
+            Made { who: group.who.iter().map(Who::to_string).collect(), reply, state }
+        };
+        let key = |key: &Vec<u8>| match <[u8; 4]>::try_from(key.as_slice()) {
+            Ok(number) if number[0] == 0 => format!("piece {}", u32::from_be_bytes(number)),
+            _ => format!("key \"{}\"", key.escape_ascii()),
+        };
+        Named {
+            request: format!("request {} of client {:?} in slot {}", asked.number, asked.client, asked.seq),
+            command: (self.show_command)(&asked.command),
+            outcomes: difference.groups.iter().map(made).collect(),
+            keys: difference.keys.iter().map(key).collect(),
+        }
+    }
+}
+
+impl fmt::Debug for Swarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Swarm").field("seeds", &self.seeds).finish_non_exhaustive()
+    }
+}
+
+impl Summary {
+    fn add(&mut self, witness: &Witness, outcome: &Outcome) {
+        self.worlds += 1;
+        self.commands += witness.executed() as u64;
+        self.accepted += outcome.accepted;
+        self.restarts += outcome.injected.restarts;
+        self.transfers += outcome.transfers;
+        self.view = self.view.max(outcome.view);
+    }
+}

@@ -1,0 +1,174 @@
+//! The test kit on applications that are right, and on three that are wrong in the usual ways.
+#![cfg(feature = "simulation")]
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use quorate::simulation::{self, Failure, Named, Rng};
+use quorate::{Application, ApplicationError, Context, Map, Snapshot};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Command {
+    Deposit { account: u8, amount: u64 },
+    Total,
+}
+
+fn command(rng: &mut Rng) -> Command {
+    match rng.below(3) {
+        0 => Command::Total,
+        _ => Command::Deposit { account: u8::try_from(rng.below(4)).unwrap_or(0), amount: rng.below(100) },
+    }
+}
+
+fn named(failure: Failure) -> Named {
+    match failure {
+        Failure::NonDeterministic { named, .. } => *named,
+        Failure::Violated { .. } => panic!("it is named: {failure}"),
+    }
+}
+
+/// Money, and when each account was last touched, by the agreed time.
+#[derive(Default, Serialize, Deserialize)]
+struct Ledger {
+    accounts: BTreeMap<u8, (u64, u64)>,
+}
+
+impl Application for Ledger {
+    type Command = Command;
+    type Reply = u64;
+
+    fn apply(&mut self, context: &Context, command: Command) -> u64 {
+        match command {
+            Command::Deposit { account, amount } => {
+                let (balance, touched) = self.accounts.entry(account).or_default();
+                (*balance, *touched) = (balance.saturating_add(amount), context.time().0);
+                *balance
+            }
+            Command::Total => self.accounts.values().map(|(balance, _)| balance).sum(),
+        }
+    }
+}
+
+#[test]
+fn an_application_that_is_right_stands_a_swarm_of_faults() {
+    let summary = simulation::swarm(Ledger::default, command).seeds(0..12).check();
+    let summary = summary.unwrap_or_else(|failure| panic!("{failure}"));
+    assert_eq!(summary.worlds, 12);
+    assert!(summary.commands > 200 && summary.accepted >= summary.commands, "{summary:?}");
+    assert!(summary.restarts > 0 && summary.view > 0, "there were faults: {summary:?}");
+}
+
+/// Answers with the first account in the order of a hash map, which every process draws anew.
+#[derive(Default)]
+struct Hashed {
+    balances: Map,
+}
+
+impl Snapshot for Hashed {
+    const SAVES_ANEW: bool = true;
+    fn save(&mut self, map: &mut Map) -> Result<(), ApplicationError> {
+        self.balances.seal();
+        map.clone_from(&self.balances);
+        Ok(())
+    }
+    fn load(map: &Map) -> Result<Self, ApplicationError> {
+        Ok(Self { balances: map.clone() })
+    }
+}
+
+impl Application for Hashed {
+    type Command = Command;
+    type Reply = Option<u8>;
+
+    fn apply(&mut self, _context: &Context, command: Command) -> Option<u8> {
+        if let Command::Deposit { account, amount } = command {
+            self.balances.insert(&[b'a' + account], &amount.to_be_bytes()).ok()?;
+            return None;
+        }
+        let keys = b"abcd".iter().filter_map(|key| self.balances.get(&[*key]).map(|_| *key));
+        let unordered: HashMap<u8, ()> = keys.map(|key| (key, ())).collect();
+        let first = *unordered.keys().next()?;
+        self.balances.insert(b"last", &[first]).ok()?;
+        Some(first)
+    }
+}
+
+#[test]
+fn an_answer_in_the_order_of_a_hash_map_is_named_with_request_replicas_and_key() {
+    let failure = simulation::swarm(Hashed::default, command).check().expect_err("the order differs");
+    let text = failure.to_string();
+    let named = named(failure);
+    assert_eq!(named.command, "Total", "{text}");
+    assert!(named.request.starts_with("request ") && named.request.contains("in slot"), "{text}");
+    assert!(named.outcomes.len() >= 2 && named.outcomes.iter().all(|made| !made.who.is_empty()), "{text}");
+    assert_ne!(named.outcomes[0].reply, named.outcomes[1].reply, "{text}");
+    assert!(
+        named.outcomes.iter().any(|made| made.who.iter().any(|who| who.starts_with("replica"))),
+        "{text}"
+    );
+    assert_eq!(named.keys, ["key \"last\""], "{text}");
+}
+
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+/// Counts its calls in a static, which all replicas of one process share and no two processes do.
+#[derive(Default, Serialize, Deserialize)]
+struct Global {
+    last: u64,
+}
+
+impl Application for Global {
+    type Command = Command;
+    type Reply = ();
+
+    fn apply(&mut self, _context: &Context, command: Command) {
+        if let Command::Deposit { .. } = command {
+            self.last = CALLS.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[test]
+fn a_global_counter_is_named_although_every_reply_is_the_same() {
+    let failure = simulation::swarm(Global::default, command).check().expect_err("the count differs");
+    let text = failure.to_string();
+    let named = named(failure);
+    assert!(named.command.starts_with("Deposit {"), "{text}");
+    assert!(named.outcomes.len() >= 2 && named.outcomes.iter().all(|made| made.reply == "()"), "{text}");
+    assert_eq!(named.keys, ["piece 0"], "{text}");
+}
+
+/// Forgets a part of its state whenever it is restored.
+#[derive(Default, Serialize, Deserialize)]
+struct Forgetful {
+    total: u64,
+    #[serde(skip)]
+    deposits: u64,
+}
+
+impl Application for Forgetful {
+    type Command = Command;
+    type Reply = u64;
+
+    fn apply(&mut self, _context: &Context, command: Command) -> u64 {
+        match command {
+            Command::Deposit { amount, .. } => {
+                self.deposits += 1;
+                self.total = self.total.saturating_add(amount);
+                self.deposits
+            }
+            Command::Total => self.total,
+        }
+    }
+}
+
+#[test]
+fn a_state_that_is_not_all_in_the_snapshot_is_named() {
+    let failure = simulation::swarm(Forgetful::default, command).check().expect_err("deposits are forgotten");
+    let text = failure.to_string();
+    let named = named(failure);
+    assert!(named.command.starts_with("Deposit {"), "{text}");
+    let restored = |who: &String| who.starts_with("a copy restored");
+    assert!(named.outcomes.iter().any(|made| made.who.iter().any(restored)), "{text}");
+}

@@ -1,0 +1,4 @@
+//! The decoder `cluster_file`, fed by the engine.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| quorate_fuzz::feed("cluster_file", bytes));

@@ -1,0 +1,4 @@
+//! The decoder `folder`, fed by the engine.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| quorate_fuzz::feed("folder", bytes));
