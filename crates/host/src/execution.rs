@@ -14,9 +14,9 @@ use quorate_protocol::request::{Body, Request};
 use quorate_protocol::signed::Verified;
 use quorate_protocol::types::{ClientId, Digest, ReplicaId, Seq};
 
-/// A checkpoint is not due before this part of the state has changed, one of so many: writes at random touch every chunk
-/// of a large state between two checkpoints, so that each of these costs in proportion to the state.
-const CHANGED_SHARE: u64 = 16;
+/// Of a large state a checkpoint is not due before this part has changed, one of so many: writes at random touch every
+/// chunk of it between two checkpoints, so that each of these costs in proportion to the state.
+const CHANGED_SHARE: u64 = 8;
 
 /// What the execution role is asked to do, in order.
 #[derive(Debug, Clone)]
@@ -127,8 +127,12 @@ pub struct Execution {
     executor: Executor,
     /// A checkpoint is due after each multiple of so many slots,
     interval: u64,
-    /// and when so many bytes changed since the last one, if this is not 0, and a part of the state.
+    /// of a large state only after so many,
+    interval_of_large: u64,
+    /// and when so many bytes changed since the last one, if this is not 0, and a part of a large state.
     bytes: u64,
+    /// The slot of the last checkpoint.
+    last: Seq,
     /// The last state that was installed, which covers all slots up to here.
     installed: Seq,
     released: bool,
@@ -139,7 +143,10 @@ impl Execution {
     #[must_use]
     pub fn new(executor: Executor, parameters: &Parameters) -> Self {
         let (interval, bytes) = (parameters.checkpoint_interval, parameters.checkpoint_bytes);
-        Self { executor, interval, bytes, installed: Seq(0), released: false }
+        // At least two of them fit the window, so that it does not run full between them.
+        let interval_of_large = interval.max(parameters.window / 2);
+        let last = executor.executed();
+        Self { executor, interval, interval_of_large, bytes, last, installed: Seq(0), released: false }
     }
 
     /// The executor, to be asked.
@@ -192,7 +199,7 @@ impl Execution {
         let seq = state.seq;
         match self.executor.install(*state) {
             Ok(()) => {
-                (self.installed, self.released) = (seq, false);
+                (self.installed, self.last, self.released) = (seq, seq, false);
                 Done::Installed
             }
             Err(why) => Done::NotInstalled { seq, why },
@@ -201,14 +208,22 @@ impl Execution {
 
     fn execute(&mut self, seq: Seq, body: Option<&Body>) -> Done {
         let Executed { replies, fresh, .. } = self.executor.execute(seq, body);
-        let changed = self.executor.changed_bytes();
-        let much = self.bytes.max(self.executor.saved_bytes() / CHANGED_SHARE);
-        if (self.bytes == 0 || changed < much) && !seq.0.is_multiple_of(self.interval) {
+        if !self.is_due(seq) {
             return Done::Executed { seq, replies, fresh, state: None };
         }
+        self.last = seq;
         match self.executor.checkpoint() {
             Ok(state) => Done::Executed { seq, replies, fresh, state: Some(Box::new(state)) },
             Err(error) => Done::Failed { seq, why: error.to_string() },
         }
+    }
+
+    /// Whether a checkpoint is due after a slot. All of this is the same wherever the same was executed.
+    fn is_due(&self, seq: Seq) -> bool {
+        let part = self.executor.saved_bytes() / CHANGED_SHARE;
+        let large = self.bytes > 0 && part > self.bytes;
+        let much_changed = self.bytes > 0 && self.executor.changed_bytes() >= self.bytes.max(part);
+        let long_ago = !large || seq.0 - self.last.0 >= self.interval_of_large;
+        much_changed || seq.0.is_multiple_of(self.interval) && long_ago
     }
 }

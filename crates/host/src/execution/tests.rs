@@ -71,18 +71,21 @@ fn a_checkpoint_is_due_after_every_interval_and_when_much_has_changed() {
     assert_eq!(made, [128, 238, 256]);
 }
 
-#[test]
-fn a_large_state_is_not_saved_before_a_part_of_it_has_changed() {
+/// Slots up to `last` after which a checkpoint is made, if so many bytes change in each, of a state of 100,000.
+fn made_of_large(changed_each: u64, last: u64) -> Vec<u64> {
     let (mut execution, changed) = execution_of(1000, 100_000);
-    let mut made = Vec::new();
-    for seq in 1..=128 {
-        changed.fetch_add(1000, Ordering::Relaxed);
-        if makes_checkpoint(&mut execution, seq) {
-            made.push(seq);
-        }
-    }
-    // Nothing is known of its size before the first one; from then on a sixteenth of it has to change.
-    assert_eq!(made, (1..=128).filter(|seq| seq % 7 == 1 || *seq == 128).collect::<Vec<u64>>());
+    let mut due = |seq: &u64| {
+        changed.fetch_add(changed_each, Ordering::Relaxed);
+        makes_checkpoint(&mut execution, *seq)
+    };
+    (1..=last).filter(&mut due).collect()
+}
+
+#[test]
+fn a_large_state_is_not_saved_before_a_part_of_it_has_changed_or_half_the_window_has_passed() {
+    // Nothing is known of its size before the first one; from then on an eighth of it has to change.
+    assert_eq!(made_of_large(1000, 40), [1, 14, 27, 40]);
+    assert_eq!(made_of_large(10, 1024), [100, 384, 640, 896], "K = 128 and L = 512");
 }
 
 #[test]

@@ -45,6 +45,11 @@ pub(super) struct Catalogue {
 }
 
 impl Catalogue {
+    /// How many.
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
     pub(super) fn get(&self, place: Place) -> Option<&Known> {
         self.records.get(&place)
     }

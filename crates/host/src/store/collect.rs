@@ -76,16 +76,19 @@ impl<D: Disk> Store<D> {
                 || self.manifests.values().flatten().any(|manifest| manifest.needs(number))
         };
         let gone: BTreeSet<u32> = self.segments.keys().copied().filter(|number| !needed(*number)).collect();
-        // What is known of chunks that no state has any more would come to more than a state has chunks.
-        let pieces = self.manifests.values().flatten().flat_map(|manifest| &manifest.pieces);
-        let mut named: Vec<Place> = pieces.map(|piece| piece.place).collect();
-        named.sort_unstable();
-        let mut named = named.into_iter().peekable();
-        self.catalogue.retain(|place, known| {
-            while named.next_if(|other| *other < place).is_some() {}
-            let needed = named.peek() == Some(&place) || self.staged.wants(&known.digest);
-            needed && !known.segments.iter().any(|segment| gone.contains(segment))
-        });
+        let pieces = || self.manifests.values().flatten().flat_map(|manifest| &manifest.pieces);
+        // What is known of chunks that no state has any more would come to more than a state has chunks. It goes before
+        // there is as much of it as of the others, or when a place that it names does.
+        if !gone.is_empty() || self.catalogue.len() > 2 * pieces().count() {
+            let mut named: Vec<Place> = pieces().map(|piece| piece.place).collect();
+            named.sort_unstable();
+            let mut named = named.into_iter().peekable();
+            self.catalogue.retain(|place, known| {
+                while named.next_if(|other| *other < place).is_some() {}
+                let needed = named.peek() == Some(&place) || self.staged.wants(&known.digest);
+                needed && !known.segments.iter().any(|segment| gone.contains(segment))
+            });
+        }
         self.rotten.retain(|place| !gone.contains(&place.segment()));
         for number in gone {
             self.disk.remove(FileName::Segment(number.into()))?;

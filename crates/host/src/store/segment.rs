@@ -7,6 +7,8 @@
 //! The checksum covers the list, the digest proves the pages. A record says where it stands, so that one that was
 //! written elsewhere is not taken for another.
 
+use std::collections::BTreeSet;
+
 use quorate_protocol::map::CHUNK_WIRE_BYTES_MAX;
 use quorate_protocol::types::Digest;
 
@@ -126,11 +128,53 @@ impl Record {
 
     /// Numbers of the segments it needs, its own among them, ascending.
     pub(super) fn segments(&self, place: Place) -> Box<[u32]> {
-        let pages = self.pages.iter().map(|(page, _)| page.segment());
-        let mut segments: Vec<u32> = std::iter::once(place.segment()).chain(pages).collect();
-        segments.sort_unstable();
-        segments.dedup();
-        segments.into()
+        let mut numbers = Numbers::up_to(place.segment());
+        numbers.insert(place.segment());
+        self.pages.iter().for_each(|(page, _)| numbers.insert(page.segment()));
+        numbers.into_sorted().into()
+    }
+}
+
+/// Bits of [`Numbers`].
+const NEAR: usize = 1024;
+
+/// A set of segments' numbers, nearly all of them the last ones there are: thousands of chunks have theirs put together
+/// for every state.
+pub(super) struct Numbers {
+    first: u32,
+    near: [u64; NEAR / 64],
+    far: BTreeSet<u32>,
+}
+
+impl Numbers {
+    /// Of no numbers, for such as are not above this one, or not far above it.
+    pub(super) fn up_to(last: u32) -> Self {
+        let first = last.saturating_sub(NEAR as u32 / 2);
+        Self { first, near: [0; NEAR / 64], far: BTreeSet::new() }
+    }
+
+    pub(super) fn insert(&mut self, number: u32) {
+        let bit = number.checked_sub(self.first).map_or(NEAR, |bit| bit as usize);
+        match self.near.get_mut(bit / 64) {
+            Some(word) => *word |= 1 << (bit % 64),
+            None => drop(self.far.insert(number)),
+        }
+    }
+
+    /// All of them, ascending.
+    pub(super) fn into_sorted(self) -> Vec<u32> {
+        let mut numbers: Vec<u32> = self.far.into_iter().collect();
+        let far = !numbers.is_empty();
+        for (at, mut word) in self.near.into_iter().enumerate() {
+            while word != 0 {
+                numbers.push(self.first + at as u32 * 64 + word.trailing_zeros());
+                word &= word - 1;
+            }
+        }
+        if far {
+            numbers.sort_unstable();
+        }
+        numbers
     }
 }
 
@@ -152,6 +196,17 @@ mod tests {
         assert_eq!(bytes.len(), list_bytes(2));
         assert_eq!(Record::parse(&bytes, place), Some(record.clone()));
         assert_eq!(*record.segments(place), [1, 3]);
+    }
+
+    #[test]
+    fn numbers_near_and_far_are_kept_once_and_in_order() {
+        for last in [0, 5, 700, 1_000_000, u32::MAX] {
+            let mut numbers = Numbers::up_to(last);
+            let some =
+                [0, 1, 5, 63, 64, 699, 700, 1023, 1024, 999_999, 1_000_000, 1_000_511, 1_000_512, u32::MAX];
+            some.iter().chain(&some).for_each(|number| numbers.insert(*number));
+            assert_eq!(numbers.into_sorted(), some, "up to {last}");
+        }
     }
 
     #[test]

@@ -8,16 +8,13 @@ use quorate_protocol::map::Chunk;
 
 use super::catalogue::Known;
 use super::manifest::{Manifest, Piece};
-use super::segment::{Place, Record, list_bytes};
+use super::segment::{Numbers, Place, Record, list_bytes};
 use super::{Store, StoreError};
 use crate::disk::{Disk, FileName};
 use crate::superblock::SnapshotPointer;
 
 /// Bytes handed to the disk at once.
 const PIECE: usize = 1 << 20;
-
-/// Numbers of segments, most of them again and again, that are collected before they are sorted.
-const SEGMENTS_NOTED: usize = 16 << 10;
 
 /// The segment that is written.
 #[derive(Debug)]
@@ -174,18 +171,14 @@ impl<D: Disk> Store<D> {
         digests: Arc<[quorate_protocol::types::Digest]>,
         places: &[Place],
     ) -> Result<SnapshotPointer, StoreError> {
-        let mut segments = Vec::new();
+        let mut segments = Numbers::up_to(self.last_number);
         let mut pieces = Vec::with_capacity(places.len());
         for place in places {
             let known = self.catalogue.get(*place).expect("it was found or written just now");
-            segments.extend_from_slice(&known.segments);
-            if segments.len() > SEGMENTS_NOTED {
-                segments.sort_unstable();
-                segments.dedup();
-            }
+            known.segments.iter().for_each(|number| segments.insert(*number));
             pieces.push(Piece { place: *place, list: known.list, inline: known.inline });
         }
-        let segments = segments.into_iter().collect();
+        let segments = segments.into_sorted().into_iter().collect();
         self.sync_segments(&segments)?;
         let summary = state.summary();
         let root = summary.root();

@@ -267,11 +267,11 @@ fn check_size(pages: usize, bytes: u64) -> Result<(), MapError> {
 }
 
 fn digest_of(count: usize, pages: impl Iterator<Item = Digest>) -> Digest {
+    // All at once: each page is likely to miss every cache, and then they are fetched side by side.
+    let mut digests = Vec::with_capacity(count * size_of::<Digest>());
+    pages.for_each(|digest| digests.extend_from_slice(&digest.0));
     let mut hasher = Hasher::new(HashTag::Chunk);
-    hasher.u64(count as u64);
-    for digest in pages {
-        hasher.update(&digest.0);
-    }
+    hasher.u64(count as u64).update(&digests);
     hasher.finish()
 }
 
