@@ -194,8 +194,11 @@ fn read(disk: &mut impl Disk, file: FileName) -> Result<Result<Exhibit, ExhibitE
 /// If the disk fails.
 pub fn keep(disk: &mut impl Disk, exhibit: &Exhibit) -> Result<(), DiskError> {
     let file = exhibit.file();
-    // One that a crash or rot spoiled makes room.
-    if disk.len(file)?.is_some() && read(disk, file)?.is_ok() {
+    // One that a crash or rot spoiled makes room, and one that somebody put there who took it for another.
+    let like = |held: Exhibit| {
+        (held.cluster, held.epoch, held.file()) == (exhibit.cluster, exhibit.epoch, exhibit.file())
+    };
+    if disk.len(file)?.is_some() && read(disk, file)?.is_ok_and(like) {
         return Ok(());
     }
     let Ok(bytes) = exhibit.encode() else { return Ok(()) };

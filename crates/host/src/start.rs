@@ -14,7 +14,8 @@ use quorate_protocol::replica::{Memory, Replica, Unrecoverable};
 use quorate_protocol::standing::{Batches, Divergence, Evidence, Standing};
 use quorate_protocol::types::{ReplicaId, Seq, Time};
 
-use crate::disk::{Disk, DiskError};
+use crate::accusations;
+use crate::disk::{Disk, DiskError, FileName};
 use crate::divergence::{Case, CaseError};
 use crate::journal::{
     self, Durability, Journal, JournalError, Opened, Recovered, RecoveryReport, Shape, Writer,
@@ -126,8 +127,11 @@ pub fn begin<D: Disk>(
     };
     let mut effects = Vec::new();
     let replica = Replica::recover(context, identity.replica, memory, now, &mut effects)?;
-    let accused = store.accusations()?.into_iter().filter(|(_, _, exhibit)| exhibit.is_ok());
-    let accused = accused.map(|(culprit, offence, _)| (offence, culprit)).collect();
+    let proven = |(culprit, offence, exhibit): accusations::Found| {
+        let exhibit = exhibit.ok().filter(|exhibit| exhibit.check(replica.context()).is_ok())?;
+        (exhibit.file() == FileName::Accusation(culprit, offence)).then_some((offence, culprit))
+    };
+    let accused = store.accusations()?.into_iter().filter_map(proven).collect();
     let started = Started {
         replica,
         executor,

@@ -36,6 +36,8 @@ const INBOX_MAX: usize = 1024;
 const BURST_MAX: usize = 256;
 /// Messages that may wait for a role before no more are taken in.
 const WAITING_MAX: usize = 8192;
+/// Slots and lookups that may wait to be executed before no more is taken in.
+const TASKS_MAX: usize = 1024;
 /// Alarms that a status shows.
 const ALARMS_MAX: usize = 64;
 
@@ -294,12 +296,15 @@ impl<D: Disk + Send + 'static> Node<D> {
     }
 
     fn has_left_something(&self) -> bool {
-        self.host.border().requests() > 0 && self.verification.waiting() == 0 || self.host.has_tasks()
+        self.host.border().requests() > 0 && self.verification.waiting() == 0 || self.host.tasks_left() > 0
     }
 
     /// Whether more is under way than the roles should have waiting for them.
     fn crowded(&self) -> bool {
-        self.verification.waiting() >= WAITING_MAX || self.executing.waiting() >= WAITING_MAX
+        // What is left to be executed holds batches, which the log does not count any more.
+        self.verification.waiting() >= WAITING_MAX
+            || self.executing.waiting() >= WAITING_MAX
+            || self.host.tasks_left() >= TASKS_MAX
     }
 
     fn take_in(&mut self, inbound: Inbound) {
@@ -398,7 +403,7 @@ impl<D: Disk + Send + 'static> Node<D> {
             busy |= !tasks.is_empty();
             let done = self.executing.run(tasks);
             if !done.is_empty() {
-                executes = !self.host.has_tasks();
+                executes = self.host.tasks_left() == 0;
                 self.host.executed(self.clock.now(), done, &mut self.links);
             }
             if self.writing.ready()

@@ -35,6 +35,8 @@ pub struct Executor {
     sessions: Sessions,
     /// Application and sessions as they were written last; the application only if it is written into that again.
     saved: (Map, Map),
+    /// Bytes of both, the application's too where no copy of it is kept.
+    saved_bytes: u64,
     /// The machine has no state.
     released: bool,
     executed: Seq,
@@ -90,6 +92,7 @@ impl Executor {
             machine,
             sessions: Sessions::new(Limits::of(&context.parameters)),
             saved: (Map::new(), Map::new()),
+            saved_bytes: 0,
             released: false,
             executed: Seq(0),
             time: Time(0),
@@ -132,6 +135,7 @@ impl Executor {
             return Err(RestoreError::Unfaithful);
         }
         self.sessions = sessions;
+        self.saved_bytes = again.bytes() + self.saved.1.bytes();
         (self.executed, self.time) = (state.seq, state.time);
         self.heads = VecDeque::from([state.history]);
         self.ordered_bytes = 0;
@@ -354,7 +358,7 @@ impl Executor {
     /// Bytes of the state at the last checkpoint, the same everywhere.
     #[must_use]
     pub fn saved_bytes(&self) -> u64 {
-        self.saved.0.bytes() + self.saved.1.bytes()
+        self.saved_bytes
     }
 
     /// The replicated state after the last executed slot, whose root is voted for (OSDI '99, section 4.3). Costs what
@@ -366,6 +370,7 @@ impl Executor {
         let application = self.save_application()?;
         snapshot::save_sessions(&mut self.sessions, &mut self.saved.1)?;
         self.ordered_bytes = 0;
+        self.saved_bytes = application.bytes() + self.saved.1.bytes();
         Ok(State {
             seq: self.executed,
             time: self.time,

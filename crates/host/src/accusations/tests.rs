@@ -96,3 +96,15 @@ fn a_folder_keeps_the_first_of_each_and_what_a_crash_spoiled_is_written_again() 
     keep(&mut disk, &another).unwrap();
     assert_eq!(list(&mut disk).unwrap(), [(ReplicaId(2), Offence::Prepares, Ok(another))]);
 }
+
+#[test]
+fn a_file_of_another_cluster_does_not_keep_a_proof_out() {
+    let mut disk = MemoryDisk::new();
+    // It decodes, and proves nothing here.
+    let foreign = Exhibit { cluster: ClusterId(Digest([8; 32])), ..exhibit() };
+    keep(&mut disk, &foreign).unwrap();
+    keep(&mut disk, &exhibit()).unwrap();
+    let found = list(&mut disk).unwrap();
+    let (_, _, kept) = &found[0];
+    assert_eq!(kept.as_ref().unwrap().check(&context(9, 0)), Ok(()));
+}

@@ -12,30 +12,37 @@ use quorate_protocol::types::{ClusterId, Epoch};
 
 use super::*;
 
-/// A machine of which so many bytes changed, with a state of about so many.
-struct Changing(Arc<AtomicU64>, usize);
+/// A machine of which so many bytes changed, with a state of about so many, which it may keep in a map of its own.
+struct Changing {
+    changed: Arc<AtomicU64>,
+    state_bytes: usize,
+    saves_anew: bool,
+}
 
 impl StateMachine for Changing {
     fn apply(&mut self, _context: &Told, _command: &[u8]) -> Result<Bytes, RejectedCommand> {
         Err(RejectedCommand)
     }
     fn save(&mut self, map: &mut Map) -> Result<(), ApplicationError> {
-        self.0.store(0, Ordering::Relaxed);
-        map.insert(b"key", &vec![7; self.1]).map(drop).map_err(ApplicationError::Map)
+        self.changed.store(0, Ordering::Relaxed);
+        map.insert(b"key", &vec![7; self.state_bytes]).map(drop).map_err(ApplicationError::Map)
     }
     fn load(&mut self, _map: &Map) -> Result<(), ApplicationError> {
         Ok(())
     }
+    fn saves_anew(&self) -> bool {
+        self.saves_anew
+    }
     fn changed_bytes(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.changed.load(Ordering::Relaxed)
     }
 }
 
 fn execution(checkpoint_bytes: u64) -> (Execution, Arc<AtomicU64>) {
-    execution_of(checkpoint_bytes, 5)
+    execution_of(checkpoint_bytes, 5, false)
 }
 
-fn execution_of(checkpoint_bytes: u64, state_bytes: usize) -> (Execution, Arc<AtomicU64>) {
+fn execution_of(checkpoint_bytes: u64, state_bytes: usize, saves_anew: bool) -> (Execution, Arc<AtomicU64>) {
     let keys: Vec<_> = (1..=4).map(|seed| SecretKey::from_seed(&[seed; 32]).public()).collect();
     let parameters = Arc::new(Parameters { checkpoint_bytes, ..Parameters::default() });
     let context = Context {
@@ -45,7 +52,8 @@ fn execution_of(checkpoint_bytes: u64, state_bytes: usize) -> (Execution, Arc<At
         parameters: Arc::clone(&parameters),
     };
     let changed = Arc::new(AtomicU64::new(0));
-    let executor = Executor::new(context, Box::new(Changing(Arc::clone(&changed), state_bytes)));
+    let executor =
+        Executor::new(context, Box::new(Changing { changed: Arc::clone(&changed), state_bytes, saves_anew }));
     (Execution::new(executor, &parameters), changed)
 }
 
@@ -72,8 +80,8 @@ fn a_checkpoint_is_due_after_every_interval_and_when_much_has_changed() {
 }
 
 /// Slots up to `last` after which a checkpoint is made, if so many bytes change in each, of a state of 100,000.
-fn made_of_large(changed_each: u64, last: u64) -> Vec<u64> {
-    let (mut execution, changed) = execution_of(1000, 100_000);
+fn made_of_large(changed_each: u64, last: u64, saves_anew: bool) -> Vec<u64> {
+    let (mut execution, changed) = execution_of(1000, 100_000, saves_anew);
     let mut due = |seq: &u64| {
         changed.fetch_add(changed_each, Ordering::Relaxed);
         makes_checkpoint(&mut execution, *seq)
@@ -83,9 +91,11 @@ fn made_of_large(changed_each: u64, last: u64) -> Vec<u64> {
 
 #[test]
 fn a_large_state_is_not_saved_before_a_part_of_it_has_changed_or_half_the_window_has_passed() {
-    // Nothing is known of its size before the first one; from then on an eighth of it has to change.
-    assert_eq!(made_of_large(1000, 40), [1, 14, 27, 40]);
-    assert_eq!(made_of_large(10, 1024), [100, 384, 640, 896], "K = 128 and L = 512");
+    for saves_anew in [false, true] {
+        // Nothing is known of its size before the first one; from then on an eighth of it has to change.
+        assert_eq!(made_of_large(1000, 40, saves_anew), [1, 14, 27, 40]);
+        assert_eq!(made_of_large(10, 1024, saves_anew), [100, 384, 640, 896], "K = 128 and L = 512");
+    }
 }
 
 #[test]

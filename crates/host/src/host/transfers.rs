@@ -100,10 +100,10 @@ impl Host {
         std::mem::replace(&mut self.tasks, later)
     }
 
-    /// Whether [`Host::take_tasks`] left something.
+    /// How much [`Host::take_tasks`] left.
     #[must_use]
-    pub fn has_tasks(&self) -> bool {
-        !self.storing.empty && !self.tasks.is_empty()
+    pub fn tasks_left(&self) -> usize {
+        if self.storing.empty { 0 } else { self.tasks.len() }
     }
 
     /// What the store is to do next, in the order in which this gives it out; [`Host::stored`] or [`Host::not_stored`]
