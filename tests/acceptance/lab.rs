@@ -227,5 +227,6 @@ pub(super) fn largest(one: Footprint, other: Footprint) -> Footprint {
         collected: one.collected.max(other.collected),
         fetches: one.fetches.max(other.fetches),
         pooled: one.pooled.max(other.pooled),
+        displayed: one.displayed.max(other.displayed),
     }
 }

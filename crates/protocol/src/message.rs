@@ -1,7 +1,7 @@
 //! Everything that travels: what replicas tell each other, and what they tell clients.
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::certificate::Certificate;
 use crate::codec::{self, Blob, Decode, Encode, List, Parse, WireMin, parsed};
@@ -109,12 +109,21 @@ impl Statement for ViewChange {
 }
 
 /// A signed VIEW-CHANGE and its name, which costs a pass over all its certificates and is therefore taken once.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct NamedViewChange {
     signed: Signed<ViewChange>,
     digest: Digest,
-    short: ShortViewChange,
+    /// Costs another pass, which nobody is owed whose VIEW-CHANGE is of no use here.
+    short: OnceLock<ShortViewChange>,
 }
+
+impl PartialEq for NamedViewChange {
+    fn eq(&self, other: &Self) -> bool {
+        self.signed == other.signed
+    }
+}
+
+impl Eq for NamedViewChange {}
 
 impl NamedViewChange {
     /// Names these very bytes, signature included.
@@ -126,15 +135,15 @@ impl NamedViewChange {
     /// The same signature, under as little as it needs.
     #[must_use]
     pub fn short(&self) -> Signed<ShortViewChange> {
-        Signed { body: self.short, signer: self.signed.signer, signature: self.signed.signature }
+        let body = *self.short.get_or_init(|| (&self.signed.body).into());
+        Signed { body, signer: self.signed.signer, signature: self.signed.signature }
     }
 }
 
 impl From<Signed<ViewChange>> for NamedViewChange {
     fn from(signed: Signed<ViewChange>) -> Self {
         let digest = digest_of(HashTag::NewView, &signed);
-        let short = (&signed.body).into();
-        Self { signed, digest, short }
+        Self { signed, digest, short: OnceLock::new() }
     }
 }
 

@@ -118,13 +118,15 @@ pub struct Replica {
     room: room::Room,
     /// What replicas were shown to be guilty of.
     accused: BTreeSet<(Offence, ReplicaId)>,
-    /// Whose statements were shown to others of late, and when.
-    shown: BTreeMap<(Offence, ReplicaId), Time>,
+    /// What others were shown of late, or will be shown soon.
+    displays: BTreeMap<(Offence, ReplicaId), testimony::Display>,
     /// The votes for the newest stable checkpoint.
     settled: Option<(Seq, Tally<Checkpoint>)>,
     counters: Counters,
     amnesia: amnesia::Amnesia,
     standing: Standing,
+    /// Up to here it may have voted for wrong states before it came back, and does not know; 0 if its state never was.
+    unsure: Seq,
     /// The last checkpoint at which the state here was the certified one.
     agreed: Seq,
     /// The first checkpoint since then at which correct replicas were seen to disagree; none if not above it.
@@ -253,11 +255,12 @@ impl Replica {
             fetches: catch_up::Fetches::default(),
             room: room::Room::default(),
             accused: BTreeSet::new(),
-            shown: BTreeMap::new(),
+            displays: BTreeMap::new(),
             settled: None,
             counters: Counters::default(),
             amnesia: amnesia::Amnesia::default(),
             standing: Standing::Normal,
+            unsure: Seq(0),
             agreed: Seq(0),
             split: Seq(0),
             marks: waits::Marks::default(),

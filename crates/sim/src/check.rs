@@ -454,6 +454,7 @@ pub fn memory(replica: ReplicaId, kept: &Footprint, context: &Context) -> Checke
         ("view changes collected", kept.collected, n * n),
         ("bodies that are missing", kept.fetches, slots_max),
         ("operations in the pool", kept.pooled, parameters.pooled_operations_bound(context.committee.size())),
+        ("statements that others are shown", kept.displayed, Footprint::DISPLAYED * n),
     ];
     match bounds.into_iter().find(|(_, kept, most)| kept > most) {
         Some((what, kept, most)) => Err(Violation::Memory { replica, what, kept, most }),

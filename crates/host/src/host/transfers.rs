@@ -58,6 +58,8 @@ pub(super) struct Storing {
     states: VecDeque<Box<State>>,
     /// The last job was to save one of them.
     saves: bool,
+    /// One of them is being saved.
+    saving: bool,
     /// Jobs that the store has.
     out: usize,
     /// States that are durable, and that the superblock is to point at.
@@ -137,7 +139,7 @@ impl Host {
 
     fn next_save(&mut self) -> Option<Job> {
         let state = self.storing.states.pop_front()?;
-        self.storing.saves = true;
+        (self.storing.saves, self.storing.saving) = (true, true);
         Some(Job::Save(state))
     }
 
@@ -158,6 +160,7 @@ impl Host {
         match finished {
             // What follows from a wrong state is not started from.
             Finished::Saved(pointer) => {
+                self.storing.saving = false;
                 if self.wrong_from().is_none_or(|wrong| pointer.seq < wrong) {
                     self.storing.pointers.push_back(pointer);
                 }
@@ -246,6 +249,12 @@ impl Host {
     /// Lets a state wait for the store. When too many wait the oldest is left out, for a later checkpoint makes up for it.
     pub(super) fn queue_state(&mut self, state: Box<State>) {
         if self.wrong_from().is_some_and(|wrong| state.seq >= wrong) {
+            return;
+        }
+        // Nobody waits for a vote on what is stable: who makes up for what it missed stores what it can on the way, and
+        // keeps no more of its past in memory.
+        let stable = state.seq < self.replica.watermarks().0;
+        if stable && (self.storing.saving || !self.storing.states.is_empty()) {
             return;
         }
         if self.storing.states.len() >= STATES_MAX {

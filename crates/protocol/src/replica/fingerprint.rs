@@ -54,11 +54,12 @@ impl Replica {
             fetches: _,
             room: _,
             accused: _,
-            shown: _,
+            displays: _,
             settled: _,
             counters: _,
             amnesia,
             standing,
+            unsure,
             agreed,
             split,
             marks: _,
@@ -85,7 +86,7 @@ impl Replica {
             (seq.0, root).hash(h);
         }
         self.hash_views(votes, h);
-        (opening.map(|view| view.0), promised.0.0, promised.1.0).hash(h);
+        (opening.map(|view| view.0), promised.0.0, promised.1.0, unsure.0).hash(h);
         format!("{amnesia:?}{standing:?}").hash(h);
         hasher.finish()
     }

@@ -2,6 +2,7 @@
 
 use super::Replica;
 use crate::log::BACKLOG_WINDOWS;
+use crate::message::SWORN_MAX;
 
 /// Counts of what a replica keeps. Each has a bound that follows from the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,11 +29,15 @@ pub struct Footprint {
     pub fetches: u64,
     /// Operations that wait to be ordered.
     pub pooled: u64,
+    /// Statements that others were shown of late, or will be shown soon.
+    pub displayed: u64,
 }
 
 impl Footprint {
     /// Windows of slots that a log has at most: between its watermarks, and below while a state is fetched.
     pub const WINDOWS: u64 = 1 + BACKLOG_WINDOWS;
+    /// Statements of one replica that others are shown: of each of five kinds, what one message takes and the next one.
+    pub const DISPLAYED: u64 = 5 * 2 * SWORN_MAX as u64;
 }
 
 impl Replica {
@@ -57,6 +62,7 @@ impl Replica {
                 + self.chosen.len() as u64,
             fetches: self.fetches.len() as u64,
             pooled: self.pool.operations(),
+            displayed: self.displays.values().map(|display| display.kept() as u64).sum(),
         }
     }
 }

@@ -83,6 +83,10 @@ impl Replica {
         if mutant::is(Mutant::M38) {
             replica.standing = Standing::Normal;
         }
+        // Its CHECKPOINTs are in no journal. Those for wrong states lie in the window that began no later than where it was
+        // found to be wrong.
+        let window = replica.parameters().window;
+        replica.unsure = replica.standing.divergence().map_or(Seq(0), |wrong| wrong.seq.plus(window));
         if let Some((seq, root)) = memory.state {
             (replica.executed, replica.handed, replica.committed) = (seq, seq, seq);
             replica.roots.insert(seq, root);

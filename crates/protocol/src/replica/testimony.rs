@@ -15,11 +15,42 @@ use crate::message::{
 };
 use crate::process::{Alarm, Say};
 use crate::signed::{Signed, Verified};
-use crate::types::{Digest, Position, ReplicaId, Seq, View};
+use crate::types::{Digest, Position, ReplicaId, Seq, Time, View};
 
 /// What one replica signed of one kind is shown to others once in so many microseconds: a liar who gives reason to with
 /// every slot makes nobody busy.
 const SHOW_EVERY_US: u64 = 50_000;
+
+/// What one replica signed of one kind and others are to see.
+#[derive(Debug, Clone)]
+pub(super) struct Display {
+    /// Until then nothing more of it is shown.
+    until: Time,
+    /// What was shown last. Others vote on, and what they say does not make it news.
+    shown: Vec<Sworn>,
+    /// What waits, the oldest first; no more than one message takes. A liar must not be able to hide what proves
+    /// something behind what proves nothing, so it is kept.
+    waiting: Vec<Sworn>,
+}
+
+impl Display {
+    /// One that may be shown at once.
+    fn new(now: Time) -> Self {
+        Self { until: now, shown: Vec::new(), waiting: Vec::new() }
+    }
+
+    fn add(&mut self, sworn: Sworn) {
+        let known = self.shown.iter().chain(&self.waiting).any(|known| known.says_as(&sworn));
+        if !known && self.waiting.len() < SWORN_MAX {
+            self.waiting.push(sworn);
+        }
+    }
+
+    /// Statements that it keeps.
+    pub(super) fn kept(&self) -> usize {
+        self.shown.len() + self.waiting.len()
+    }
+}
 
 fn offence(kind: SwornKind) -> Offence {
     match kind {
@@ -91,7 +122,8 @@ impl Replica {
         let settled = settled.and_then(|(_, tally)| tally.vote_of(signer));
         let stable = self.stable.as_ref().filter(|held| held.statement.seq == seq);
         let stable = stable.and_then(|held| held.vote_of(signer));
-        let far = self.far_checkpoints.get(&signer).map(|vote| (**vote).clone());
+        let far = self.far_checkpoints.get(&signer).filter(|vote| vote.seq == seq);
+        let far = far.map(|vote| (**vote).clone());
         [open, settled, stable, far].into_iter().flatten()
     }
 
@@ -127,21 +159,50 @@ impl Replica {
         }
     }
 
-    /// Shows everybody statements of others that do not fit the rest; each signer's of one kind not too often.
-    fn show(&mut self, mut sworn: Vec<Sworn>, out: &mut Out<'_>) {
-        sworn.retain(|sworn| {
-            let of = (offence(sworn.kind()), sworn.signer());
-            let lately = self.shown.get(&of).is_some_and(|at| out.now.since(*at) < SHOW_EVERY_US);
-            !lately && !self.accused.contains(&of)
-        });
-        sworn.truncate(SWORN_MAX);
-        if sworn.is_empty() || self.is_mute() {
+    /// Shows everybody statements of others that do not fit the rest; each signer's of one kind not too often. What comes
+    /// too soon waits.
+    fn show(&mut self, sworn: Vec<Sworn>, out: &mut Out<'_>) {
+        if self.is_mute() {
             return;
         }
-        for sworn in &sworn {
-            self.shown.insert((offence(sworn.kind()), sworn.signer()), out.now);
+        for sworn in sworn {
+            let of = (offence(sworn.kind()), sworn.signer());
+            if !self.accused.contains(&of) {
+                self.displays.entry(of).or_insert_with(|| Display::new(out.now)).add(sworn);
+            }
         }
-        Self::say(Say::Relay(PeerMessage::Testimony(List(sworn))), Position(0), out);
+        self.show_waiting(out);
+    }
+
+    /// When what waits may be shown, or what was shown may be forgotten.
+    pub(super) fn show_at(&self) -> Option<Time> {
+        self.displays.values().map(|display| display.until).min()
+    }
+
+    /// Shows what has waited long enough. Messages are no more than signers and kinds that it is about, for none waits
+    /// with more than fits into one.
+    pub(super) fn show_waiting(&mut self, out: &mut Out<'_>) {
+        if self.is_mute() {
+            self.displays.clear();
+            return;
+        }
+        let (now, accused, mut sworn) = (out.now, &self.accused, Vec::new());
+        self.displays.retain(|of, display| {
+            if display.until > now {
+                return true;
+            }
+            if display.waiting.is_empty() || accused.contains(of) {
+                return false;
+            }
+            display.until = now.plus(SHOW_EVERY_US);
+            display.shown = std::mem::take(&mut display.waiting);
+            sworn.extend(display.shown.iter().cloned());
+            true
+        });
+        for sworn in sworn.chunks(SWORN_MAX) {
+            let testimony = PeerMessage::Testimony(List(sworn.to_vec()));
+            Self::say(Say::Relay(testimony), Position(0), out);
+        }
     }
 
     /// Whether a PREPARE does not fit what its view proposed or decided at its slot, so that it is worth a look although
@@ -269,7 +330,11 @@ impl Replica {
 
     /// Whether a VIEW-CHANGE is another one than its signer's for the same view that is here.
     pub(super) fn is_odd_view_change(&self, message: &NamedViewChange) -> bool {
-        self.is_evidence(&Sworn::ViewChange(message.short()))
+        // Its short form costs a pass over all its certificates: nobody gets that for nothing.
+        let differs = |held: &NamedViewChange| held.view == message.view && held.digest() != message.digest();
+        !self.is_accused(Offence::ViewChanges, message.signer)
+            && self.view_changes_of(message.signer).any(differs)
+            && self.is_evidence(&Sworn::ViewChange(message.short()))
     }
 
     /// Whether a NEW-VIEW is another one than its signer's for the same view that is here.
@@ -331,12 +396,15 @@ impl Replica {
         self.show(sworn, out);
     }
 
-    /// Votes for the state after a slot, unless it voted for another one there: a replica whose state was wrong and is
-    /// not any more has nothing to gain from contradicting itself.
+    /// Votes for the state after a slot, unless it voted for another one there, or may have: a replica whose state was
+    /// wrong and is not any more has nothing to gain from contradicting itself.
     pub(super) fn say_checkpoint(&self, seq: Seq, root: Digest, out: &mut Out<'_>) {
         let ours = Checkpoint { seq, root, epoch_end: Seq::MAX };
         let said = self.checkpoints_of(self.id, seq).next().map(|vote| vote.body);
         let wrong = self.standing.divergence().filter(|wrong| wrong.seq == seq).map(|wrong| wrong.ours);
+        if said.is_none() && seq <= self.unsure {
+            return;
+        }
         if said.is_none_or(|said| said == ours) && wrong.is_none_or(|wrong| wrong == root) {
             Self::say(Say::Checkpoint(ours), Position(0), out);
         }

@@ -28,6 +28,8 @@ pub(super) struct Timers {
     fairness: Option<Time>,
     /// When a proposal that came too early is looked at again.
     clock: Option<Time>,
+    /// When statements that wait may be shown to others.
+    show: Option<Time>,
     /// Newest view in which a checkpoint interval of useful batches committed in order.
     good: View,
     useful: u64,
@@ -36,7 +38,7 @@ pub(super) struct Timers {
 impl Timers {
     pub(super) fn deadline(&self) -> Option<Time> {
         let waiting = [self.progress, self.new_view, self.fairness, self.retransmit, self.status];
-        waiting.into_iter().chain([self.fetch, self.clock]).flatten().min()
+        waiting.into_iter().chain([self.fetch, self.clock, self.show]).flatten().min()
     }
 
     /// A view opened or was left: what was timed in the old one is over.
@@ -147,6 +149,7 @@ impl Replica {
         self.watch_fetches(now);
         self.timers.fairness = self.starves_at(now).filter(|_| !mutant::is(Mutant::M30));
         self.timers.clock = self.clock.retry_at();
+        self.timers.show = self.show_at();
         self.pace.busy(owed, now);
     }
 
@@ -163,6 +166,9 @@ impl Replica {
         }
         if due(self.timers.clock, now) {
             self.retry_early(out);
+        }
+        if due(self.timers.show, now) {
+            self.show_waiting(out);
         }
         if due(self.timers.retransmit, now) {
             self.timers.retransmit = None;

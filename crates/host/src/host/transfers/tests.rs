@@ -288,13 +288,22 @@ fn requests_that_come_while_execution_has_no_state_are_bounded() {
 #[test]
 fn states_that_wait_for_the_store_are_few_and_go_when_a_newer_one_comes() {
     let (mut away, mut source) = behind();
-    let states: Vec<_> = (1..=4).map(|_| state_after(128)).zip(1..).collect();
-    for (mut state, seq) in states {
+    let low = away.host.replica.watermarks().0.0;
+    assert!(low > 64);
+    let mut queue = |seq: u64| {
+        let mut state = state_after(128);
         state.seq = Seq(seq);
         away.host.queue_state(state);
-    }
-    let waiting: Vec<_> = away.host.storing.states.iter().map(|state| state.seq.0).collect();
-    assert_eq!(waiting, [3, 4], "a later checkpoint makes up for the ones before");
+        away.host.storing.states.iter().map(|state| state.seq.0).collect::<Vec<_>>()
+    };
+    assert_eq!(queue(1), [1]);
+    assert_eq!(
+        queue(2),
+        [1],
+        "nobody waits for what is stable, and one such state is on its way to the disk"
+    );
+    assert_eq!(queue(low + 1), [1, low + 1]);
+    assert_eq!(queue(low + 2), [low + 1, low + 2], "a later checkpoint makes up for the ones before");
     away.host.storing.states.clear();
     let now = talk(&mut away, &mut source, is_waiting_to_release);
     let mut old = state_after(128);

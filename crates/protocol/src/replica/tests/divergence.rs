@@ -459,3 +459,49 @@ fn c10_what_was_never_compared_with_a_certificate_is_not_said_to_have_been_right
         assert_eq!((evidence.divergence.seq, evidence.agreed), (Seq(12), Seq(known)));
     }
 }
+
+/// It had said CHECKPOINT for slots 4 and 8 from a wrong state, and slot 4 proved that. It was mended at slot 4 and kept
+/// silent about slot 8; then it restarts, and remembers none of its CHECKPOINTs.
+#[test]
+fn c10_a_mended_replica_that_restarts_takes_back_no_later_checkpoint_and_votes_beyond_those_again() {
+    let mut bench = Bench::new(4, 1);
+    execute(&mut bench, 1..=4, WRONG);
+    execute(&mut bench, 5..=8, WRONG);
+    assert!(bench.said.contains(&Say::Checkpoint(checkpoint(8, WRONG))));
+    stable(&mut bench, 4);
+    bench.step(Event::Installed { seq: Seq(4), root: RIGHT });
+    bench.step(Event::Executed { seq: Seq(8), root: Some(RIGHT) });
+    assert!(!bench.said.contains(&Say::Checkpoint(checkpoint(8, RIGHT))), "it does not take it back");
+    let mut bench = back(bench.replica.standing(), (Seq(8), RIGHT), 4);
+    assert!(!bench.said.contains(&Say::Checkpoint(checkpoint(8, RIGHT))), "nor after a restart");
+    // It may have voted up to slot 12, a window beyond the one at which it was found to be wrong.
+    stable(&mut bench, 8);
+    execute(&mut bench, 9..=12, RIGHT);
+    execute(&mut bench, 13..=13, RIGHT);
+    let said = |seq| bench.said.contains(&Say::Checkpoint(checkpoint(seq, RIGHT)));
+    assert!(!said(12) && said(13), "{:?}", bench.said);
+}
+
+/// A restart while it is mute forgets as much.
+#[test]
+fn c10_a_replica_that_restarts_before_it_is_mended_takes_back_no_later_checkpoint() {
+    let divergence = Divergence { seq: Seq(4), ours: WRONG, theirs: RIGHT };
+    let mut bench = back(Standing::Diverged { divergence, mended: false }, (Seq(0), RIGHT), 4);
+    bench.step(Event::Installed { seq: Seq(4), root: RIGHT });
+    assert_eq!(bench.replica.status(), Status::Normal);
+    execute(&mut bench, 5..=8, RIGHT);
+    assert!(!bench.said.contains(&Say::Checkpoint(checkpoint(8, RIGHT))), "{:?}", bench.said);
+    // A replica that was wrong long ago is as good as any other: its silence is over for good.
+    let mut bench = back(Standing::Diverged { divergence, mended: true }, (Seq(12), RIGHT), 12);
+    execute(&mut bench, 13..=16, RIGHT);
+    assert!(bench.said.contains(&Say::Checkpoint(checkpoint(16, RIGHT))));
+}
+
+#[test]
+fn c10_a_checkpoint_of_its_own_beyond_the_window_silences_it_at_no_other_slot() {
+    let mut bench = Bench::new(4, 1);
+    says(&mut bench, 1, 40, WRONG);
+    assert_eq!(bench.replica.footprint().far_checkpoints, 1);
+    execute(&mut bench, 1..=4, RIGHT);
+    assert!(bench.said.contains(&Say::Checkpoint(checkpoint(4, RIGHT))), "{:?}", bench.said);
+}

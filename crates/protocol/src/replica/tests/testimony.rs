@@ -2,13 +2,19 @@
 
 use super::*;
 use crate::accusation::Offence;
-use crate::message::{Checkpoint, Sworn};
+use crate::message::{Checkpoint, SWORN_MAX, Sworn};
+use crate::standing::Divergence;
 
 fn shown(bench: &Bench) -> Vec<Sworn> {
     let messages = bench.relayed().into_iter();
     let testimony = messages
         .filter_map(|message| if let PeerMessage::Testimony(sworn) = message { Some(sworn) } else { None });
     testimony.flat_map(|sworn| sworn.iter().cloned()).collect()
+}
+
+/// Messages in which something was shown.
+fn testimonies(bench: &Bench) -> usize {
+    bench.relayed().iter().filter(|message| matches!(message, PeerMessage::Testimony(_))).count()
 }
 
 fn show(bench: &mut Bench, sworn: Sworn) {
@@ -93,12 +99,15 @@ fn f5_a_vote_that_is_not_what_a_quorum_decided_is_shown_once_in_a_while() {
         bench.step(Event::Commit(odd));
     }
     assert_eq!(shown(&bench).len(), 1, "{:?}", shown(&bench));
-    bench.pass(100_000);
+    bench.pass(49_999);
+    assert_eq!((testimonies(&bench), shown(&bench).len()), (1, 1), "the others wait");
+    bench.pass(50_001);
+    assert_eq!((testimonies(&bench), shown(&bench).len()), (2, 3), "and are shown together");
     let this = vote(0, 4, body.digest);
     bench.pre_prepare(this, Some(&body));
     [0, 2].into_iter().for_each(|id| bench.prepare(id, this));
     bench.commit(3, vote(0, 4, other.digest));
-    assert_eq!(shown(&bench).len(), 2);
+    assert_eq!((testimonies(&bench), shown(&bench).len()), (3, 4));
     assert!(bench.alarms.is_empty(), "a strange vote is no proof");
 }
 
@@ -191,4 +200,79 @@ fn f5_what_a_view_change_shows_is_held_against_the_votes_that_are_here() {
     let message = bench.view_change(3, 5, vec![certificate]);
     bench.step(Event::ViewChange(message));
     assert_eq!(accused(&bench), (Offence::Prepares, 0));
+}
+
+/// Replica 3 lies. At slot 1 it gives replica 1, and nobody else, a vote that fits nothing and that nothing contradicts:
+/// that takes its place for 50 ms. At slot 2 it tells replica 1 one thing and replica 2 another.
+#[test]
+fn f5_a_decoy_hides_no_contradiction() {
+    let seen = [false, true].map(|with_decoy| {
+        let mut deceived = Bench::new(4, 1);
+        let (body, other) = (deceived.body(1), deceived.body(2));
+        for seq in 1..=2 {
+            deceived.pre_prepare(vote(0, seq, body.digest), Some(&body));
+            if with_decoy || seq == 2 {
+                deceived.prepare(3, vote(0, seq, other.digest));
+            }
+            [0, 2].into_iter().for_each(|id| deceived.prepare(id, vote(0, seq, body.digest)));
+            [0, 2].into_iter().for_each(|id| deceived.commit(id, vote(0, seq, body.digest)));
+        }
+        // Nothing else comes of these slots: time alone must bring it out.
+        deceived.pass(5_000_000);
+        let mut witness = Bench::new(4, 2);
+        for seq in 1..=2 {
+            witness.pre_prepare(vote(0, seq, body.digest), Some(&body));
+        }
+        witness.prepare(3, vote(0, 2, body.digest));
+        let evidence = shown(&deceived).iter().filter(|sworn| witness.replica.is_evidence(sworn)).count();
+        (shown(&deceived).iter().filter(|sworn| sworn.signer() == ReplicaId(3)).count(), evidence)
+    });
+    assert_eq!(seen, [(1, 1), (2, 1)], "statements shown, and proofs among them; without and with a decoy");
+}
+
+#[test]
+fn f5_what_waits_to_be_shown_has_a_bound_and_goes_in_one_message_the_oldest_first() {
+    let root = |tag: usize| Digest([[1; 16], (tag as u128).to_be_bytes()].concat().try_into().unwrap());
+    let at_4 = |root| Checkpoint { seq: Seq(4), root, epoch_end: Seq::MAX };
+    let mut bench = Bench::new(4, 1);
+    let certificate = Verified::vouch(bench.certificate(at_4(Digest([8; 32])), &[0, 1, 2]));
+    bench.step(Event::StableCertificate(certificate));
+    for tag in 0..2 * SWORN_MAX {
+        let odd = bench.sign(3, at_4(root(tag)));
+        // What is said twice is shown once.
+        bench.step(Event::Checkpoint(odd.clone()));
+        bench.step(Event::Checkpoint(odd));
+    }
+    assert_eq!((testimonies(&bench), shown(&bench).len()), (1, 1));
+    let kept = bench.replica.footprint().displayed;
+    assert_eq!(kept, 1 + SWORN_MAX as u64);
+    assert!(kept <= Footprint::DISPLAYED);
+    bench.pass(50_000);
+    assert_eq!((testimonies(&bench), shown(&bench).len()), (2, 1 + SWORN_MAX));
+    let roots = shown(&bench).into_iter().map(|sworn| match sworn {
+        Sworn::Checkpoint(vote) => vote.root,
+        other => panic!("{other:?}"),
+    });
+    assert!(roots.eq((0..=SWORN_MAX).map(root)), "in the order in which they came");
+    bench.pass(50_000);
+    assert_eq!(
+        (testimonies(&bench), bench.replica.footprint().displayed),
+        (2, 0),
+        "nothing is kept for ever"
+    );
+}
+
+#[test]
+fn f5_who_says_nothing_any_more_shows_nothing_that_waits() {
+    let mut bench = Bench::new(4, 1);
+    let body = bench.body(1);
+    for seq in 1..=2 {
+        bench.pre_prepare(vote(0, seq, body.digest), Some(&body));
+        bench.prepare(3, vote(0, seq, bench.body(2).digest));
+    }
+    let before = testimonies(&bench);
+    let divergence = Divergence { seq: Seq(4), ours: Digest([7; 32]), theirs: Digest([8; 32]) };
+    bench.replica.standing = Standing::Diverged { divergence, mended: false };
+    bench.pass(1_000_000);
+    assert_eq!((testimonies(&bench), bench.replica.footprint().displayed), (before, 0));
 }
