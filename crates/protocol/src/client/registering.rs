@@ -12,7 +12,9 @@ use crate::types::{Digest, Number, ReplicaId, Seq, Session, Time};
 
 /// A registration may execute until this many windows above what a correct replica reported. Replicas allow eight.
 const EXPIRES_WINDOWS: u64 = 4;
-/// The same for the first registration of a brief session, in slots; four times as many after each refusal.
+/// The same for the first two registrations of a brief session, in slots; four times as many after each further refusal.
+/// The first refusal tells how far the cluster is, which a liar, or a replica that stopped, may have hidden: whoever asked
+/// for more at once would soon have all its sessions in slots that nobody fills.
 const EXPIRES_SLOTS_BRIEF: u64 = 12;
 /// After so many retries without an answer a registration whose time may have passed is replaced.
 const ATTEMPTS_MAX: u32 = 8;
@@ -179,7 +181,7 @@ impl Client {
         let reports = self.peers.iter().map(|peer| peer.executed).collect();
         let executed = nth_largest(reports, self.context.committee.faults()).max(self.answered);
         let usual = EXPIRES_WINDOWS.saturating_mul(self.context.parameters.window);
-        let brief = EXPIRES_SLOTS_BRIEF << (2 * rejections.min(16));
+        let brief = EXPIRES_SLOTS_BRIEF << (2 * rejections.saturating_sub(1).min(16));
         executed.plus(if self.options.brief { brief.min(usual) } else { usual })
     }
 }

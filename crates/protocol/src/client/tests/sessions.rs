@@ -48,7 +48,7 @@ fn a_brief_session_asks_for_few_slots_and_for_more_when_that_was_too_few() {
     world.link_all(Seq(100), View(0));
     world.poll();
     let mut at = 100;
-    for slots in [12, 48, 192, 768, 2048, 2048] {
+    for slots in [12, 12, 48, 192, 768, 2048, 2048] {
         let request = world.take_sent().remove(0).1;
         assert_eq!(request.registration().unwrap().expires, Seq(at + slots));
         at += 3000;
@@ -57,6 +57,20 @@ fn a_brief_session_asks_for_few_slots_and_for_more_when_that_was_too_few() {
         }
         world.wait();
     }
+}
+
+#[test]
+fn a_brief_session_asks_for_no_more_slots_because_a_replica_stands_still() {
+    let mut world = World::new(4, |options, _| options.brief = true);
+    world.client.on_link(world.now, R0, Some((Seq(400), View(0))));
+    world.client.on_link(world.now, R3, Some((Seq(256), View(0))));
+    world.poll();
+    let stale = world.take_sent().remove(0).1;
+    assert_eq!(stale.registration().unwrap().expires, Seq(256 + 12));
+    world.answer(R0, &stale, 0, 401, Outcome::Expired);
+    world.answer(R1, &stale, 0, 401, Outcome::Expired);
+    world.wait();
+    assert_eq!(world.take_sent().remove(0).1.registration().unwrap().expires, Seq(401 + 12));
 }
 
 #[test]
