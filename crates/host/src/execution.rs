@@ -16,7 +16,7 @@ use quorate_protocol::types::{ClientId, Digest, ReplicaId, Seq};
 
 /// Of a large state a checkpoint is not due before this part has changed, one of so many: writes at random touch every
 /// chunk of it between two checkpoints, so that each of these costs in proportion to the state.
-const CHANGED_SHARE: u64 = 8;
+const CHANGED_SHARE: u64 = 12;
 
 /// What the execution role is asked to do, in order.
 #[derive(Debug, Clone)]

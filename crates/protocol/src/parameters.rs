@@ -15,11 +15,11 @@ use crate::types::{ClusterId, Digest, Epoch};
 /// Protocol constants of a cluster. All replicas have the same; the hello compares their digest.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Parameters {
-    /// Slots between two checkpoints, K; half a window may pass of a state with more than eight times
+    /// Slots between two checkpoints, K; half a window may pass of a state with more than twelve times
     /// `checkpoint_bytes`.
     pub checkpoint_interval: u64,
     /// Bytes that may be ordered, or change in the application's state where it counts them, between two checkpoints, or
-    /// an eighth of the state if that is more; 0 for no bound.
+    /// a twelfth of the state if that is more; 0 for no bound.
     pub checkpoint_bytes: u64,
     /// Slots between the watermarks, L: a multiple of K, at least 2 K, at most [`WINDOW_MAX`].
     pub window: u64,

@@ -92,8 +92,8 @@ fn made_of_large(changed_each: u64, last: u64, saves_anew: bool) -> Vec<u64> {
 #[test]
 fn a_large_state_is_not_saved_before_a_part_of_it_has_changed_or_half_the_window_has_passed() {
     for saves_anew in [false, true] {
-        // Nothing is known of its size before the first one; from then on an eighth of it has to change.
-        assert_eq!(made_of_large(1000, 40, saves_anew), [1, 14, 27, 40]);
+        // Nothing is known of its size before the first one; from then on a twelfth of it has to change.
+        assert_eq!(made_of_large(1000, 40, saves_anew), [1, 10, 19, 28, 37]);
         assert_eq!(made_of_large(10, 1024, saves_anew), [100, 384, 640, 896], "K = 128 and L = 512");
     }
 }
