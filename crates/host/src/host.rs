@@ -9,10 +9,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_protocol::certificate::Certificate;
-use quorate_protocol::codec::{self, List};
-use quorate_protocol::message::{BusyReason, Checkpoint, ClientMessage, PeerMessage, PrePrepare, Reply};
+use quorate_protocol::message::{BusyReason, Checkpoint, PeerMessage, Reply};
 use quorate_protocol::mutant::{self, Mutant};
-use quorate_protocol::process::{Alarm, Effect, Event, Process, Recipient, Record, Say};
+use quorate_protocol::process::{Alarm, Effect, Event, Process, Record};
 use quorate_protocol::replica::Replica;
 use quorate_protocol::request::Request;
 use quorate_protocol::signed::{Signed, Signer, Verified};
@@ -21,8 +20,6 @@ use quorate_protocol::types::{ClientId, Number, Position, PublicKey, ReplicaId, 
 use quorate_protocol::verify::{Incoming, Invalid};
 
 use crate::border::{Border, Refusal};
-#[cfg(feature = "byzantine")]
-use crate::byzantine::End;
 use crate::execution::{Done, Screening, Task};
 use crate::gate::Gate;
 use crate::journal::{Group, Journal};
@@ -33,19 +30,21 @@ mod accusations;
 mod divergence;
 #[cfg(feature = "byzantine")]
 mod lying;
+mod saying;
 mod transfers;
 
 pub use transfers::{InstallError, JOBS_AT_ONCE, StoringError};
 
 use accusations::Accusations;
+#[cfg(feature = "byzantine")]
+pub(crate) use saying::seal;
+use saying::{Outgoing, encode};
 use transfers::Storing;
 
 /// Requests whose numbers are remembered to tell retries from new ones.
 const SEEN_MAX: usize = 65_536;
 /// Requests that may wait to be verified before clients are told to come back later.
 const UNVERIFIED_MAX: usize = 8_192;
-/// Bytes of replies in one frame, about.
-const REPLY_FRAME_BYTES: usize = 1 << 20;
 
 /// The links of a replica. None of these ever waits: what a link cannot take is dropped and counted there.
 pub trait Link {
@@ -55,16 +54,6 @@ pub trait Link {
     fn broadcast(&mut self, class: Class, frame: Bytes);
     /// To a client, over its own connection.
     fn reply(&mut self, client: ClientId, frame: Bytes);
-}
-
-/// A message that is signed and encoded, and waits for what it rests on.
-#[derive(Debug)]
-struct Outgoing {
-    to: Recipient,
-    class: Class,
-    frame: Bytes,
-    /// The same message as an event, where the replica is among its own audience.
-    own: Option<Event>,
 }
 
 /// What became of a frame that was let in.
@@ -496,155 +485,4 @@ impl Host {
             self.journal.reclaim(low);
         }
     }
-
-    /// Signs and encodes a message, once for all who get it.
-    fn prepare(&mut self, to: Recipient, message: Say) -> Outgoing {
-        self.counters.signed += u64::from(!matches!(message, Say::Relay(_)));
-        let (message, own) = seal(&self.signer, message);
-        let heard = to == Recipient::Everyone || to == Recipient::Replica(self.replica.id());
-        Outgoing { to, class: class_of(&message), frame: encode(&message), own: own.filter(|_| heard) }
-    }
-
-    /// Sends a message whose promise is durable, and hands it back to the replica where that is in its audience.
-    fn release(&mut self, outgoing: Outgoing, link: &mut impl Link) {
-        let Outgoing { to, class, frame, own } = outgoing;
-        // What it had decided to say before it learnt that it must not.
-        if own.is_some() && self.is_out() {
-            return;
-        }
-        match to {
-            Recipient::Everyone => self.broadcast(class, frame, link),
-            // Whoever lies tells itself something else than the others.
-            Recipient::Replica(to) if to == self.replica.id() => {}
-            Recipient::Replica(to) => self.send(to, class, frame, link),
-        }
-        self.events.extend(own);
-    }
-
-    fn broadcast(&mut self, class: Class, frame: Bytes, link: &mut impl Link) {
-        #[cfg(feature = "byzantine")]
-        if self.liar.is_some() && self.splits(class, &frame, link) {
-            return;
-        }
-        let others = self.replica.context().committee.size() as u64 - 1;
-        self.counters.frames_out += others;
-        self.counters.bytes_out += others * frame.len() as u64;
-        link.broadcast(class, frame);
-    }
-
-    fn send(&mut self, to: ReplicaId, class: Class, frame: Bytes, link: &mut impl Link) {
-        #[cfg(feature = "byzantine")]
-        let frame = match &self.liar {
-            None => frame,
-            Some(_) => match self.pack(End::Replica(to), class, frame) {
-                Some(frame) => frame,
-                None => return,
-            },
-        };
-        self.put(to, class, frame, link);
-    }
-
-    fn put(&mut self, to: ReplicaId, class: Class, frame: Bytes, link: &mut impl Link) {
-        self.counters.frames_out += 1;
-        self.counters.bytes_out += frame.len() as u64;
-        link.send(to, class, frame);
-    }
-
-    fn refuse(&mut self, request: &Request, reason: BusyReason, link: &mut impl Link) {
-        self.counters.busy += 1;
-        let message = ClientMessage::Busy { session: request.session(), first: request.first(), reason };
-        self.answer(request.client(), encode(&message), link);
-    }
-
-    fn answer(&mut self, client: ClientId, frame: Bytes, link: &mut impl Link) {
-        #[cfg(feature = "byzantine")]
-        let frame = match &self.liar {
-            None => frame,
-            Some(_) => match self.pack(End::Client(client), Class::Bulk, frame) {
-                Some(frame) => frame,
-                None => return,
-            },
-        };
-        link.reply(client, frame);
-    }
-
-    /// Answers a client: few frames, none larger than a link takes.
-    fn reply(&mut self, client: ClientId, replies: Vec<Reply>, link: &mut impl Link) {
-        // Who found its state to be wrong answers from it no more.
-        if self.replica.is_mute() {
-            return;
-        }
-        #[cfg(feature = "byzantine")]
-        let replies = self.reply_falsely(client, replies);
-        let (epoch, view) = (self.replica.context().epoch, self.replica.view());
-        let mut frame = Vec::new();
-        let mut bytes = 0;
-        for reply in replies {
-            bytes += 128 + reply.outcome.bytes();
-            if bytes > REPLY_FRAME_BYTES && !frame.is_empty() {
-                let replies = List(std::mem::take(&mut frame));
-                self.answer(client, encode(&ClientMessage::Replies { epoch, view, replies }), link);
-                bytes = 0;
-            }
-            frame.push(reply);
-        }
-        self.answer(client, encode(&ClientMessage::Replies { epoch, view, replies: List(frame) }), link);
-    }
-}
-
-/// A message as it travels, and as its author hears it; what needs no signature of ours has no author here.
-pub(crate) fn seal(signer: &Signer, message: Say) -> (PeerMessage, Option<Event>) {
-    match message {
-        Say::PrePrepare { prepare, body } => {
-            let prepare = signer.sign(prepare);
-            let batch = body.as_ref().map(|body| body.batch.clone());
-            let proposal = PrePrepare { prepare: (*prepare).clone(), batch };
-            (PeerMessage::PrePrepare(proposal), Some(Event::PrePrepare { prepare, body: None }))
-        }
-        Say::Prepare(vote) => {
-            let vote = signer.sign(vote);
-            (PeerMessage::Prepare((*vote).clone()), Some(Event::Prepare(vote)))
-        }
-        Say::Commit(vote) => {
-            let vote = signer.sign(vote);
-            (PeerMessage::Commit((*vote).clone()), Some(Event::Commit(vote)))
-        }
-        Say::Checkpoint(vote) => {
-            let vote = signer.sign(vote);
-            (PeerMessage::Checkpoint((*vote).clone()), Some(Event::Checkpoint(vote)))
-        }
-        Say::ViewChange(message) => {
-            let message = signer.sign(message).shared();
-            (PeerMessage::ViewChange(Arc::clone(&message)), Some(Event::ViewChange(message)))
-        }
-        Say::NewView(message) => {
-            let message = signer.sign(message);
-            (PeerMessage::NewView((*message).clone()), Some(Event::NewView(message)))
-        }
-        Say::Relay(message) => (message, None),
-    }
-}
-
-fn class_of(message: &PeerMessage) -> Class {
-    match message {
-        PeerMessage::Prepare(_)
-        | PeerMessage::Commit(_)
-        | PeerMessage::Checkpoint(_)
-        | PeerMessage::Status(_)
-        | PeerMessage::CommitCertificate(_)
-        | PeerMessage::StableCertificate(_)
-        | PeerMessage::Testimony(_)
-        | PeerMessage::FetchBody { .. }
-        | PeerMessage::FetchViewChange { .. } => Class::Votes,
-        PeerMessage::PrePrepare(_) | PeerMessage::NewView(_) => Class::Proposals,
-        PeerMessage::ViewChange(_)
-        | PeerMessage::Body { .. }
-        | PeerMessage::Forward(_)
-        | PeerMessage::Transfer(_) => Class::Bulk,
-    }
-}
-
-/// What we build ourselves is bounded by the parameters, far below a frame's limit.
-fn encode<T: codec::Encode>(message: &T) -> Bytes {
-    codec::encode(message).expect("our own messages are bounded below a frame").into()
 }
