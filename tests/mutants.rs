@@ -37,6 +37,11 @@ const KILLERS: &[Killer] = &[
         "gives way to one of an older view",
     ),
     by(
+        Mutant::M1,
+        "acceptance::b_explorer::b1_runs_of_three_views_break_no_agreement_as_far_as_the_effort_goes",
+        "I1: one batch executes at a slot",
+    ),
+    by(
         Mutant::M2,
         "acceptance::p_certificates::p2_a_certificate_of_any_other_number_of_signatures_than_a_quorum_is_refused",
         "signatures were taken for a quorum",
@@ -50,6 +55,11 @@ const KILLERS: &[Killer] = &[
         Mutant::M4,
         "acceptance::p_views::p4_the_primary_counts_once_for_its_proposal_and_its_prepare",
         "the primary counted twice",
+    ),
+    by(
+        Mutant::M4,
+        "acceptance::b_explorer::b1_no_run_of_one_slot_and_two_views_breaks_agreement_whoever_lies",
+        "I2: one prepared certificate for a view and a slot",
     ),
     by(
         Mutant::M5,
@@ -82,6 +92,11 @@ const KILLERS: &[Killer] = &[
         "Agreement {",
     ),
     by(
+        Mutant::M9,
+        "acceptance::b_explorer::b1_no_run_of_one_slot_and_two_views_breaks_agreement_whoever_lies",
+        "I1: one batch executes at a slot",
+    ),
+    by(
         Mutant::M10,
         "acceptance::p_certificates::p10_a_new_view_begins_at_the_highest_stable_checkpoint_it_is_shown",
         "let go of are opened again",
@@ -95,6 +110,11 @@ const KILLERS: &[Killer] = &[
         Mutant::M12,
         "acceptance::c_commits::c12_commits_that_come_one_or_two_view_changes_late_execute_once",
         "Withheld(",
+    ),
+    by(
+        Mutant::M12,
+        "acceptance::b_explorer::b1_no_run_of_one_slot_and_two_views_breaks_agreement_whoever_lies",
+        "I1: one batch executes at a slot",
     ),
     by(
         Mutant::M13,
@@ -142,6 +162,11 @@ const KILLERS: &[Killer] = &[
         "Withheld(",
     ),
     by(
+        Mutant::M21,
+        "acceptance::b_explorer::b1_no_run_of_one_slot_and_two_views_breaks_agreement_whoever_lies",
+        "I1: one batch executes at a slot",
+    ),
+    by(
         Mutant::M22,
         "acceptance::e_memory::e1_whatever_f_liars_say_makes_no_replica_keep_more",
         "view changes collected",
@@ -152,9 +177,19 @@ const KILLERS: &[Killer] = &[
         "before it was durable",
     ),
     by(
+        Mutant::M23,
+        "acceptance::b_explorer::b1_no_run_with_a_restart_breaks_agreement_whoever_lies",
+        "no replica breaks a rule of its own",
+    ),
+    by(
         Mutant::M24,
         "simulation::crashes::c7_one_replica_dies_anywhere_and_breaks_no_promise",
         "before it was durable",
+    ),
+    by(
+        Mutant::M24,
+        "acceptance::b_explorer::b1_no_run_with_a_restart_breaks_agreement_whoever_lies",
+        "no replica breaks a rule of its own",
     ),
     by(
         Mutant::M25,

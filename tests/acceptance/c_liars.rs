@@ -2,11 +2,16 @@
 //! prepared when views change.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use quorate_protocol::accusation::Offence;
+use quorate_protocol::codec::{self, FRAME_BYTES_MAX};
+use quorate_protocol::message::{NamedViewChange, PeerMessage};
+use quorate_protocol::replica::Status;
 use quorate_protocol::types::{ReplicaId, View};
 
 use super::lab::{Lab, T0, calm, newest_open_view};
+use super::puppets::{Puppets, prepare};
 
 /// Slots between checkpoints, so that there are stable ones to lie about.
 const INTERVAL: u64 = 4;
@@ -68,6 +73,24 @@ fn c3_an_equivocating_primary_prepares_one_batch_at_most_is_proven_to_lie_and_lo
     assert!(left > splits / 4, "where no batch finds a quorum the view changes");
 }
 
+// Two backups prepare the batch that only they were shown, so the next view has to propose that one again; and nobody but
+// the liar gives it to the third.
+#[test]
+fn c3_the_other_batch_of_an_equivocating_primary_is_had_from_itself_and_commits_in_the_next_view() {
+    let mut lab = cluster(4, 1);
+    lab.corrupt(0, &["equivocate:to=1+2"]);
+    lab.stop(Some(1), None, "body", false);
+    lab.stop(Some(2), None, "body", false);
+    let before = lab.executed();
+    lab.ask(0, "add k 1");
+    lab.await_that("the third backup has the batch and all is answered", 8 * T0, |lab| {
+        lab.is_answered() && lab.replica(3).executed().0 > before
+    });
+    assert!(lab.lies(0) > 0 && newest_open_view(&lab) >= View(1));
+    assert!(lab.count(&["0 -> 3: BODY"]) > 0, "it was asked for the batch, and gave it");
+    work(&mut lab, 3);
+}
+
 /// What may go wrong with a VIEW-CHANGE of one who takes part, besides coming late.
 const LIES_ABOUT_THE_PAST: [&str; 6] = [
     "forged-certificates",
@@ -120,6 +143,43 @@ fn c4_a_lie_in_a_view_change_loses_nothing_that_committed_and_costs_no_signature
     }
 }
 
+#[test]
+fn c4_an_oversized_view_change_costs_one_look_and_its_sender_may_still_say_a_sound_one() {
+    let mut setting = calm(4, 1);
+    (setting.parameters.checkpoint_interval, setting.parameters.window) = (INTERVAL, 2 * INTERVAL);
+    setting.check_every_signature = true;
+    let mut puppets = Puppets::around(2, &setting, 0);
+    let checked = |puppets: &Puppets| puppets.lab.world.node(ReplicaId(2)).signatures_checked();
+    let border = |puppets: &Puppets| puppets.lab.world.node(ReplicaId(2)).host().border().counters();
+    let null = puppets.pens.null();
+    let shown = |puppets: &Puppets, slots: u64| -> Vec<_> {
+        (1..=slots).map(|seq| puppets.pens.certificate(&[0, 1, 3], &prepare(0, seq, null))).collect()
+    };
+    let before = checked(&puppets);
+    // More certificates than the window has slots, all of them good.
+    for slots in [2 * INTERVAL + 1, 1_000] {
+        let many = puppets.pens.view_change(3, 1, None, &shown(&puppets, slots));
+        let refused = puppets.pens.judge(3, PeerMessage::ViewChange(many.clone()));
+        assert!(refused.unwrap_err().to_string().contains("more certificates than the window has slots"));
+        puppets.leave(&[many]);
+    }
+    // More bytes than a frame may have.
+    let large = puppets.pens.view_change(3, 1, None, &shown(&puppets, 1));
+    let mut frame = codec::encode(&PeerMessage::ViewChange(large)).unwrap();
+    frame.resize(FRAME_BYTES_MAX + 1, 0);
+    puppets.lab.world.inject_frame(ReplicaId(3), ReplicaId(2), frame.into());
+    puppets.lab.run(5_000);
+    assert_eq!(
+        (border(&puppets).too_long, checked(&puppets)),
+        (1, before),
+        "no signature of it was looked at"
+    );
+    assert_eq!(puppets.view(), 0);
+    let sound = [1, 3].map(|id| puppets.pens.view_change(id, 1, None, &[]));
+    puppets.leave(&sound);
+    assert_eq!((puppets.view(), checked(&puppets) > before), (1, true), "two sound ones count");
+}
+
 /// What the primary of a view can do when it is to open it.
 const LIES_ABOUT_THE_VIEW: [&[&str]; 6] = [
     &["two-new-views"],
@@ -150,5 +210,33 @@ fn c5_a_new_primary_that_lies_opens_nothing_wrong_and_the_next_view_comes_in_tim
             assert!(took <= 12 * T0, "{sins:?} among {replicas} holds up the cluster for {took} us");
             assert!(proven(&lab).iter().all(|(_, culprit)| *culprit == ReplicaId(1)), "{sins:?}");
         }
+    }
+}
+
+/// A replica that waits for view 1, and the VIEW-CHANGEs of the three others for the views 1 and 2.
+fn waits_for_view_1() -> (Puppets, [Arc<NamedViewChange>; 6]) {
+    let mut puppets = Puppets::around(3, &calm(4, 1), 0);
+    let all = [(0, 1), (1, 1), (2, 1), (0, 2), (1, 2), (2, 2)]
+        .map(|(id, view)| puppets.pens.view_change(id, view, None, &[]));
+    puppets.leave(&all[..3]);
+    assert_eq!((puppets.view(), puppets.lab.replica(3).status()), (1, Status::ViewChanging));
+    (puppets, all)
+}
+
+#[test]
+fn c5_a_new_view_that_names_a_view_change_twice_or_one_of_another_view_opens_nothing_and_the_next_one_opens()
+{
+    let wrong = [("one twice", [0, 0, 2]), ("one of the next view", [0, 1, 5]), ("only one", [0, 0, 0])];
+    for (what, named) in wrong {
+        let (mut puppets, all) = waits_for_view_1();
+        let named = named.map(|place| all[place].clone());
+        let message = puppets.pens.new_view(1, &named);
+        puppets.say(1, &PeerMessage::NewView(message));
+        puppets.leave(&named);
+        assert_eq!(puppets.lab.replica(3).status(), Status::ViewChanging, "{what}: view 1 opened");
+        // Those who wait for it do not wait for longer than its timeout, and the next one is opened as it should be.
+        puppets.lab.await_that("it waits for view 2", 4 * T0, |lab| lab.replica(3).view() == View(2));
+        puppets.open(2, &all[3..]);
+        assert_eq!((puppets.view(), puppets.lab.replica(3).status()), (2, Status::Normal), "{what}");
     }
 }

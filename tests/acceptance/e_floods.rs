@@ -1,14 +1,17 @@
-//! E2, E3: clients that sign nothing right, and a replica that says as much as it can. In virtual time, where checking a
+//! E2, E3, E5: clients that sign nothing right, a replica that says as much as it can, and one that leaves gaps. In virtual time, where checking a
 //! signature and sending a byte cost what they cost.
 
 use bytes::Bytes;
 use quorate_protocol::codec::{self, Frames};
+use quorate_protocol::message::{Checkpoint, Commit, PeerMessage, PrePrepare};
+use quorate_protocol::replica::Footprint;
 use quorate_protocol::request::{Draft, Kind, Request};
-use quorate_protocol::types::{Number, ReplicaId, Session};
+use quorate_protocol::types::{Digest, Number, ReplicaId, Seq, Session, View};
 use quorate_protocol::verify::Invalid;
 use quorate_sim::world::World;
 
-use super::lab::{Lab, calm};
+use super::lab::{Lab, T0, calm, largest};
+use super::puppets::{Pens, prepare};
 
 /// What checking a signature takes, and a byte on a line of a gigabit per second, in nanoseconds.
 const SIGNATURE_NS: u64 = 30_000;
@@ -103,4 +106,60 @@ fn e3_a_replica_that_floods_the_others_leaves_half_of_the_throughput_and_votes_a
         assert!(worse * 2 >= calm, "{sins:?}: {worse} of {calm}");
         assert!(lab.views().iter().take(3).all(|view| *view == 0), "{sins:?}: {:?}", lab.views());
     }
+}
+
+/// The replica that leaves gaps: a backup in the first views.
+const GAPPY: u16 = 3;
+
+/// What it says about one slot: a vote of each kind, and a proposal for a view of which it is the primary.
+fn about(pens: &Pens, seq: u64) -> Vec<PeerMessage> {
+    let (view, seq, digest) = (View(0), Seq(seq), Digest([5; 32]));
+    let (vote, early) = (prepare(0, seq.0, digest), prepare(3, seq.0, digest));
+    let proposal = PrePrepare { prepare: pens.sign(GAPPY, early), batch: None };
+    let checkpoint = Checkpoint { seq, root: digest, epoch_end: Seq::MAX };
+    vec![
+        PeerMessage::PrePrepare(proposal),
+        PeerMessage::Prepare(pens.sign(GAPPY, vote)),
+        PeerMessage::Commit(pens.sign(GAPPY, Commit { view, seq, digest })),
+        PeerMessage::Checkpoint(pens.sign(GAPPY, checkpoint)),
+    ]
+}
+
+// Of slots: each third one through many windows, and places ever further off, up to the last number there is.
+#[test]
+fn e5_a_stream_of_sequence_numbers_with_gaps_fills_no_memory_and_delays_nobody() {
+    const WINDOW: u64 = 16;
+    let cluster = || {
+        let mut setting = calm(REPLICAS, 1);
+        (setting.parameters.checkpoint_interval, setting.parameters.window) = (WINDOW / 2, WINDOW);
+        Lab::new(&setting, CLIENTS)
+    };
+    let answered = |lab: &mut Lab| {
+        (0..CLIENTS).for_each(|client| lab.world.employ(client, 100, 2, 0));
+        lab.await_that("all is answered", 40 * T0, Lab::is_answered)
+    };
+    let mut lab = cluster();
+    let calm = answered(&mut lab);
+    let mut lab = cluster();
+    let pens = Pens::of(lab.world.context());
+    lab.world.distrust(ReplicaId(GAPPY));
+    let near = (1..WINDOW * 8).map(|place| 1 + 3 * place);
+    let far = (5..64).map(|power| (1 << power) - 1).chain([u64::MAX - 1, u64::MAX]);
+    let (mut said, mut most, began) = (0, Footprint::default(), lab.world.now());
+    (0..CLIENTS).for_each(|client| lab.world.employ(client, 100, 2, 0));
+    for seq in near.chain(far) {
+        for message in about(&pens, seq) {
+            (0..GAPPY).for_each(|to| lab.world.inject(ReplicaId(GAPPY), ReplicaId(to), &message));
+            said += 1;
+        }
+        lab.run(50);
+        lab.alive().iter().for_each(|replica| most = largest(most, replica.footprint()));
+    }
+    lab.await_that("all is answered", 40 * T0, Lab::is_answered);
+    let worse = lab.world.now().since(began);
+    assert_eq!(lab.view_changes(), 0);
+    println!("{calm} us without {said} messages about slots with gaps, {worse} us after them; {most:?}");
+    assert!(worse * 2 <= calm * 3, "{worse} us instead of {calm}");
+    assert!(said > 600 && most.slots <= Footprint::WINDOWS * WINDOW, "{most:?}");
+    assert!(most.far_checkpoints <= u64::from(REPLICAS) && most.prepares <= 2 * WINDOW * u64::from(REPLICAS));
 }

@@ -24,6 +24,7 @@ mod lying_replies;
 mod memory;
 mod mute;
 mod null_only;
+mod occasion;
 mod replay_old;
 mod rush_view_changes;
 mod sin;
@@ -48,6 +49,7 @@ use quorate_protocol::signed::Signer;
 use quorate_protocol::types::{ClientId, ReplicaId, Time};
 
 pub use kinds::kind;
+pub use occasion::{advice, occasion};
 pub use sin::{NAMES, Sin, SinError};
 pub use wrong_execution::{WrongExecutions, corrupt_machine};
 

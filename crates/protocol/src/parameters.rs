@@ -53,6 +53,9 @@ pub struct Parameters {
     pub timeout_us: u64,
     /// Longest timer, in microseconds.
     pub timeout_max_us: u64,
+    /// Whether a primary must keep up with the best rate of the last n views while requests wait long; otherwise replicas
+    /// leave its view.
+    pub watchdog: bool,
 }
 
 impl Default for Parameters {
@@ -75,6 +78,7 @@ impl Default for Parameters {
             time_tolerance_us: 30_000_000,
             timeout_us: 500_000,
             timeout_max_us: 60_000_000,
+            watchdog: false,
         }
     }
 }

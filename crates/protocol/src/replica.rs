@@ -35,6 +35,7 @@ mod testimony;
 mod timers;
 mod view_change;
 mod waits;
+mod watchdog;
 
 pub use amnesia::AmnesiaBox;
 pub use fairness::Unserved;
@@ -96,6 +97,7 @@ pub struct Replica {
     pool: Pool,
     ordered: Ordered,
     pace: fairness::Pace,
+    watchdog: watchdog::Watchdog,
     clock: clock::Clock,
     stable: Option<Verified<Certificate<Checkpoint>>>,
     checkpoints: BTreeMap<Seq, Tally<Checkpoint>>,
@@ -147,6 +149,8 @@ pub struct Counters {
     pub committed_requests: u64,
     /// Views entered or left for, beyond the first.
     pub view_changes: u64,
+    /// Of those, views that this replica left because their primary was slower than others were.
+    pub slow_primaries: u64,
     /// Checkpoints that became stable.
     pub stable_checkpoints: u64,
     /// Alarms raised.
@@ -190,6 +194,7 @@ impl Process for Replica {
         self.heal_others(&mut out);
         self.leave_box(&mut out);
         self.pass_on(&mut out);
+        self.watch_rate(&mut out);
         self.watch(now);
         self.mark(now);
     }
@@ -238,6 +243,7 @@ impl Replica {
             pool: Pool::new(rooms),
             ordered: Ordered::new(&parameters),
             pace: fairness::Pace::default(),
+            watchdog: watchdog::Watchdog::default(),
             clock: clock::Clock::default(),
             stable: None,
             checkpoints: BTreeMap::new(),

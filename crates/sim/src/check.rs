@@ -29,7 +29,9 @@ pub use said::Said;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     /// I1: two replicas executed different things.
-    #[error("replica {replica} has another history at slot {seq} than a replica before it")]
+    #[error(
+        "two replicas executed different things: replica {replica} at slot {seq}, and another one before it"
+    )]
     Agreement {
         /// Who executed last.
         replica: ReplicaId,
@@ -37,7 +39,10 @@ pub enum Violation {
         seq: Seq,
     },
     /// I2, I3: two quorums signed different digests.
-    #[error("two quorums signed different digests in view {view} at slot {seq}")]
+    #[error(
+        "two quorums signed different digests in view {view} at slot {seq}: two different batches can be decided in one \
+         place"
+    )]
     TwoCertificates {
         /// The view.
         view: View,
@@ -45,7 +50,9 @@ pub enum Violation {
         seq: Seq,
     },
     /// A replica skipped or repeated a slot.
-    #[error("replica {replica} executed slot {seq} after slot {before}")]
+    #[error(
+        "replica {replica} executed slot {seq} straight after slot {before}: it skipped slots, or repeated one"
+    )]
     Order {
         /// Who.
         replica: ReplicaId,
@@ -55,13 +62,15 @@ pub enum Violation {
         seq: Seq,
     },
     /// I4: an operation was ordered that no client signed.
-    #[error("slot {seq} holds an operation that no client signed")]
+    #[error("an operation was ordered, at slot {seq}, that no client signed")]
     Forged {
         /// The slot.
         seq: Seq,
     },
     /// I5: two roots for one slot.
-    #[error("replica {replica} has another root at checkpoint {seq} than a replica before it")]
+    #[error(
+        "two replicas have different states after slot {seq}: replica {replica}, and another one before it"
+    )]
     Roots {
         /// Who stored last.
         replica: ReplicaId,
@@ -69,7 +78,10 @@ pub enum Violation {
         seq: Seq,
     },
     /// I6: a view or a low watermark went down.
-    #[error("replica {replica} went back from {before:?} to {after:?} (view, low watermark)")]
+    #[error(
+        "replica {replica} went back from view {}, stable up to slot {}, to view {}, stable up to slot {}",
+        .before.0, .before.1, .after.0, .after.1
+    )]
     Backwards {
         /// Who.
         replica: ReplicaId,
@@ -79,7 +91,7 @@ pub enum Violation {
         after: (View, Seq),
     },
     /// I7: a promise left that was not durable.
-    #[error("replica {replica} sent {what} before it was durable")]
+    #[error("replica {replica} sent {what} before it was durable: a power cut could make it break its word")]
     Undurable {
         /// Who.
         replica: ReplicaId,
@@ -103,7 +115,7 @@ pub enum Violation {
         what: String,
     },
     /// I8: a correct replica is accused, or the cluster found itself wrong.
-    #[error("replica {replica} raised an alarm although nobody lies: {alarm}")]
+    #[error("replica {replica} raised an alarm, or accused somebody, without a reason: {alarm}")]
     FalseAlarm {
         /// Who.
         replica: ReplicaId,
@@ -111,7 +123,7 @@ pub enum Violation {
         alarm: String,
     },
     /// I9, I11: a replica keeps more than the configuration allows.
-    #[error("replica {replica} keeps {kept} {what}; the most is {most}")]
+    #[error("replica {replica} keeps {kept} {what}, more than the {most} that its configuration allows")]
     Memory {
         /// Who.
         replica: ReplicaId,
@@ -123,7 +135,10 @@ pub enum Violation {
         most: u64,
     },
     /// I10, I4: a client accepted what the log does not say.
-    #[error("a client accepted {accepted} for number {number}; executing the log once gives {expected}")]
+    #[error(
+        "a client was given a wrong answer: for its operation {number} it accepted {accepted}, and executing everything \
+         once, in order, gives {expected}"
+    )]
     WrongAnswer {
         /// The operation's number.
         number: Number,
@@ -133,7 +148,7 @@ pub enum Violation {
         expected: String,
     },
     /// A replica had to stop.
-    #[error("replica {replica} stopped: {why}")]
+    #[error("replica {replica} had to stop: {why}")]
     Stopped {
         /// Who.
         replica: ReplicaId,
@@ -141,7 +156,10 @@ pub enum Violation {
         why: String,
     },
     /// I12: no progress although everything healed.
-    #[error("at {now} something is still not done although everything healed at {healed}: {waiting}")]
+    #[error(
+        "{} after everything healed, requests are still unanswered or replicas still behind:{waiting}",
+        crate::words::span(.now.since(*.healed))
+    )]
     NoProgress {
         /// Now.
         now: Time,
@@ -151,18 +169,21 @@ pub enum Violation {
         waiting: String,
     },
     /// The world turns but time does not pass.
-    #[error("more than {0} events")]
+    #[error("it does not come to an end: more than {0} things happened")]
     Livelock(u64),
     /// A replica that was to lie told the truth all the time, so that the run shows nothing.
     #[error(
-        "replica {replica} was to lie and told no lie; let its behaviour begin earlier, or the run last longer"
+        "replica {replica} was to lie and told no lie, so nothing was tried; let its behaviour begin earlier, or see what it \
+         lacked: {advice}"
     )]
     NoLie {
         /// Who.
         replica: ReplicaId,
+        /// What each of its lies needs to be told.
+        advice: String,
     },
     /// Something in the world panicked, which no input may cause.
-    #[error("it panicked: {0}")]
+    #[error("a replica or a client panicked: {0}")]
     Panicked(String),
 }
 

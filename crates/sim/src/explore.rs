@@ -28,4 +28,4 @@ mod model;
 pub mod twins;
 
 pub use action::{Action, Lie, Shown, Spot};
-pub use model::{Bounds, Explored, Explorer, Grain, State, explore, wander};
+pub use model::{Bounds, Effort, Explored, Explorer, Grain, State, explore, wander};

@@ -22,4 +22,5 @@ pub mod shrink;
 pub mod trace;
 pub mod verdict;
 pub mod witness;
+pub mod words;
 pub mod world;

@@ -103,9 +103,13 @@ impl Checker for Remembering {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use quorate_protocol::crypto::{SecretKey, VerifyingKey};
-    use quorate_protocol::types::Signature;
+    use quorate_protocol::message::Prepare;
+    use quorate_protocol::signed::Signer;
+    use quorate_protocol::types::{Seq, Signature, Time, View};
 
     use super::*;
+    use crate::scenario::Scenario;
+    use crate::world::{Rule, Setting, World};
 
     fn claim(key: u8, message: &[u8]) -> Claim {
         let secret = SecretKey::from_seed(&[key; 32]);
@@ -137,5 +141,81 @@ mod tests {
         let other_message = Claim { message: claim(1, b"no").message, ..good.clone() };
         let other_key = Claim { key: claim(2, b"yes").key, ..good.clone() };
         assert_eq!(checker.find_invalid(&[other_message, good, other_key]), [0, 2]);
+    }
+
+    /// How many claims under this replica's key were judged, or vouched for.
+    fn known(world: &World, replica: u16) -> usize {
+        let key = world.context().committee.key(ReplicaId(replica)).unwrap().public();
+        let verdicts = world.memo().unwrap().verdicts.lock().unwrap();
+        verdicts.values().flatten().filter(|(known, ..)| *known == key).count()
+    }
+
+    #[test]
+    fn what_is_signed_by_whoever_may_lie_is_never_vouched_for() {
+        let mut setting = Setting::calm(4);
+        setting.liars.insert(ReplicaId(2), vec!["delay:by=1ms,kinds=reply".parse().unwrap()]);
+        let mut world = World::new(&setting);
+        world.distrust(ReplicaId(3));
+        // Nobody hears the backups, so nobody checks what they sign: what is known of it was vouched for.
+        for id in 1..4 {
+            let from = Some(ReplicaId(id));
+            world.add_rule(Rule { from, to: None, kind: None, hold: false });
+        }
+        world.add_client(|_| {}).unwrap();
+        world.run_until(Time(1_300_000)).unwrap();
+        assert!(known(&world, 1) > 0, "a backup of whom nothing is wrong is vouched for");
+        assert_eq!(
+            (known(&world, 2), known(&world, 3)),
+            (0, 0),
+            "a liar, and one in whose name a test speaks"
+        );
+    }
+
+    #[test]
+    fn a_vote_is_vouched_for_by_nobody_but_its_signer() {
+        let world = World::new(&Setting::calm(4));
+        let (context, memo) = (world.context(), world.memo().unwrap());
+        let vote = Prepare { view: View(0), seq: Seq(1), digest: world.null() };
+        let key = Arc::new(World::secret_of(ReplicaId(2)));
+        let signer = Signer::new(key, context.cluster, context.epoch, ReplicaId(2));
+        let message = PeerMessage::Prepare(signer.sign(vote).into_inner());
+        memo.vouch(context, ReplicaId(1), &message);
+        assert_eq!((known(&world, 1), known(&world, 2)), (0, 0), "a replica that passes it on does not");
+        memo.vouch(context, ReplicaId(2), &message);
+        assert_eq!((known(&world, 1), known(&world, 2)), (0, 1));
+    }
+
+    #[test]
+    fn a_world_in_which_every_signature_is_checked_is_the_same_to_the_last_bit() {
+        let with_liars = (0..).filter(|seed| !Scenario::of(*seed).setting.liars.is_empty()).take(6);
+        let mut lies = 0;
+        for seed in with_liars.chain(0..4) {
+            let of = |every: bool| {
+                let mut scenario = Scenario::of(seed);
+                scenario.setting.check_every_signature = every;
+                scenario.run().unwrap_or_else(|violation| panic!("seed {seed}: {violation}"))
+            };
+            let (vouched, checked) = (of(false), of(true));
+            assert_eq!(vouched.hash, checked.hash, "seed {seed}");
+            assert_eq!(vouched, checked, "seed {seed}");
+            lies += vouched.lies_told();
+        }
+        assert!(lies > 0, "no liar lied");
+    }
+
+    #[test]
+    fn frames_that_a_liar_breaks_are_found_out_with_a_memo_as_without() {
+        let of = |every: bool| {
+            let mut scenario = Scenario::of(1);
+            scenario.setting = Setting { replicas: 4, check_every_signature: every, ..Setting::calm(4) };
+            scenario.faults.clear();
+            let sins = ["broken-bytes:probability=0.3", "forged-certificates", "equivocate"];
+            let sins = sins.map(|sin| sin.parse().unwrap()).to_vec();
+            scenario.setting.liars.insert(ReplicaId(1), sins);
+            scenario.run().unwrap()
+        };
+        let (vouched, checked) = (of(false), of(true));
+        assert!(vouched.lies_told() > 10);
+        assert_eq!(vouched, checked);
     }
 }

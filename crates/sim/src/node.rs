@@ -310,6 +310,16 @@ impl Node {
     pub fn execution(&self) -> &Execution {
         &self.execution
     }
+    /// Signatures it checked in this life.
+    #[must_use]
+    pub fn signatures_checked(&self) -> u64 {
+        self.verifier.checks().signatures
+    }
+    /// Syncs of its journal in this life.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.writer.counters().syncs
+    }
     /// Why it had to stop, if it had.
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
@@ -348,8 +358,8 @@ impl Node {
     }
 
     /// A frame of a client arrives.
-    pub fn client_frame(&mut self, key: &quorate_protocol::types::PublicKey, frame: &[u8]) {
-        let _refused = self.host.client_frame(key, frame, &mut self.outbox);
+    pub fn client_frame(&mut self, now: Time, key: &quorate_protocol::types::PublicKey, frame: &[u8]) {
+        let _refused = self.host.client_frame(now, (key, frame), &mut self.outbox);
     }
 
     /// Time has passed.

@@ -1,8 +1,8 @@
 //! A world as a message-sequence picture: a lane for each client and replica, time downwards, an arrow for each message.
 //!
 //! The picture is one SVG that needs nothing else, in colours that follow the reader's light or dark scheme. Stretches in
-//! which nothing happens are cut short, so heights compare only where messages are. What it shows is bounded: the last
-//! things before the end, and it says how much came before.
+//! which nothing happens are cut short, so heights compare only where messages are. What it shows is bounded: what
+//! happens in a [`Window`], and it says how much came before and after.
 
 mod layout;
 mod paint;
@@ -16,7 +16,7 @@ use crate::check::Violation;
 use crate::scenario::{Outcome, Scenario};
 use crate::world::World;
 use layout::Layout;
-pub use sketch::{Fate, Mark, Phase, Sent, Sketch};
+pub use sketch::{Fate, Mark, Phase, Sent, Sketch, Window};
 
 /// Marks that a picture shows unless told otherwise: about ten screens.
 pub const MARKS: usize = 400;
@@ -67,7 +67,7 @@ fn culprit(violation: &Violation) -> Option<ReplicaId> {
         | Violation::FalseAlarm { replica, .. }
         | Violation::Memory { replica, .. }
         | Violation::Stopped { replica, .. }
-        | Violation::NoLie { replica } => Some(*replica),
+        | Violation::NoLie { replica, .. } => Some(*replica),
         _ => None,
     }
 }

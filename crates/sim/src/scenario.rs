@@ -6,10 +6,12 @@ mod liars;
 mod misfortunes;
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use quorate_host::byzantine::Lies;
+use quorate_protocol::committee::faults;
 use quorate_protocol::parameters::Parameters;
 use quorate_protocol::replica::{Replica, Status};
 use quorate_protocol::types::{ReplicaId, Seq, Time};
@@ -21,7 +23,8 @@ use crate::network::Profile;
 use crate::node::{Costs, Node};
 use crate::rng::Rng;
 use crate::verdict::Verdict;
-use crate::world::{Fault, Injected, Setting, World};
+use crate::words::{self, count};
+use crate::world::{Fault, Injected, Setting, Whom, World};
 use expect::Run;
 use misfortunes::Misfortunes;
 
@@ -55,6 +58,42 @@ pub struct Load {
     pub bundle: usize,
     /// Longest pause before the next one, in microseconds.
     pub think_us: u64,
+}
+
+/// Who is faulty in a scenario: stops for good, lies or loses what its disk held.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Broken {
+    /// Who is named.
+    pub named: BTreeSet<ReplicaId>,
+    /// How many primaries there are besides, whoever that will be.
+    pub primaries: usize,
+}
+
+impl Broken {
+    /// How many they are at most.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.named.len() + self.primaries
+    }
+
+    /// Whether nobody is faulty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = words::replicas(&self.named.iter().map(|id| id.0).collect::<Vec<_>>());
+        match (self.named.is_empty(), self.primaries) {
+            (_, 0) => f.write_str(&named),
+            (true, 1) => f.write_str("whoever is primary then"),
+            (true, primaries) => write!(f, "{primaries} primaries"),
+            (false, 1) => write!(f, "{named} and whoever is primary then"),
+            (false, primaries) => write!(f, "{named} and {primaries} primaries"),
+        }
+    }
 }
 
 /// How a world ended.
@@ -152,6 +191,40 @@ impl Scenario {
         links || !self.faults.is_empty() || !self.setting.liars.is_empty()
     }
 
+    /// Who is faulty in it, if `n` replicas take part: liars, those that crash for good, and those whose disk is damaged.
+    #[must_use]
+    pub fn broken(&self, n: u16) -> Broken {
+        let mut broken = Broken { named: self.setting.liars.keys().copied().collect(), primaries: 0 };
+        for (_, fault) in &self.faults {
+            match fault {
+                Fault::Crash(id) => drop(broken.named.insert(*id)),
+                Fault::CrashPrimary => broken.primaries += 1,
+                Fault::Outage(whom, outage) if outage.damage.is_some() => match whom {
+                    Whom::One(id) => drop(broken.named.insert(*id)),
+                    Whom::Primary => broken.primaries += 1,
+                    Whom::Everyone => broken.named.extend((0..n).map(ReplicaId)),
+                },
+                Fault::Doom(id, _, outage) if outage.damage.is_some() => drop(broken.named.insert(*id)),
+                Fault::Outage(..)
+                | Fault::Doom(..)
+                | Fault::Start(_)
+                | Fault::ClockJump(..)
+                | Fault::ClockDrift(..)
+                | Fault::Pause(..)
+                | Fault::Heal => {}
+            }
+        }
+        broken
+    }
+
+    /// In words, if more replicas are faulty in it than its cluster tolerates: then nothing is promised.
+    #[must_use]
+    pub fn overwhelmed(&self) -> Option<String> {
+        let n = self.setting.replicas;
+        let (broken, f) = (self.broken(n), faults(n.into()));
+        (broken.len() > f).then(|| format!("{broken} are faulty in it, and {n} replicas tolerate f = {f}"))
+    }
+
     /// Lets it all happen.
     ///
     /// # Errors
@@ -181,8 +254,9 @@ impl Scenario {
             Err(panic) => Some(Violation::Panicked(message_of(panic.as_ref()))),
         };
         let verdict = Verdict::of(world, violation.as_ref());
-        let accused = world.accused().into_iter().map(|id| id.0).collect();
-        Run { outcome: self.outcome(world), violation, verdict, accused }
+        let proofs = world.proofs();
+        let accused = proofs.keys().map(|id| id.0).collect();
+        Run { outcome: self.outcome(world), violation, verdict, accused, proofs }
     }
 
     fn live(&self, world: &mut World) -> Checked {
@@ -299,38 +373,49 @@ fn replica(index: u64) -> ReplicaId {
     ReplicaId(u16::try_from(index).unwrap_or(0))
 }
 
-/// Where every client and every replica stands, for whoever looks into a failure.
+/// Where every client and every replica stands, for whoever looks into a failure: a line for each, on lines of their own.
 #[must_use]
 pub fn describe(world: &World) -> String {
     let mut lines = Vec::new();
     for (index, client) in world.clients().iter().enumerate() {
-        lines.push(format!(
-            "client {}: {} answers missing, {} to ask",
-            index + 1,
-            client.waiting(),
-            client.to_do
-        ));
+        let (waiting, to_ask) = (client.waiting() as u64, client.to_do);
+        lines.push(match (waiting, to_ask) {
+            (0, 0) => format!("client {} has all its answers", index + 1),
+            _ => format!("client {} waits for {}, {to_ask} more to ask", index + 1, count(waiting, "answer")),
+        });
     }
-    for node in world.nodes() {
-        let replica = node.replica();
-        let crashed = if world.is_crashed(node.id()) { " (crashed)" } else { "" };
-        lines.push(format!(
-            "replica {}{crashed}: view {} {:?}, watermarks {:?}, committed {}, executed {}, pool {}, behind {}",
-            node.id(),
-            replica.view(),
-            replica.status(),
-            replica.watermarks(),
-            replica.committed(),
-            replica.executed(),
-            replica.pooled(),
-            node.host().counters().behind,
-        ));
-    }
+    lines.extend(world.nodes().iter().map(|node| standing(world, node)));
     format!("\n  {}", lines.join("\n  "))
+}
+
+/// Where a replica stands.
+fn standing(world: &World, node: &Node) -> String {
+    let (id, replica) = (node.id(), node.replica());
+    let (view, primary) = (replica.view(), replica.primary());
+    let mut line = match replica.status() {
+        _ if world.is_crashed(id) => format!("replica {id} crashed for good, in view {view}"),
+        Status::Normal => format!("replica {id} is in view {view} of primary {primary}"),
+        Status::ViewChanging => format!("replica {id} waits for view {view} of primary {primary} to open"),
+        status => format!("replica {id} is {}, in view {view}", format!("{status:?}").to_lowercase()),
+    };
+    let (low, high) = replica.watermarks();
+    line += &format!(
+        ": executed up to slot {}, committed {}, stable {low} (window to {high})",
+        replica.executed(),
+        replica.committed()
+    );
+    if replica.pooled() > 0 {
+        line += &format!("; {} waiting to be ordered", count(replica.pooled(), "operation"));
+    }
+    if node.host().counters().behind > 0 {
+        line += "; it was once too far behind to catch up without fetching a state";
+    }
+    line
 }
 
 #[cfg(test)]
 mod tests {
+    use super::expect::{Count, Expect};
     use super::*;
     use crate::world::Rule;
 
@@ -339,6 +424,59 @@ mod tests {
         for seed in 0..4 {
             assert_eq!(Scenario::of(seed).run(), Scenario::of(seed).run());
         }
+    }
+
+    #[test]
+    fn more_faults_than_a_cluster_tolerates_are_told_and_no_seed_draws_them() {
+        let mut scenario = Scenario {
+            setting: Setting::calm(4),
+            faults: vec![(Time(2_000_000), Fault::Crash(ReplicaId(2)))],
+            heal_at: Time(3_000_000),
+            clients: Vec::new(),
+        };
+        assert_eq!(scenario.overwhelmed(), None);
+        scenario.faults.push((Time(2_000_000), Fault::CrashPrimary));
+        let told = "replica 2 and whoever is primary then are faulty in it, and 4 replicas tolerate f = 1";
+        assert_eq!(scenario.overwhelmed().as_deref(), Some(told));
+        scenario.faults.pop();
+        scenario.setting.liars = [(ReplicaId(0), Vec::new())].into();
+        let told = "replicas 0 and 2 are faulty in it, and 4 replicas tolerate f = 1";
+        assert_eq!(scenario.overwhelmed().as_deref(), Some(told));
+        for seed in 0..500 {
+            assert_eq!(Scenario::of(seed).overwhelmed(), None, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn what_is_expected_is_told_with_what_it_was() {
+        let scenario = Scenario {
+            setting: Setting::calm(4),
+            faults: Vec::new(),
+            heal_at: BEGINNING.plus(1_000),
+            clients: vec![Load { commands: 1, in_flight: 1, bundle: 1, think_us: 0 }],
+        };
+        let run = scenario.examine(&mut World::new(&scenario.setting));
+        let expect = Expect {
+            live: false,
+            accused: Some(vec![1]),
+            at_least: [(Count::Accepted, 1), (Count::Views, 1)].into(),
+            ..Expect::default()
+        };
+        let findings = expect.findings(&run);
+        let words = |met: bool| {
+            let of = findings.iter().filter(move |finding| finding.met == met);
+            of.map(|finding| finding.words.as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            words(false),
+            [
+                "it should not be live, and it is",
+                "replica 1 should be proven to have lied, and nobody is",
+                "the highest view should be at least 1, and it is 0 (`views`)",
+            ]
+        );
+        let good = "nothing was found against its being safe, linearizable, bounded, accountable";
+        assert_eq!(words(true), [good, "the number of answers that clients accepted is at least 1: it is 1"]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::mem::discriminant;
 
 use crate::check::Violation;
 use crate::scenario::{Outcome, Scenario};
+use crate::words::first_line;
 use entries::{entries, without};
 pub use schedule::schedule;
 use simpler::simpler;
@@ -46,12 +47,12 @@ pub struct Shrunk {
 }
 
 impl fmt::Display for Shrunk {
-    /// The schedule, a line for each happening, and the violation in the end.
+    /// The schedule, a line for each happening, and the violation in the end, in a line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for line in schedule(&self.scenario) {
             writeln!(f, "{line}")?;
         }
-        writeln!(f, "then: {}", self.violation)?;
+        writeln!(f, "then: {}", first_line(&self.violation.to_string()))?;
         let left = if self.minimal { "each of these is needed" } else { "the budget ended first" };
         write!(f, "({} runs; {left})", self.runs)
     }

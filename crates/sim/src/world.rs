@@ -361,8 +361,8 @@ impl World {
                 self.node_did(to)
             }
             Happening::Request { from, to, frame } => {
-                let key = self.clients[from].key();
-                self.nodes[usize::from(to.0)].client_frame(&key, &frame);
+                let (key, now) = (self.clients[from].key(), self.clock(to));
+                self.nodes[usize::from(to.0)].client_frame(now, &key, &frame);
                 self.node_did(to)
             }
             Happening::Done { node, role, life } => self.role_done(node, role, life),
@@ -458,7 +458,7 @@ impl World {
         }
         for alarm in alarms {
             self.say(|| format!("{id} raises an alarm: {}", trace::alarm(&alarm)));
-            self.note(|| Mark::Says(Party::Replica(id), format!("alarm: {}", trace::alarm(&alarm))));
+            self.note_alarm(id, &alarm);
             self.checks.alarm(id, &alarm)?;
         }
         for sent in sent {

@@ -245,6 +245,11 @@ impl Pool {
         }
     }
 
+    /// When the request was passed on that was passed on first of those that wait.
+    pub(crate) fn waits_since(&self) -> Option<Time> {
+        self.owed.timed.first_key_value().map(|(_, timed)| timed.since)
+    }
+
     /// The request that was passed on first of those that wait.
     pub(crate) fn longest(&self) -> Option<Longest> {
         let (_, timed) = self.owed.timed.first_key_value()?;

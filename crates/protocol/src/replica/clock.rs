@@ -46,6 +46,7 @@ impl Replica {
         self.timers.rearm(now, self.waiting().timeout_us);
         self.pool.excuse(now.since(last));
         self.pace.woke(now);
+        self.watchdog.woke(now);
         self.clock.slept = Some((last, now.plus(base.saturating_mul(DRAIN_TIMEOUTS))));
     }
 

@@ -93,7 +93,7 @@ impl Replica {
     }
 
     /// Whether another replica owes it to this one's clients to order what they sent here.
-    fn is_served(&self) -> bool {
+    pub(super) fn is_served(&self) -> bool {
         self.status == Status::Normal && self.primary() != self.id && !self.is_catching_up()
     }
 

@@ -36,6 +36,7 @@ impl Replica {
             pool,
             ordered: _,
             pace: _,
+            watchdog: _,
             clock: _,
             stable,
             checkpoints,

@@ -292,9 +292,15 @@ impl Replica {
         let digest = slot.committed.as_ref()?.statement.digest;
         let useful = match slot.body(&digest) {
             _ if digest == self.null => mutant::is(Mutant::M20),
-            None => true,
+            None => {
+                self.watchdog.committed_unseen(now);
+                true
+            }
             Some(body) => {
                 self.pace.committed(body.batch.requests.len() as u64, now);
+                if self.context.parameters.watchdog {
+                    self.watchdog.committed(&body.batch, now);
+                }
                 self.ordered.commit(seq, &body.batch, self.executed)
             }
         };

@@ -112,7 +112,7 @@ impl Replica {
 
     /// Whether this replica came back and has not heard from a quorum yet: its links may take longer than the primary
     /// has, and nobody would follow it out of the view.
-    fn is_returning(&self) -> bool {
+    pub(super) fn is_returning(&self) -> bool {
         self.timers.heard.as_ref().is_some_and(|heard| heard.len() + 1 < self.quorum())
     }
 

@@ -488,19 +488,31 @@ fn report(checker: impl Checker<Explorer>) -> Explored {
     }
 }
 
-fn checker(explorer: Explorer, within: Duration) -> CheckerBuilder<Explorer> {
-    explorer.checker().finish_when(HasDiscoveries::AnyFailures).timeout(within)
+/// How far a search goes at most. Steps are the same work on any machine; the time only ends a search that hangs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Effort {
+    /// Steps, those to states that were met before among them.
+    pub steps: usize,
+    /// Wall time.
+    pub patience: Duration,
+    /// Threads.
+    pub threads: usize,
 }
 
-/// Every state within the bounds, on so many threads; stops at the first violation, or when the time is over.
-#[must_use]
-pub fn explore(bounds: Bounds, threads: usize, within: Duration) -> Explored {
-    report(checker(Explorer::new(bounds), within).threads(threads).spawn_dfs())
+fn checker(explorer: Explorer, effort: Effort) -> CheckerBuilder<Explorer> {
+    let checker = explorer.checker().finish_when(HasDiscoveries::AnyFailures).timeout(effort.patience);
+    checker.target_state_count(effort.steps).threads(effort.threads)
 }
 
-/// Runs drawn at random, without end before the time is over; stops at the first violation.
+/// Every state within the bounds; stops at the first violation, or where the effort ends.
 #[must_use]
-pub fn wander(bounds: Bounds, seed: u64, threads: usize, within: Duration) -> Explored {
+pub fn explore(bounds: Bounds, effort: Effort) -> Explored {
+    report(checker(Explorer::new(bounds), effort).spawn_dfs())
+}
+
+/// Runs drawn at random, until the effort ends; stops at the first violation.
+#[must_use]
+pub fn wander(bounds: Bounds, seed: u64, effort: Effort) -> Explored {
     let explorer = Explorer { draws: true, ..Explorer::new(bounds) };
-    report(checker(explorer, within).threads(threads).spawn_simulation(seed, UniformChooser))
+    report(checker(explorer, effort).spawn_simulation(seed, UniformChooser))
 }

@@ -10,7 +10,7 @@ use super::sketch::{Fate, Mark, Sent, Sketch};
 use crate::network::Party;
 
 /// From one lane to the next.
-pub(super) const LANE: i64 = 190;
+pub(super) const LANE: i64 = 200;
 /// Left of the first lane, where times stand.
 pub(super) const LEFT: i64 = 132;
 /// From one line of text to the next.
@@ -38,6 +38,8 @@ pub(super) enum Look {
     View,
     /// On it, as something bad.
     Bad,
+    /// On it, as proof of something bad.
+    Proof,
     /// On it, as something good.
     Good,
     /// On it, neither.
@@ -195,6 +197,10 @@ fn item(mark: &Mark) -> Option<(Party, Look, String)> {
         Mark::Executes(id, seq, false) => (at(id), Look::Good, format!("n{seq}")),
         Mark::Executes(id, seq, true) => (at(id), Look::Good, format!("state n{seq}")),
         Mark::Lies(id, sin) => (at(id), Look::Bad, format!("lies: {sin}")),
+        Mark::Proves(id, culprit, offence) => {
+            (at(id), Look::Proof, format!("proof: {culprit}, {}", offence.name()))
+        }
+        Mark::Alarm(id, text) => (at(id), Look::Bad, format!("alarm: {text}")),
         Mark::Says(party, text) => (*party, Look::Answer, text.clone()),
         Mark::Everywhere(_) => return None,
     })

@@ -29,7 +29,8 @@ text-anchor:middle}.note,.legend{font:11.5px system-ui,'DejaVu Sans',sans-serif}
 stroke-linejoin:round}.lane{stroke:var(--lane);stroke-width:1.5}.down{stroke:var(--bad);stroke-width:1.5;
 stroke-dasharray:2 5}.row{stroke:var(--lane);stroke-width:.5;stroke-dasharray:1 6}.a{fill:none;stroke-width:1.3}
 .lost{stroke-dasharray:5 3}.x{stroke-width:2.2;fill:none}.box{fill:var(--box);stroke:var(--lane)}
-.bad-box{fill:var(--bad-paper);stroke:var(--bad)}.good-box{fill:var(--good-paper);stroke:var(--good)}
+.bad-box{fill:var(--bad-paper);stroke:var(--bad)}.proof-box{fill:var(--checkpoint);stroke:var(--checkpoint)}
+.proof{fill:var(--paper);font-weight:600}.good-box{fill:var(--good-paper);stroke:var(--good)}
 .bad{fill:var(--bad)}.good{fill:var(--good)}.ring{fill:none;stroke:var(--bad);stroke-width:2.5}
 .under{fill:var(--paper);opacity:.86}.view-box{fill:var(--paper);stroke:var(--view-change)}
 ";
@@ -163,11 +164,15 @@ impl Painter<'_> {
              <text class=\"title\" x=\"24\" y=\"32\">{title}</text>"
         ));
         let shown = self.sketch.marks().filter(|(_, mark)| matches!(mark, Mark::Sent(_))).count() as u64;
-        let (before, again) = (self.sketch.forgotten(), self.sketch.repeated());
-        let all = shown + before + again;
-        let mut note = match before {
-            0 => format!("{shown} of {all} messages"),
-            before => format!("the last {shown} of {all} messages: {before} came before these"),
+        let (before, later, again) = (self.sketch.forgotten(), self.sketch.later(), self.sketch.repeated());
+        let all = shown + before + later + again;
+        let mut note = match (before, later) {
+            (0, 0) => format!("{shown} of {all} messages"),
+            (before, 0) => format!("the last {shown} of {all} messages: {before} came before these"),
+            (0, later) => format!("the first {shown} of {all} messages: {later} came after these"),
+            (before, later) => {
+                format!("{shown} of {all} messages: {before} came before these, {later} after them")
+            }
         };
         if again > 0 {
             note.push_str(&format!(", {again} only say again what was said twice"));
@@ -204,6 +209,28 @@ impl Painter<'_> {
             x + 84,
             x + 109
         ));
+        x += 109 + wide("executed") + 26;
+        self.legend_of_lies(x);
+    }
+
+    /// What liars do, and what is proven of it, where there is any of that.
+    fn legend_of_lies(&mut self, mut x: i64) {
+        let lies = self.sketch.marks().any(|(_, mark)| matches!(mark, Mark::Lies(..)));
+        let proofs = self.sketch.marks().any(|(_, mark)| matches!(mark, Mark::Proves(..)));
+        let both = [
+            (lies, "bad", "lies", "lies told by then"),
+            (proofs, "proof", "proof", "proof on its disk: who, what"),
+        ];
+        for (_, look, word, words) in both.into_iter().filter(|(any, ..)| *any) {
+            let width = wide(word) + 12;
+            self.put(format_args!(
+                "<rect class=\"{look}-box\" x=\"{x}\" y=\"63\" width=\"{width}\" height=\"13\" rx=\"3\"/>\
+                 <text class=\"mid {look}\" x=\"{}\" y=\"73\">{word}</text><text class=\"legend\" x=\"{}\" y=\"74\">{words}</text>",
+                x + width / 2,
+                x + width + 6
+            ));
+            x += width + 6 + wide(words) + 26;
+        }
     }
 
     /// The names of all lanes, on one line.
@@ -337,7 +364,7 @@ impl Painter<'_> {
 
     fn item(&mut self, item: &Item) {
         let (x, y) = (self.layout.x(item.lane), item.y);
-        let room = usize::try_from((LANE - 40) * 10 / LETTER).unwrap_or(20);
+        let room = usize::try_from((LANE - 24) * 10 / LETTER).unwrap_or(20);
         let (words, full) = (safe(&short(&item.text, room)), safe(&item.text));
         match item.look {
             Look::Message | Look::Answer => {
@@ -356,10 +383,11 @@ impl Painter<'_> {
                     y - 2
                 ));
             }
-            Look::View | Look::Bad | Look::Good | Look::Plain => {
+            Look::View | Look::Bad | Look::Proof | Look::Good | Look::Plain => {
                 let (frame, ink) = match item.look {
                     Look::View => ("view-box", ""),
                     Look::Bad => ("bad-box", " bad"),
+                    Look::Proof => ("proof-box", " proof"),
                     Look::Good => ("good-box", " good"),
                     Look::Plain | Look::Message | Look::Answer => ("box", ""),
                 };
@@ -403,8 +431,9 @@ impl Painter<'_> {
     fn end(&mut self, words: &[String]) {
         let (end, width) = (self.layout.end, self.layout.width);
         if words.is_empty() {
+            let what = if self.sketch.later() > 0 { "the run goes on until" } else { "the end, at" };
             self.put(format_args!(
-                "<text class=\"note\" x=\"24\" y=\"{}\">the end, at {}</text>",
+                "<text class=\"note\" x=\"24\" y=\"{}\">{what} {}</text>",
                 end + 24,
                 moment(self.subject.end)
             ));

@@ -1,7 +1,8 @@
-//! What a picture is made of: the last things that happened in a world, each with its time.
+//! What a picture is made of: things that happened in a part of a world's time, each with its time.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use quorate_protocol::accusation::Offence;
 use quorate_protocol::message::{ClientMessage, PeerMessage};
 use quorate_protocol::replica::Status;
 use quorate_protocol::request::Request;
@@ -92,7 +93,11 @@ pub enum Mark {
     Executes(ReplicaId, Seq, bool),
     /// A liar told lies of this name.
     Lies(ReplicaId, String),
-    /// Somebody says this, or this is said of it: answers accepted, alarms, clocks.
+    /// A replica holds the proof, from now on, that another one lied.
+    Proves(ReplicaId, ReplicaId, Offence),
+    /// A replica raised an alarm that proves nothing against anybody.
+    Alarm(ReplicaId, String),
+    /// Somebody says this, or this is said of it: answers accepted, clocks.
     Says(Party, String),
     /// Something happened to all.
     Everywhere(String),
@@ -113,13 +118,49 @@ const SHOWINGS: u64 = 2;
 /// Different messages that are remembered to tell whether one is said again.
 const REMEMBERED_MAX: usize = 10_000;
 
-/// The last things that happened, not more than somebody wants to see.
+/// Things that are shown before the first lie, or the first other trouble: enough to see what it is about.
+const LEAD: usize = 24;
+
+/// Which things that happen are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Nothing before this time.
+    pub from: Time,
+    /// And nothing after this one.
+    pub until: Time,
+    /// At most so many things, at least one.
+    pub marks_max: usize,
+    /// Which of them if there are more: the first ones, or the last.
+    pub first: bool,
+}
+
+impl Window {
+    /// The last so many things.
+    #[must_use]
+    pub fn last(marks_max: usize) -> Self {
+        Self { from: Time(0), until: Time(u64::MAX), marks_max, first: false }
+    }
+
+    /// So many things from a time on.
+    #[must_use]
+    pub fn starting(from: Time, marks_max: usize) -> Self {
+        Self { from, until: Time(u64::MAX), marks_max, first: true }
+    }
+}
+
+/// Things that happened in a window, not more than somebody wants to see.
 #[derive(Debug, Clone)]
 pub struct Sketch {
     marks: VecDeque<(Time, Mark)>,
-    marks_max: usize,
+    window: Window,
+    /// From when on to look to see what led to the first lie.
+    first_lie: Option<Time>,
+    /// The same of the first crash or sleep.
+    first_trouble: Option<Time>,
     /// Messages that were sent before these.
     forgotten: u64,
+    /// Messages that were sent after these.
+    later: u64,
     /// How often each message was sent, by what became of its copies.
     said: BTreeMap<Saying, u64>,
     /// Messages that are not shown because they were said before.
@@ -133,13 +174,22 @@ pub struct Sketch {
 }
 
 impl Sketch {
-    /// An empty one that keeps so many marks, at least one.
+    /// An empty one that keeps the last so many marks, at least one.
     #[must_use]
     pub fn new(marks_max: usize) -> Self {
+        Self::of(Window::last(marks_max))
+    }
+
+    /// An empty one that keeps what happens in a window.
+    #[must_use]
+    pub fn of(window: Window) -> Self {
         Self {
             marks: VecDeque::new(),
-            marks_max: marks_max.max(1),
+            window: Window { marks_max: window.marks_max.max(1), ..window },
+            first_lie: None,
+            first_trouble: None,
             forgotten: 0,
+            later: 0,
             said: BTreeMap::new(),
             repeated: 0,
             down: BTreeSet::new(),
@@ -157,6 +207,21 @@ impl Sketch {
     pub fn forgotten(&self) -> u64 {
         self.forgotten
     }
+    /// Messages that were sent after these.
+    #[must_use]
+    pub fn later(&self) -> u64 {
+        self.later
+    }
+    /// Whether everything is here that happened.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.forgotten + self.later == 0
+    }
+    /// From when on to look to see how the first lie came about; if nobody lied, the first crash or sleep.
+    #[must_use]
+    pub fn first_trouble(&self) -> Option<Time> {
+        self.first_lie.or(self.first_trouble)
+    }
     /// Messages that are not shown because they were said before, to the same replicas with the same success.
     #[must_use]
     pub fn repeated(&self) -> u64 {
@@ -170,6 +235,22 @@ impl Sketch {
 
     /// Something happened.
     pub fn add(&mut self, at: Time, mark: Mark) {
+        let lead = || self.marks.iter().rev().nth(LEAD).or(self.marks.front()).map_or(at, |(at, _)| *at);
+        match mark {
+            Mark::Lies(..) if self.first_lie.is_none() => self.first_lie = Some(lead()),
+            Mark::Down(_) | Mark::Sleeps(..) if self.first_trouble.is_none() => {
+                self.first_trouble = Some(lead());
+            }
+            _ => {}
+        }
+        if at < self.window.from {
+            self.forget(&mark);
+            return;
+        }
+        if at > self.window.until {
+            self.leave_out(&mark);
+            return;
+        }
         if let (Mark::Sent(sent), Some((before, Mark::Sent(last)))) = (&mark, self.marks.back_mut())
             && (*before, last.from, &last.text) == (at, sent.from, &sent.text)
         {
@@ -183,7 +264,13 @@ impl Sketch {
             self.repeated += 1;
             return;
         }
-        if self.marks.len() >= self.marks_max
+        if self.marks.len() >= self.window.marks_max && self.window.first {
+            self.leave_out(&mark);
+            // What follows would hang in the air.
+            self.window.until = Time(self.marks.back().map_or(0, |(at, _)| at.0));
+            return;
+        }
+        if self.marks.len() >= self.window.marks_max
             && let Some((_, oldest)) = self.marks.pop_front()
         {
             self.forget(&oldest);
@@ -203,6 +290,10 @@ impl Sketch {
         *times > SHOWINGS
     }
 
+    fn leave_out(&mut self, mark: &Mark) {
+        self.later += u64::from(matches!(mark, Mark::Sent(_)));
+    }
+
     fn forget(&mut self, mark: &Mark) {
         match mark {
             Mark::Sent(_) => self.forgotten += 1,
@@ -212,6 +303,8 @@ impl Sketch {
             | Mark::Stands(..)
             | Mark::Executes(..)
             | Mark::Lies(..)
+            | Mark::Proves(..)
+            | Mark::Alarm(..)
             | Mark::Says(..)
             | Mark::Everywhere(_) => {}
         }

@@ -77,7 +77,10 @@ fn a_picture_of_a_failure_ends_with_what_went_wrong() {
     let (outcome, svg) = run(&scenario, MARKS);
     assert!(matches!(outcome, Err(Violation::NoProgress { .. })), "{outcome:?}");
     assert!(is_well_formed(&svg));
-    assert!(svg.contains("violated") && svg.contains("something is still not done"), "{svg}");
+    assert!(
+        svg.contains("violated") && svg.contains("after everything healed, requests are still unanswered"),
+        "{svg}"
+    );
     assert!(svg.contains("only say again what was said twice"), "who waits repeats itself");
 }
 
@@ -125,4 +128,59 @@ fn what_a_test_holds_back_is_drawn_as_held_and_a_message_to_several_is_one() {
     let held = prepares.iter().filter(|copies| copies.contains(&(Party::Replica(ReplicaId(2)), Fate::Held)));
     assert!(held.count() >= 2 && prepares.iter().all(|copies| copies.len() == 3));
     assert!(draw(&sketch, &subject).contains("held back"));
+}
+
+/// A cluster whose first primary begins to lie when some things have been done already.
+fn lied_to() -> Scenario {
+    let mut setting = Setting::calm(4);
+    setting.parameters.timeout_us = 300_000;
+    let sin = "equivocate:after=300ms,until=500ms".parse().expect("there is such a lie");
+    setting.liars = [(ReplicaId(0), vec![sin])].into();
+    let heal_at = Time(3_000_000);
+    let clients = vec![Load { commands: 40, in_flight: 1, bundle: 1, think_us: 50_000 }; 2];
+    Scenario { setting, faults: Vec::new(), heal_at, clients }
+}
+
+fn sketch_of(scenario: &Scenario, window: Window) -> (Sketch, String) {
+    let mut world = World::new(&scenario.setting);
+    world.keep_sketch_of(window);
+    assert_eq!(scenario.examine(&mut world).violation, None);
+    let subject = Subject::of(&world, "a liar", None);
+    let sketch = world.take_sketch().expect("it was kept");
+    let svg = draw(&sketch, &subject);
+    (sketch, svg)
+}
+
+#[test]
+fn a_picture_can_begin_where_the_first_lie_is_told_and_shows_where_it_is_proven() {
+    let scenario = lied_to();
+    let (last, end) = sketch_of(&scenario, Window::last(60));
+    assert!(!end.contains(">lies: equivocate<"), "the last of many messages do not show it");
+    let from = last.first_trouble().expect("somebody lied");
+    let (sketch, svg) = sketch_of(&scenario, Window::starting(from, 200));
+    assert!(is_well_formed(&svg));
+    assert!(svg.contains(">lies: equivocate<") && svg.contains(">proof: 0, two-prepares<"), "{svg}");
+    assert!(
+        svg.contains("lies told by then") && svg.contains("came before these") && svg.contains("after them")
+    );
+    assert!(svg.contains("the run goes on until"));
+    let lie = sketch.marks().position(|(_, mark)| matches!(mark, Mark::Lies(..))).expect("it is shown");
+    assert!((1..60).contains(&lie), "a little before it, and not more: {lie}");
+    assert!(sketch.marks().count() <= 200 && sketch.later() > 0 && sketch.forgotten() > 0);
+}
+
+#[test]
+fn a_picture_of_a_time_shows_nothing_else() {
+    let (from, until) = (Time(1_100_000), Time(1_200_000));
+    let (sketch, _) = sketch_of(&lied_to(), Window { from, until, ..Window::starting(from, MARKS) });
+    assert!(sketch.marks().count() > 10);
+    assert!(sketch.marks().all(|(at, _)| (from..=until).contains(at)));
+    assert_eq!(sketch_of(&lied_to(), Window::last(20_000)).0.forgotten(), 0);
+}
+
+#[test]
+fn without_a_liar_the_first_crash_is_what_a_picture_begins_with() {
+    let (sketch, _) = sketch_of(&troubled(), Window::last(5));
+    let from = sketch.first_trouble().expect("the primary crashed");
+    assert!((Time(1_000_000)..=Time(1_007_500)).contains(&from), "{from:?}");
 }

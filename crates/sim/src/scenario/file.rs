@@ -55,6 +55,16 @@ pub enum ScenarioFileError {
         /// What is wrong with it, and what may stand there instead.
         why: String,
     },
+    /// Something that every scenario has is not there, so no line can be named.
+    #[error("{}: there is no `{key}`; fix: {fix}", .file.display())]
+    Lacks {
+        /// The file.
+        file: PathBuf,
+        /// What is not there.
+        key: &'static str,
+        /// What to write.
+        fix: &'static str,
+    },
     /// A value that does not fit the rest of the file.
     #[error("{}:{line}: `{key}` {problem}; fix: {}", .file.display(), .problem.fix())]
     At {
@@ -143,6 +153,9 @@ impl ScenarioFile {
     /// [`ScenarioFileError`] names the line and the fix.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ScenarioFileError> {
         let document: Document = toml::from_str(text).map_err(|error| malformed(text, path, &error))?;
+        if document.client.is_empty() {
+            return Err(lacking(path, CLIENT));
+        }
         reading::read(document).map_err(|wrong| ScenarioFileError::At {
             file: path.to_owned(),
             line: line_of(text, wrong.at),
@@ -169,12 +182,37 @@ struct Wrong {
     problem: Problem,
 }
 
+/// What every scenario has, and how it is written.
+const REQUIRED: [(&str, &str); 3] = [
+    ("replicas", "write how many there are above the first table, such as `replicas = 4`"),
+    ("heal", "write when everything heals above the first table, such as `heal = \"2s\"`"),
+    CLIENT,
+];
+const CLIENT: (&str, &str) =
+    ("[[client]]", "somebody has to ask something: add a table `[[client]]` with `commands = 20` in it");
+
+fn lacking(path: &Path, (key, fix): (&'static str, &'static str)) -> ScenarioFileError {
+    ScenarioFileError::Lacks { file: path.to_owned(), key, fix }
+}
+
 fn malformed(text: &str, path: &Path, error: &toml::de::Error) -> ScenarioFileError {
+    let missing = error.message().strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+    let required = REQUIRED
+        .iter()
+        .find(|(key, _)| missing.is_some_and(|missing| key.trim_matches(['[', ']']) == missing));
+    if let Some(required) = required {
+        return lacking(path, *required);
+    }
     // A parser may stop behind the last byte; the line is then the last one that has text.
     let at = error.span().map_or(0, |span| span.start).min(text.trim_end().len());
     let line = line_of(text, at);
     let key = text.lines().nth(line - 1).unwrap_or_default().trim().chars().take(64).collect();
-    let why = error.message().trim().replace('\n', "; ");
+    let why = match missing {
+        Some(missing) => {
+            format!("this table has no `{missing}`; fix: add it, as configs/scenarios/README.md says")
+        }
+        None => error.message().trim().replace('\n', "; "),
+    };
     ScenarioFileError::Malformed { file: path.to_owned(), line, key, why }
 }
 

@@ -7,6 +7,7 @@ use crate::damage::{Damage, Part, Rot};
 use crate::network::{Cut, Profile};
 use crate::node::Costs;
 use crate::scenario::{BEGINNING, Scenario};
+use crate::words::{count, moment, replicas, span};
 use crate::world::{Fault, Outage, Whom};
 
 /// The lines of a scenario: first what is so from the beginning, then what happens when.
@@ -24,26 +25,6 @@ pub fn schedule(scenario: &Scenario) -> Vec<String> {
     happenings.sort_by_key(|(at, _)| *at);
     lines.extend(happenings.into_iter().map(|(at, what)| format!("{:>9}  {what}", moment(at))));
     lines
-}
-
-/// A time, in seconds.
-fn moment(at: Time) -> String {
-    let (seconds, rest) = (at.0 / 1_000_000, at.0 % 1_000_000);
-    if rest.is_multiple_of(1_000) {
-        format!("{seconds}.{:03} s", rest / 1_000)
-    } else {
-        format!("{seconds}.{rest:06} s")
-    }
-}
-
-/// A span of microseconds.
-fn span(us: u64) -> String {
-    match us {
-        us if us >= 60_000_000 && us.is_multiple_of(60_000_000) => format!("{} min", us / 60_000_000),
-        us if us >= 1_000_000 && us.is_multiple_of(1_000) => moment(Time(us)),
-        us if us >= 1_000 && us.is_multiple_of(1_000) => format!("{} ms", us / 1_000),
-        us => format!("{us} us"),
-    }
 }
 
 /// Parts of a million, as a percentage.
@@ -108,10 +89,8 @@ fn liars(scenario: &Scenario) -> impl Iterator<Item = String> {
 
 fn clients(scenario: &Scenario) -> impl Iterator<Item = String> {
     scenario.clients.iter().enumerate().map(|(index, load)| {
-        let mut line = format!("client {} asks {} commands", index + 1, load.commands);
-        if load.commands == 1 {
-            line.pop();
-        } else {
+        let mut line = format!("client {} asks {}", index + 1, count(load.commands, "command"));
+        if load.commands > 1 {
             line.push_str(&format!(", {} at a time", load.in_flight));
         }
         if load.bundle > 1 {
@@ -125,8 +104,8 @@ fn clients(scenario: &Scenario) -> impl Iterator<Item = String> {
 }
 
 fn members(bits: u64) -> String {
-    let ids = (0..64).filter(|id| bits >> id & 1 == 1).map(|id: u64| id.to_string());
-    ids.collect::<Vec<_>>().join(",")
+    let ids: Vec<u16> = (0..64).filter(|id| bits >> id & 1 == 1).collect();
+    replicas(&ids)
 }
 
 fn cut_of(cut: &Cut) -> String {
@@ -140,7 +119,8 @@ fn told(fault: &Fault) -> String {
         Fault::CrashPrimary => "the primary crashes for good".to_owned(),
         Fault::Outage(whom, outage) => format!("{} {}", who(whom), outage_of(outage)),
         Fault::Doom(id, moments, outage) => {
-            format!("after {moments} more moments replica {id} {}", outage_of(outage))
+            let later = count(*moments, "moment");
+            format!("{later} later, in the middle of something, replica {id} {}", outage_of(outage))
         }
         Fault::Start(id) => format!("replica {id} is started"),
         Fault::ClockJump(id, by_us) => format!("the clock of replica {id} jumps ahead by {}", span(*by_us)),

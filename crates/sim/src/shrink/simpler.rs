@@ -1,7 +1,5 @@
 //! What can be made simpler in a scenario without taking it out.
 
-use std::collections::BTreeSet;
-
 use quorate_host::disk::Crash;
 use quorate_protocol::committee::faults;
 use quorate_protocol::types::{ReplicaId, Time};
@@ -39,7 +37,7 @@ fn changed(scenario: &Scenario, change: impl FnOnce(&mut Scenario)) -> Scenario 
 fn with_replicas(scenario: &Scenario, n: u16) -> Option<Scenario> {
     let named = scenario.faults.iter().filter_map(|(_, fault)| hit(fault)).all(|id| id.0 < n)
         && scenario.setting.liars.keys().all(|id| id.0 < n);
-    let lawful = |n: u16| lost(scenario) <= faults(n.into());
+    let lawful = |n: u16| scenario.broken(n).len() <= faults(n.into());
     let smaller = n < scenario.setting.replicas && named && (lawful(n) || !lawful(scenario.setting.replicas));
     smaller.then(|| {
         changed(scenario, |other| {
@@ -51,29 +49,6 @@ fn with_replicas(scenario: &Scenario, n: u16) -> Option<Scenario> {
             other.setting.cuts.retain(|cut| cut.from != 0 && cut.to != 0);
         })
     })
-}
-
-/// How many replicas may be lost for good.
-fn lost(scenario: &Scenario) -> usize {
-    let mut lost: BTreeSet<ReplicaId> = scenario.setting.liars.keys().copied().collect();
-    let mut nameless = 0;
-    for (_, fault) in &scenario.faults {
-        match fault {
-            Fault::Crash(id) => drop(lost.insert(*id)),
-            Fault::CrashPrimary => nameless += 1,
-            Fault::Outage(Whom::One(id), outage) | Fault::Doom(id, _, outage) if outage.damage.is_some() => {
-                lost.insert(*id);
-            }
-            Fault::Outage(..)
-            | Fault::Doom(..)
-            | Fault::Start(_)
-            | Fault::ClockJump(..)
-            | Fault::ClockDrift(..)
-            | Fault::Pause(..)
-            | Fault::Heal => {}
-        }
-    }
-    lost.len() + nameless
 }
 
 /// Whom a fault hits by name.

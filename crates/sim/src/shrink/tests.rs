@@ -46,6 +46,11 @@ fn more_crashes_than_a_cluster_tolerates_shrink_to_just_these() {
         let without = without(scenario, &[entry]);
         assert!(without.run().is_ok(), "{entry:?} is needed");
     }
+    let told = shrunk.to_string();
+    assert!(
+        told.contains("then: ") && !told.contains("\n  replica "),
+        "where each stands is told once: {told}"
+    );
     let again = shrink(&failing, &budget(400), Scenario::run).expect("it fails");
     assert_eq!((again.runs, again.to_string()), (shrunk.runs, shrunk.to_string()), "deterministic");
 }
@@ -115,7 +120,7 @@ fn a_schedule_tells_what_happens_in_the_order_of_time() {
     assert_eq!(
         lines[3..],
         [
-            "1.100500 s  frames from 0 to 1,2,3 are lost until 2.500 s",
+            "1.100500 s  frames from replica 0 to replicas 1, 2 and 3 are lost until 2.500 s",
             "  1.250 s  the primary crashes, and is started 300 ms later",
             "  2.000 s  replica 3 crashes for good",
             "  3.000 s  everything heals",

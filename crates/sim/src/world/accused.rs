@@ -1,8 +1,9 @@
 //! I8: what replicas hold against each other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_host::accusations::Found;
+use quorate_protocol::accusation::Offence;
 use quorate_protocol::types::ReplicaId;
 
 use super::World;
@@ -19,8 +20,18 @@ impl World {
     /// Whom honest replicas that run accuse, by what is in their folders.
     #[must_use]
     pub fn accused(&self) -> BTreeSet<ReplicaId> {
+        self.proofs().into_keys().collect()
+    }
+
+    /// What each of them is accused of.
+    #[must_use]
+    pub fn proofs(&self) -> BTreeMap<ReplicaId, BTreeSet<Offence>> {
+        let mut proofs: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         let found = self.honest().flat_map(|node| node.store().accusations().unwrap_or_default());
-        found.filter(|(_, _, exhibit)| exhibit.is_ok()).map(|(culprit, _, _)| culprit).collect()
+        for (culprit, offence, _) in found.filter(|(_, _, exhibit)| exhibit.is_ok()) {
+            proofs.entry(culprit).or_default().insert(offence);
+        }
+        proofs
     }
 
     /// Checks every accusation that honest replicas keep in their folders.

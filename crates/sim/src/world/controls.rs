@@ -68,6 +68,11 @@ impl World {
     pub fn secret_of_client(client: usize) -> SecretKey {
         SecretKey::from_seed(&secret(2, client as u64))
     }
+    /// What its replicas know of signatures, if one checks for all.
+    #[cfg(test)]
+    pub(crate) fn memo(&self) -> Option<&crate::memo::Memo> {
+        self.memo.as_ref()
+    }
     /// Delivers a frame that its replica never sent.
     pub fn inject(&mut self, from: ReplicaId, to: ReplicaId, message: &PeerMessage) {
         let frame = codec::encode(message).expect("a message made for a test fits a frame").into();

@@ -3,17 +3,24 @@
 use bytes::Bytes;
 use quorate_protocol::codec;
 use quorate_protocol::message::{ClientMessage, PeerMessage};
+use quorate_protocol::process::Alarm;
 use quorate_protocol::request::Request;
 use quorate_protocol::types::{ReplicaId, Time};
 
 use super::World;
 use crate::network::Party;
-use crate::picture::{Fate, Mark, Phase, Sent, Sketch, sketch};
+use crate::picture::{Fate, Mark, Phase, Sent, Sketch, Window, sketch};
+use crate::trace;
 
 impl World {
     /// From now on the last so many things that happen are kept for a picture; [`World::take_sketch`] has them.
     pub fn keep_sketch(&mut self, marks_max: usize) {
-        self.sketch = Some(Sketch::new(marks_max));
+        self.keep_sketch_of(Window::last(marks_max));
+    }
+
+    /// From now on what happens in a window is kept for a picture.
+    pub fn keep_sketch_of(&mut self, window: Window) {
+        self.sketch = Some(Sketch::of(window));
     }
 
     /// What happened last; nothing more is kept.
@@ -25,6 +32,14 @@ impl World {
         if let Some(sketch) = &mut self.sketch {
             sketch.add(self.now, mark());
         }
+    }
+
+    /// What a replica tells its operator: that somebody lied, with the proof, or something else.
+    pub(super) fn note_alarm(&mut self, id: ReplicaId, alarm: &Alarm) {
+        self.note(|| match alarm.accusation() {
+            Some(proof) => Mark::Proves(id, proof.culprit(), proof.offence()),
+            None => Mark::Alarm(id, trace::alarm(alarm)),
+        });
     }
 
     /// STATUS is sent all the time, and says what other messages show.

@@ -94,6 +94,8 @@ pub(super) struct Constants {
     pub(super) timeout: Option<Micros>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) timeout_max: Option<Micros>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) watchdog: Option<bool>,
 }
 
 /// How every link behaves.

@@ -169,6 +169,7 @@ impl Reader {
         for (field, said) in value.fields(&mut parameters) {
             *field = said.unwrap_or(*field);
         }
+        parameters.watchdog = value.watchdog.unwrap_or(parameters.watchdog);
         match parameters.check_for(self.replicas.into()) {
             Ok(()) => Ok(parameters),
             Err(error) => Err(wrong(at, "parameters", Problem::Parameter(error))),

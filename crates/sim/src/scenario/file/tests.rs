@@ -150,8 +150,18 @@ fn every_refusal_names_the_file_the_line_the_key_and_the_fix() {
         assert!(error.starts_with("a.toml:"), "{error}");
         assert!(error.contains(place) && error.contains(words), "{place}, {words}: {error}");
     }
-    let error = parse("replicas = 3\nheal = \"1s\"\nclient = []\n").unwrap_err().to_string();
+    let error = parse("replicas = 3\nheal = \"1s\"\n[[client]]\ncommands = 1\n").unwrap_err().to_string();
     assert_eq!(error, "a.toml:1: `replicas` is 3; fix: write something from 4 to 64");
+    for (text, key, fix) in [
+        ("replicas = 4\nheal = \"1s\"\n[expect]\nsafe = true\n", "[[client]]", "`commands = 20`"),
+        ("replicas = 4\nheal = \"1s\"\nclient = []\n", "[[client]]", "`commands = 20`"),
+        ("replicas = 4\n[[client]]\ncommands = 1\n", "heal", "`heal = \"2s\"`"),
+        ("heal = \"1s\"\n[[client]]\ncommands = 1\n", "replicas", "`replicas = 4`"),
+    ] {
+        let error = parse(text).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("a.toml: there is no `{key}`; fix: ")), "{error}");
+        assert!(error.contains(fix), "{error}");
+    }
     let error = ScenarioFile::load(Path::new("no/such.toml")).unwrap_err().to_string();
     assert!(error.contains("no/such.toml") && error.contains("configs/scenarios"), "{error}");
 }

@@ -116,6 +116,7 @@ fn constants(parameters: &Parameters) -> Option<Constants> {
         time_tolerance: time_tolerance.map(Micros),
         timeout: timeout.map(Micros),
         timeout_max: timeout_max.map(Micros),
+        watchdog: (said.watchdog != usual.watchdog).then_some(said.watchdog),
     };
     (constants != none).then_some(constants)
 }
