@@ -4,16 +4,21 @@
 //! with it when it ends, however it ends.
 #![allow(clippy::unwrap_used)]
 
+mod agents;
 mod amnesia;
+mod applications;
 mod backup;
 mod check_folder;
 mod diverging;
+mod emulated;
 mod evidence;
 mod full_disk;
 mod hostile_clients;
 mod hostile_replica;
 mod lying;
+mod measured;
 mod operators;
+mod pipes;
 mod processes;
 mod recovery;
 mod refused_starts;

@@ -1,6 +1,7 @@
 //! Seeded worlds: each seed is a cluster with its misfortunes, checked after every step, that must come to rest once
 //! they end. `QUORATE_SEEDS=2000` runs more, `QUORATE_SEED=17` one.
 
+mod costs;
 mod crashes;
 mod disks;
 mod scenarios;

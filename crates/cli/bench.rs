@@ -1,74 +1,59 @@
-//! `quorate bench`: what this machine can do at most.
+//! `quorate bench`: figures of throughput and latency, and what this machine can do at most.
+
+mod agent;
+mod diff;
+mod limits;
+mod redraw;
+mod run;
+mod words;
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use quorate_bench::limits::{self, EchoProgram, Effort, Options};
+use self::limits::LimitsArgs;
+use self::redraw::ReportArgs;
+use self::run::FigureArgs;
 
 /// Arguments of `quorate bench`.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    figure: FigureArgs,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Measure what this machine could do at most: signatures, hashes, codec, round trips, syncs (about 5 seconds)
     Limits(LimitsArgs),
+    /// Draw a report again, from the points.json of an earlier one
+    Report(ReportArgs),
+    /// Say which differences between two reports of one figure exceed the noise
+    Diff(diff::DiffArgs),
+    /// Let a controller on another machine run replicas and clients on this one
+    Agent(agent::AgentArgs),
+    /// Print the public key of a key file for a controller or an agent; make the file if there is none
+    Key(agent::KeyArgs),
     /// The other process of a round trip
     #[command(hide = true)]
     LimitsEcho,
 }
 
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
-  quorate bench limits                        a table
-  quorate bench limits --json limits.json     the table, and all of it in a file
-  quorate bench limits --json | jq .signatures.verify_batch_256_us.median")]
-struct LimitsArgs {
-    /// Write JSON to FILE besides the table, or to standard output in its place
-    #[arg(long, value_name = "FILE", num_args = 0..=1)]
-    json: Option<Option<PathBuf>>,
-    /// Folder whose disk is measured, may be repeated [default: the system's temporary one and the current one]
-    #[arg(long)]
-    dir: Vec<PathBuf>,
-}
-
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::Limits(args) => run_limits(args),
-        Command::LimitsEcho => {
-            limits::echo()?;
+        None => run::run(&args.figure),
+        Some(Command::Limits(args)) => limits::run_limits(args),
+        Some(Command::Report(args)) => redraw::run(&args),
+        Some(Command::Diff(args)) => diff::run(&args),
+        Some(Command::Agent(args)) => agent::run(args),
+        Some(Command::Key(args)) => agent::run_key(&args),
+        Some(Command::LimitsEcho) => {
+            quorate_bench::limits::echo()?;
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-fn run_limits(args: LimitsArgs) -> anyhow::Result<ExitCode> {
-    let mut options = Options { effort: Effort::Full, progress: show_progress, ..Options::default() };
-    if !args.dir.is_empty() {
-        limits::check_folders(&args.dir)?;
-        options.dirs = args.dir;
-    }
-    options.echo = std::env::current_exe()
-        .ok()
-        .map(|program| EchoProgram { program, arguments: vec!["bench".into(), "limits-echo".into()] });
-    let limits = limits::measure(&options);
-    show_progress("");
-    let json = || serde_json::to_string_pretty(&limits).context("the limits have no JSON form");
-    match args.json {
-        Some(None) => println!("{}", json()?),
-        Some(Some(file)) => {
-            std::fs::write(&file, json()? + "\n")
-                .with_context(|| format!("cannot write {}", file.display()))?;
-            print!("{limits}");
-        }
-        None => print!("{limits}"),
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// One line on a terminal, written over by the next and wiped by an empty one; nothing in a log.
@@ -84,6 +69,8 @@ fn show_progress(what: &str) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::path::PathBuf;
+
     use clap::{CommandFactory, Parser};
 
     use super::*;
@@ -97,8 +84,8 @@ mod tests {
     fn limits_args(arguments: &[&str]) -> LimitsArgs {
         let all = ["bench", "limits"].iter().chain(arguments);
         match Alone::try_parse_from(all).unwrap().args.command {
-            Command::Limits(args) => args,
-            Command::LimitsEcho => panic!("another subcommand"),
+            Some(Command::Limits(args)) => args,
+            _ => panic!("another subcommand"),
         }
     }
 

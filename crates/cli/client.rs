@@ -1,5 +1,10 @@
 //! `quorate client`: ask a cluster something, and see who vouches for the answer.
 
+mod counter;
+mod kv;
+mod ledger;
+mod lock;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,26 +13,32 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use quorate_apps::{counter, kv};
+use quorate_apps::ledger::Account;
 use quorate_node::client::{self, Caller};
 use quorate_node::cluster_file::ClusterFile;
 use quorate_node::init::Layout;
 use quorate_node::key_file;
 use quorate_node::transport::{ClientTransportConfig, Limits, Remote};
 use quorate_protocol::client::{Answer, Options};
-use quorate_protocol::codec;
 use quorate_protocol::message::Outcome;
 use serde::Serialize;
+
+use self::counter::Counter;
+use self::kv::Kv;
+use self::ledger::Ledger;
+use self::lock::Lock;
 
 const EXAMPLES: &str = "Examples:
   quorate client kv put a 1
   quorate client kv get a
   quorate client kv cas a 1 2
   quorate client counter add 5 --cluster prod/cluster.toml --key me.pem
+  quorate client ledger transfer 40 --to 3d40..5b8c     forty tokens to the account with that public key
+  quorate client lock hold leader -- ./serve            run a program while, and only while, this client leads
   quorate client raw 68656c6c6f         bytes in hex, for an application of your own
 
 Exit codes: 0 answered, 1 not answered in time or refused, 3 answered, and some replica said otherwise, 4 answered: \
-there is no such key to get or delete, or cas found another value.";
+there is no such key to get or delete, cas found another value, or somebody else has the lock.";
 
 /// The exit code that tells a key that is not there from every value it could have, and a change that was not made
 /// from one that was.
@@ -62,6 +73,12 @@ enum Application {
     /// The counter
     #[command(subcommand)]
     Counter(Counter),
+    /// The ledger of tokens
+    #[command(subcommand)]
+    Ledger(Ledger),
+    /// Locks with leases
+    #[command(subcommand)]
+    Lock(Lock),
     /// Any application: bytes in, bytes out, in hex
     Raw {
         /// The operation in hex, two digits for each byte
@@ -69,55 +86,24 @@ enum Application {
     },
 }
 
-#[derive(Debug, Clone, clap::Subcommand)]
-enum Kv {
-    /// Read a key's value; prints nothing and exits with 4 if there is no such key
-    Get {
-        /// The key, of at most 1024 bytes
-        key: String,
-    },
-    /// Set a key's value
-    Put {
-        /// The key, of at most 1024 bytes
-        key: String,
-        /// Its new value, of at most 64 KiB
-        value: String,
-    },
-    /// Remove a key; exits with 4 if there is no such key
-    Delete {
-        /// The key, of at most 1024 bytes
-        key: String,
-    },
-    /// Set a key's value if it is the expected one; exits with 4 if it is not
-    Cas {
-        /// The key, of at most 1024 bytes
-        key: String,
-        /// The value it must have now
-        expected: String,
-        /// Its new value, of at most 64 KiB
-        new: String,
-    },
-    /// List keys that begin with a prefix
-    Scan {
-        /// What the keys begin with; all keys without it
-        #[arg(default_value = "")]
-        prefix: String,
-        /// Most entries; the store gives at most 1000
-        #[arg(long, default_value_t = 100)]
-        limit: u32,
-    },
+impl Args {
+    fn patience(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
 }
 
-#[derive(Debug, clap::Subcommand)]
-enum Counter {
-    /// Add a number, which may be negative
-    Add {
-        /// The number, from -2^63 to 2^63 - 1
-        #[arg(allow_negative_numbers = true)]
-        amount: i64,
-    },
-    /// Read the value
-    Get,
+/// What an application answered, for people.
+struct Told {
+    /// Nothing where a key was read that is not there.
+    text: Option<String>,
+    /// Whether what was asked for was found, or done.
+    found: bool,
+}
+
+impl Told {
+    fn found(text: String) -> Self {
+        Self { text: Some(text), found: true }
+    }
 }
 
 /// What is printed.
@@ -137,7 +123,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let folder = args.cluster.parent().filter(|folder| !folder.as_os_str().is_empty());
     let layout = Layout::new(folder.unwrap_or_else(|| Path::new(".")));
     let key = key_file::load(&args.key.clone().unwrap_or_else(|| layout.client_key(0)))?;
-    let operation = encode(&args.application)?;
+    let own = Account(key.public().0);
+    if let Application::Ledger(Ledger::Account) = &args.application {
+        println!("{own}");
+        return Ok(ExitCode::SUCCESS);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let replicas: Vec<SocketAddr> =
@@ -147,11 +137,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let transport =
             ClientTransportConfig { context, key: Arc::new(key), replicas, limits: Limits::default() };
         let caller = client::connect(transport, None, Options { brief: true, ..Options::new(0) }).await?;
-        let answered = caller.call_within(operation, Duration::from_secs(args.timeout)).await;
+        if let Application::Lock(Lock::Hold(hold)) = &args.application {
+            return hold.run(&caller, args.patience()).await;
+        }
+        let operation = operation(&args, own, &caller).await?;
+        let answered = caller.call_within(operation, args.patience()).await;
         let cause = likely_cause(&caller, quorum, &args.cluster).await;
         caller.close().await;
         match answered {
-            Ok(answer) => print(&args, &answer),
+            Ok(answer) => print(&args, own, &answer),
             Err(error) => bail!("{error}{cause}"),
         }
     })
@@ -172,8 +166,12 @@ async fn likely_cause(caller: &Caller, quorum: usize, cluster: &Path) -> String 
         cause += &format!("\n  {up} of {all} replicas can be reached, {quorum} are needed{}", missing(&down));
         cause += &format!("\n  try: {} status --cluster {}", crate::program(), cluster.display());
     } else if report.session.is_none() && report.counters.registrations > 0 {
-        cause +=
-            "\n  the cluster has not given this client a session: one key may have `sessions_per_client_max`";
+        let (program, cluster) = (crate::program(), cluster.display());
+        cause += &format!(
+            "\n  {up} replicas can be reached, and they did not agree even on a session for this client: is there a quorum?\n  \
+             try: {program} status --cluster {cluster}\n  if one serves there, this key may have as many sessions as one may \
+             have (`sessions_per_client_max`), all in use"
+        );
     } else {
         cause += &format!("\n  try: {} why --cluster {}", crate::program(), cluster.display());
     }
@@ -200,6 +198,8 @@ fn check_application(asked: &Application, running: &str) -> anyhow::Result<()> {
     let name = match asked {
         Application::Kv(_) => "kv",
         Application::Counter(_) => "counter",
+        Application::Ledger(_) => "ledger",
+        Application::Lock(_) => "lock",
         Application::Raw { .. } => return Ok(()),
     };
     if name != running {
@@ -208,25 +208,14 @@ fn check_application(asked: &Application, running: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn encode(application: &Application) -> anyhow::Result<Bytes> {
-    let value = |text: &str| kv::Value(text.as_bytes().to_vec());
-    Ok(match application {
+/// The operation in bytes. Some follow from what the application says before.
+async fn operation(args: &Args, own: Account, caller: &Caller) -> anyhow::Result<Bytes> {
+    Ok(match &args.application {
         Application::Raw { operation } => unhex(operation)?.into(),
-        Application::Counter(command) => codec::encode_serde(&match command {
-            Counter::Add { amount } => counter::Command::Add(*amount),
-            Counter::Get => counter::Command::Get,
-        })?
-        .into(),
-        Application::Kv(command) => codec::encode_serde(&match command.clone() {
-            Kv::Get { key } => kv::Command::Get { key },
-            Kv::Put { key, value: new } => kv::Command::Put { key, value: value(&new) },
-            Kv::Delete { key } => kv::Command::Delete { key },
-            Kv::Cas { key, expected, new } => {
-                kv::Command::CompareAndSwap { key, expected: Some(value(&expected)), new: Some(value(&new)) }
-            }
-            Kv::Scan { prefix, limit } => kv::Command::Scan { prefix, after: String::new(), limit },
-        })?
-        .into(),
+        Application::Counter(command) => command.encode()?,
+        Application::Kv(command) => command.encode()?,
+        Application::Lock(command) => command.encode()?,
+        Application::Ledger(command) => command.encode((own, caller, args.patience())).await?,
     })
 }
 
@@ -241,24 +230,25 @@ fn unhex(text: &str) -> anyhow::Result<Vec<u8>> {
         .collect()
 }
 
-fn print(args: &Args, answer: &Answer) -> anyhow::Result<ExitCode> {
+fn print(args: &Args, own: Account, answer: &Answer) -> anyhow::Result<ExitCode> {
     let ids = |set: &quorate_protocol::client::ReplicaSet| {
         set.iter().map(|replica| replica.0).collect::<Vec<u16>>()
     };
-    let (reply, done) = match &answer.outcome {
-        Outcome::Done(bytes) => describe(&args.application, bytes)?,
+    let told = match &answer.outcome {
+        Outcome::Done(bytes) => told(args, own, bytes)?,
         Outcome::Rejected => {
             bail!("the cluster does not understand this operation; does it run this application?")
         }
         refused => bail!("the cluster agreed not to execute this: {refused:?}"),
     };
     let (vouched_by, dissented) = (ids(&answer.voters), ids(&answer.dissenters));
-    let code = match (done, dissented.is_empty()) {
+    let code = match (told.found, dissented.is_empty()) {
         (_, false) => ExitCode::from(3),
         (false, true) => ExitCode::from(NOT_FOUND),
         (true, true) => ExitCode::SUCCESS,
     };
-    let printed = Printed { reply, sequence: answer.seq.0, view: answer.view.0, vouched_by, dissented };
+    let printed =
+        Printed { reply: told.text, sequence: answer.seq.0, view: answer.view.0, vouched_by, dissented };
     if args.json {
         println!("{}", serde_json::to_string_pretty(&printed)?);
         return Ok(code);
@@ -283,52 +273,13 @@ fn print(args: &Args, answer: &Answer) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-/// What the application answered, nothing if it has no value for a key; and whether it found what was asked for.
-fn describe(application: &Application, reply: &[u8]) -> anyhow::Result<(Option<String>, bool)> {
-    Ok(match application {
-        Application::Raw { .. } => (Some(reply.iter().map(|byte| format!("{byte:02x}")).collect()), true),
-        Application::Counter(_) => (Some(codec::decode_serde::<i64>(reply)?.to_string()), true),
-        Application::Kv(_) => match codec::decode_serde::<kv::Reply>(reply)? {
-            kv::Reply::Refused(refusal) => bail!("refused: {}", refusal_of(refusal)),
-            kv::Reply::Value(value) => (value.as_ref().map(text_of), value.is_some()),
-            reply => {
-                let lacks =
-                    matches!(reply, kv::Reply::Deleted { existed: false } | kv::Reply::Differs { .. });
-                (Some(describe_kv(&reply)), !lacks)
-            }
-        },
-    })
-}
-
-fn refusal_of(refusal: kv::Refusal) -> String {
-    match refusal {
-        kv::Refusal::KeyTooLong => format!("a key may have {} bytes", kv::KEY_BYTES_MAX),
-        kv::Refusal::ValueTooLong => format!("a value may have {} bytes", kv::VALUE_BYTES_MAX),
-        kv::Refusal::StoreFull => {
-            format!("the store is full at {} bytes; delete something", kv::STATE_BYTES_MAX)
-        }
-    }
-}
-
-fn text_of(value: &kv::Value) -> String {
-    String::from_utf8_lossy(&value.0).into_owned()
-}
-
-fn describe_kv(reply: &kv::Reply) -> String {
-    match reply {
-        kv::Reply::Refused(refusal) => refusal_of(*refusal),
-        kv::Reply::Value(value) => value.as_ref().map_or_else(String::new, text_of),
-        kv::Reply::Stored { replaced } => if *replaced { "replaced" } else { "stored" }.to_owned(),
-        kv::Reply::Deleted { existed } => if *existed { "deleted" } else { "was not there" }.to_owned(),
-        kv::Reply::Swapped => "swapped".to_owned(),
-        kv::Reply::Differs { current: Some(value) } => {
-            format!("not swapped: the value is {}", text_of(value))
-        }
-        kv::Reply::Differs { current: None } => "not swapped: there is no such key".to_owned(),
-        kv::Reply::Entries { entries, more } => {
-            let lines = entries.iter().map(|(key, value)| format!("{key} = {}", text_of(value)));
-            let rest = more.then(|| "(more behind these)".to_owned());
-            lines.chain(rest).collect::<Vec<_>>().join("\n")
-        }
+/// What the application answered.
+fn told(args: &Args, own: Account, reply: &[u8]) -> anyhow::Result<Told> {
+    match &args.application {
+        Application::Raw { .. } => Ok(Told::found(reply.iter().map(|byte| format!("{byte:02x}")).collect())),
+        Application::Counter(_) => counter::told(reply),
+        Application::Kv(_) => kv::told(reply),
+        Application::Ledger(_) => ledger::told(reply),
+        Application::Lock(command) => lock::told(command, own, reply),
     }
 }

@@ -58,6 +58,8 @@ struct Finding {
     replica: ReplicaId,
     case: Case,
     report: anyhow::Result<Report>,
+    /// Whether the replay was told to compute something else on purpose.
+    asked_for: bool,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -78,7 +80,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     let replayed = replay(&args, &cluster, disk, &case);
-    let finding = Finding { replica, case, report: replayed };
+    let finding = Finding { replica, case, report: replayed, asked_for: is_asked_for(&args) };
     if args.json {
         println!("{}", serde_json::to_string_pretty(&object(&finding))?);
     } else {
@@ -119,6 +121,16 @@ fn corruption(args: &Args) -> anyhow::Result<impl Fn(Box<dyn StateMachine>) -> B
     })
 }
 
+#[cfg(feature = "byzantine")]
+fn is_asked_for(args: &Args) -> bool {
+    !args.byzantine.is_empty()
+}
+
+#[cfg(not(feature = "byzantine"))]
+fn is_asked_for(_args: &Args) -> bool {
+    false
+}
+
 #[cfg(not(feature = "byzantine"))]
 fn corruption(_args: &Args) -> anyhow::Result<impl Fn(Box<dyn StateMachine>) -> Box<dyn StateMachine>> {
     Ok(|machine| machine)
@@ -128,7 +140,7 @@ fn load<D: Disk>(store: &mut Store<D>, seq: Seq) -> anyhow::Result<State> {
     store.load(seq).with_context(|| format!("the state at sequence {seq}, which the replay needs"))
 }
 
-fn write_page(page: &mut String, Finding { replica, case, report }: &Finding) -> std::fmt::Result {
+fn write_page(page: &mut String, Finding { replica, case, report, asked_for }: &Finding) -> std::fmt::Result {
     let divergence = case.divergence;
     writeln!(page, "replica      {replica}")?;
     if !case.conflict.is_empty() {
@@ -174,7 +186,10 @@ fn write_page(page: &mut String, Finding { replica, case, report }: &Finding) ->
     if report.differing > report.keys.len() as u64 {
         writeln!(page, "             and {} more", report.differing - report.keys.len() as u64)?;
     }
-    writeln!(page, "verdict      {}", verdict(report.verdict))
+    match (report.verdict, asked_for) {
+        (Verdict::NotDeterministic, true) => writeln!(page, "verdict      {ASKED_FOR}"),
+        (found, _) => writeln!(page, "verdict      {}", verdict(found)),
+    }
 }
 
 /// What is kept of two certificates that exclude each other. There is nothing to replay.
@@ -274,6 +289,11 @@ fn shown(bytes: Option<&[u8]>, from: usize) -> String {
     }
 }
 
+/// Two replays differ, and were told to.
+const ASKED_FOR: &str = "the fault that was asked for with `--byzantine` is what differs: it computes something else in \
+                         each replay, so this says nothing about the application; replayed without it, the batches show \
+                         what the application makes of them";
+
 fn verdict(verdict: Verdict) -> String {
     match verdict {
         Verdict::Once => "this replica computed it wrongly once: replayed, the batches lead to the state that the others \
@@ -298,8 +318,9 @@ fn verdict(verdict: Verdict) -> String {
     }
 }
 
-fn object(Finding { replica, case, report }: &Finding) -> Value {
+fn object(Finding { replica, case, report, asked_for }: &Finding) -> Value {
     let (word, error) = match report {
+        Ok(Report { verdict: Verdict::NotDeterministic, .. }) if *asked_for => (Some("asked-for"), None),
         Ok(report) => (Some(in_a_word(report.verdict)), None),
         Err(error) => (None, Some(format!("{error:#}"))),
     };

@@ -6,18 +6,21 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use quorate_host::accusations::{self, Exhibit, ExhibitError};
+use quorate_host::accusations::{Exhibit, ExhibitError};
+use quorate_host::disk::FileName;
 use quorate_node::cluster_file::ClusterFile;
 use quorate_protocol::accusation::Offence;
 use quorate_protocol::codec::FRAME_BYTES_MAX;
 use serde_json::{Value, json};
 
+use crate::belonging::cluster_option;
+
 const EXAMPLES: &str = "Examples:
   quorate evidence list data/replica-0                        what this replica can prove of others
   quorate evidence verify data/replica-0/evidence-2-two-prepares --cluster cluster.toml
 
-A file of evidence holds what a replica signed, and needs nothing but the cluster file to be checked: it proves the same
-wherever it came from.
+Both may be asked while the replica runs. A file of evidence holds what a replica signed, and needs nothing but the
+cluster file to be checked: it proves the same wherever it came from.
 
 Exit codes: 0 there is nothing but good evidence, 1 a file proves nothing or cannot be read, 2 wrong usage.";
 
@@ -34,7 +37,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// List what the folder of a stopped replica keeps
+    /// List what a replica's folder keeps, whether or not the replica runs
     List {
         /// The data folder
         data: PathBuf,
@@ -74,31 +77,44 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// A file, and what came of it.
 struct Told {
-    file: String,
+    file: PathBuf,
     /// Whether it was checked against a cluster file.
     checked: bool,
     found: Result<Exhibit, String>,
 }
 
 fn list(data: &Path) -> anyhow::Result<Vec<Told>> {
-    let mut disk = crate::check::examine(data)?;
-    let found = accusations::list(&mut disk).with_context(|| data.display().to_string())?;
-    let told = |(culprit, offence, exhibit): accusations::Found| {
-        let file = quorate_host::disk::FileName::Accusation(culprit, offence);
-        let found = exhibit.map_err(|error| error.to_string());
-        Told { file: data.join(file.to_string()).display().to_string(), checked: false, found }
+    let files = files(data).with_context(|| {
+        format!("{}: cannot be listed; fix: pass the data folder of a replica", data.display())
+    })?;
+    let told = |file: PathBuf| {
+        let found = read(&file).with_context(|| file.display().to_string())?;
+        let found = Exhibit::decode(&found).map_err(|error| error.to_string());
+        Ok(Told { file, checked: false, found })
     };
-    Ok(found.into_iter().map(told).collect())
+    files.into_iter().map(told).collect()
+}
+
+/// The evidence in a folder. Its lock is left alone: each of these files is written once, and is whole or refused.
+fn files(data: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(data)? {
+        let name = entry?.file_name();
+        names.extend(
+            name.to_str().and_then(FileName::parse).filter(|name| matches!(name, FileName::Accusation(..))),
+        );
+    }
+    names.sort_unstable();
+    Ok(names.into_iter().map(|name| data.join(name.to_string())).collect())
 }
 
 fn verify(files: &[PathBuf], cluster: &Path) -> anyhow::Result<Vec<Told>> {
     let context = ClusterFile::load(cluster)?.context();
     let check = |file: &PathBuf| {
-        let name = file.display().to_string();
-        let bytes = read(file).with_context(|| name.clone())?;
+        let bytes = read(file).with_context(|| file.display().to_string())?;
         let exhibit = Exhibit::decode(&bytes).and_then(|exhibit| exhibit.check(&context).map(|()| exhibit));
         Ok(Told {
-            file: name,
+            file: file.clone(),
             checked: true,
             found: exhibit.map_err(|error: ExhibitError| error.to_string()),
         })
@@ -122,7 +138,7 @@ impl Told {
     }
 
     fn write(&self, page: &mut String) -> std::fmt::Result {
-        writeln!(page, "file      {}", self.file)?;
+        writeln!(page, "file      {}", self.file.display())?;
         let exhibit = match &self.found {
             Ok(exhibit) => exhibit,
             Err(why) => return writeln!(page, "REFUSED   {why}"),
@@ -139,7 +155,10 @@ impl Told {
             writeln!(page, "PROVEN    both signatures are replica {culprit}'s, for this cluster and epoch")?;
             writeln!(page, "do        {}", remedy(offence))
         } else {
-            writeln!(page, "check     quorate evidence verify {} --cluster cluster.toml", self.file)
+            let (program, file) = (crate::program(), crate::quoted(&self.file.to_string_lossy()));
+            let folders: Vec<&Path> = self.file.parent().into_iter().collect();
+            let cluster = cluster_option(exhibit.cluster, &folders);
+            writeln!(page, "check     {program} evidence verify {file} {cluster}")
         }
     }
 

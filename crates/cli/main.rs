@@ -1,6 +1,10 @@
 //! The program `quorate`: one file per subcommand, each with its `Args` and its `run`.
 
+#[macro_use]
+mod out;
+
 mod backup;
+mod belonging;
 mod bench;
 #[cfg(feature = "byzantine")]
 mod byzantine;
@@ -75,7 +79,10 @@ fn main() -> ExitCode {
         tracing_subscriber::EnvFilter::new("warn,quorate::replica=info,quorate_node::node=info")
     });
     let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
+    // Or a log that nobody reads any more would end a replica.
+    log.log_internal_errors(false).init();
     let done = match cli.command {
         Command::Init(args) => init::run(args),
         Command::Replica(args) => replica::run(args),
@@ -92,6 +99,7 @@ fn main() -> ExitCode {
         Command::Simulate(args) => Ok(simulate::run(&args)),
         Command::Bench(args) => bench::run(args),
     };
+    let done = done.and_then(|code| out::finish().map(|()| code));
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE

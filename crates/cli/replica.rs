@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use quorate_node::cluster_file::{Addresses, ClusterFile, Durability};
+use quorate_node::emulation::{Emulation, EmulationFile};
 use quorate_node::init::Layout;
 use quorate_node::key_file;
 use quorate_node::node::{Node, NodeConfig};
@@ -46,6 +47,10 @@ pub(crate) struct Args {
     #[cfg(feature = "byzantine")]
     #[arg(long, default_value_t = 1)]
     byzantine_seed: u64,
+    /// Emulate the network that this file tells of on everything sent; only in a cluster that `quorate init --testing`
+    /// made
+    #[arg(long, value_name = "FILE")]
+    emulate: Option<PathBuf>,
     /// Stop when standard input ends, as it does when whoever started this replica is gone
     #[arg(long)]
     exit_with_stdin: bool,
@@ -54,6 +59,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     crate::survive_file_size_limits()?;
     let sins = sins(&args)?;
+    let emulation = args.emulate.as_deref().map(EmulationFile::load).transpose()?.map(Emulation::new);
     let cluster = ClusterFile::load(&args.cluster)?;
     let id = ReplicaId(args.id);
     let folder = args.cluster.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -75,7 +81,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let addresses = cluster.replica(id).map(|entry| entry.addresses);
         let folder = data.clone();
-        let config = NodeConfig { cluster, id, key, data, machine, tuning, sins };
+        let config = NodeConfig { cluster, id, key, data, machine, tuning, sins, emulation };
         let node = Node::start(config).await?;
         for warning in node.warnings() {
             tracing::warn!("{warning}");
@@ -106,8 +112,8 @@ fn help() -> String {
     return EXAMPLES.to_owned();
 }
 
-/// Ready when somebody wants the replica to stop.
-async fn stop(exit_with_stdin: bool) {
+/// Ready when somebody wants this program to stop.
+pub(crate) async fn stop(exit_with_stdin: bool) {
     let (gone, orphaned) = tokio::sync::oneshot::channel::<()>();
     if exit_with_stdin {
         std::thread::spawn(move || {

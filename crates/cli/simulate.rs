@@ -2,6 +2,7 @@
 
 mod failure;
 mod output;
+mod picture;
 mod progress;
 mod sweep;
 
@@ -13,7 +14,7 @@ use std::thread::available_parallelism;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use quorate_sim::picture::MARKS;
+use quorate_protocol::types::Time;
 use quorate_sim::scenario::Scenario;
 use quorate_sim::scenario::expect::{Expect, Run};
 use quorate_sim::scenario::file::ScenarioFile;
@@ -30,7 +31,10 @@ const EXAMPLES: &str = "Examples:
   quorate simulate --seeds 0..10000                 ten thousand worlds, each drawn from its number
   quorate simulate --replay 17                      one of them again
   quorate simulate --replay 17 --trace 17.txt --picture 17.svg
-                                                    every message of it, as text and as a picture
+                                                    every message of it as text; and a picture from the first lie or
+                                                    crash on, or of what led to the end if something went wrong
+  quorate simulate --replay 17 --picture 17.svg --from 1.2s --until 1.5s
+                                                    that part of it; times are those of traces and pictures
   quorate simulate --replay 17 --save 17.toml       as a scenario file, to be read and changed
   quorate simulate --replay 17 --regression what_went_wrong
                                                     a failing one, shrunk, as tests/regressions/what_went_wrong.toml,
@@ -39,7 +43,13 @@ const EXAMPLES: &str = "Examples:
 
 A number gives everything: the cluster and its parameters, links that lose, repeat and reorder, partitions, crashes and
 power cuts, damaged disks, wrong clocks, up to f liars, and what clients ask. After every step the invariants are checked;
-then everything but the liars heals, and every request must be answered within a bound.
+then everything but the liars heals, and every request must be answered within a bound. One scenario or number is run
+twice, and the hash of everything that happened must be the same.
+
+The verdict says whether the run was safe (no two replicas executed different things, and nothing that a client was told
+is lost), live (once everything healed, everything was answered in time), linearizable (what clients saw has one order),
+bounded (no replica kept more than its configuration allows) and accountable (whoever is accused is proven to have lied,
+and did).
 
 configs/scenarios/README.md says what each scenario shows, and how a scenario is written.
 
@@ -56,10 +66,10 @@ const SEEDS_MAX: u64 = 1 << 40;
 pub(crate) struct Args {
     /// A scenario file; configs/scenarios has one for every behaviour and fault
     scenario: Option<PathBuf>,
-    /// The worlds of these numbers, for example 0..10000, on all cores
+    /// Run many worlds, each drawn from a number: all from FROM to one below END, for example 0..10000
     #[arg(long, value_name = "FROM..END", value_parser = seeds)]
     seeds: Option<Range<u64>>,
-    /// The world of one number, twice, to see that it is the same
+    /// Run the world of one number
     #[arg(long, value_name = "SEED")]
     replay: Option<u64>,
     /// Shrink every run that fails, not only the first, and until nothing more can go
@@ -68,16 +78,22 @@ pub(crate) struct Args {
     /// Write every message to this file; `-` for standard output
     #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
     trace: Option<PathBuf>,
-    /// Draw the messages as an SVG; of a run that fails, what it shrank to
+    /// Draw the messages as an SVG, from the first lie or crash on; of a run that fails, the end of what it shrank to
     #[arg(long, value_name = "FILE.svg")]
     picture: Option<PathBuf>,
+    /// Draw from this time on, for example 1.25s or 1250ms; worlds begin at 1s
+    #[arg(long, value_name = "TIME", value_parser = picture::time, requires = "picture")]
+    from: Option<Time>,
+    /// Draw up to this time
+    #[arg(long, value_name = "TIME", value_parser = picture::time, requires = "picture")]
+    until: Option<Time>,
     /// Write one JSON object about the runs to this file; `-` for standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write the world as a scenario file
     #[arg(long, value_name = "FILE.toml", conflicts_with = "seeds")]
     save: Option<PathBuf>,
-    /// Keep the first run that fails, shrunk, as tests/regressions/NAME.toml of the current folder
+    /// Keep the first run that fails, shrunk, as tests/regressions/NAME.toml of the current folder, the project's root
     #[arg(long, value_name = "NAME", value_parser = regression_name)]
     regression: Option<String>,
     /// Threads [default: one for each core]
@@ -104,11 +120,9 @@ fn regression_name(text: &str) -> Result<String, String> {
 }
 
 pub(crate) fn run(args: &Args) -> ExitCode {
-    let held = match (&args.scenario, &args.seeds, args.replay) {
-        (Some(path), ..) => run_file(args, path),
-        (_, Some(seeds), _) => run_seeds(args, seeds.clone()),
-        (.., replay) => replay_seed(args, replay.unwrap_or(0)),
-    };
+    // Before anything is run that somebody would wait for in vain.
+    let room = args.regression.as_deref().map_or(Ok(()), |name| failure::room_for(name).map(drop));
+    let held = room.and_then(|()| run_what_is_named(args));
     match held {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -119,32 +133,28 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
 }
 
+fn run_what_is_named(args: &Args) -> anyhow::Result<bool> {
+    match (&args.scenario, &args.seeds, args.replay) {
+        (Some(path), ..) => run_file(args, path),
+        (_, Some(seeds), _) => run_seeds(args, seeds.clone()),
+        (.., replay) => replay_seed(args, replay.unwrap_or(0)),
+    }
+}
+
 fn voice(args: &Args) -> Voice {
     Voice::beside(&[&args.trace, &args.json, &args.save, &args.picture])
 }
 
-/// Everything about one run that somebody may ask for.
-struct Examined {
-    run: Run,
-    trace: Vec<String>,
-    picture: Option<String>,
-}
-
-/// Lets a scenario happen, and notes of it what was asked for.
-fn examine(args: &Args, scenario: &Scenario, title: &str) -> Examined {
+/// Lets a scenario happen, and notes every message of it if that was asked for.
+fn examine(args: &Args, scenario: &Scenario) -> (Run, Vec<String>) {
     let mut world = World::new(&scenario.setting);
     if args.trace.is_some() {
         world.keep_trace();
     }
-    if args.picture.is_some() {
-        world.keep_sketch(MARKS);
-    }
     let run = scenario.examine(&mut world);
     let trace = world.take_timed_trace().into_iter();
-    let trace =
-        trace.map(|(at, line)| format!("{}.{:06}  {line}", at.0 / 1_000_000, at.0 % 1_000_000)).collect();
-    let picture = output::picture(&mut world, title, run.violation.as_ref());
-    Examined { run, trace, picture }
+    let trace = trace.map(|(at, line)| format!("{}.{:06}  {line}", at.0 / 1_000_000, at.0 % 1_000_000));
+    (run, trace.collect())
 }
 
 fn run_file(args: &Args, path: &Path) -> anyhow::Result<bool> {
@@ -153,7 +163,20 @@ fn run_file(args: &Args, path: &Path) -> anyhow::Result<bool> {
     voice(args).say(&format!("{name}{}{about}\n", if about.is_empty() { "" } else { ": " }));
     voice(args).say(&schedule(&scenario).join("\n"));
     let replay = format!("{} simulate {}", crate::program(), crate::quoted(&path.to_string_lossy()));
-    one(args, &Case { name, scenario, expect, replay })
+    let overwhelmed = scenario.overwhelmed();
+    if let Some(words) = &overwhelmed {
+        anyhow::ensure!(
+            args.regression.is_none(),
+            "{}: {words}: nothing is promised then, so a test of it could never pass; fix: take out what is too much, or add \
+             replicas",
+            path.display()
+        );
+        voice(args).say(&format!(
+            "\nwarning: {words}; with more than f nothing is promised, so what goes wrong here is no fault of the protocol"
+        ));
+    }
+    let about = if about.is_empty() { name.clone() } else { about };
+    one(args, &Case { name, about, scenario, expect, replay })
 }
 
 fn replay_seed(args: &Args, seed: u64) -> anyhow::Result<bool> {
@@ -163,12 +186,15 @@ fn replay_seed(args: &Args, seed: u64) -> anyhow::Result<bool> {
     let replay = format!("{} simulate --replay {seed}", crate::program());
     // Nobody can draw a lie that is sure to be told.
     let expect = Expect { lies: false, ..Expect::default() };
-    one(args, &Case { name: format!("seed {seed}"), scenario, expect, replay })
+    let name = format!("seed {seed}");
+    one(args, &Case { about: name.clone(), name, scenario, expect, replay })
 }
 
 /// One scenario that is run, and what is expected of it.
 struct Case {
     name: String,
+    /// What it is about, in a sentence.
+    about: String,
     scenario: Scenario,
     expect: Expect,
     replay: String,
@@ -177,37 +203,36 @@ struct Case {
 /// Runs one scenario twice and tells everything about it.
 fn one(args: &Args, case: &Case) -> anyhow::Result<bool> {
     let started = Instant::now();
-    let Examined { run, trace, picture } = examine(args, &case.scenario, &case.name);
-    let again = case.scenario.examine(&mut World::new(&case.scenario.setting));
+    let (run, trace) = examine(args, &case.scenario);
+    let again = case.scenario.examine(&mut World::new(&case.scenario.setting)).outcome.hash;
     let wall_s = started.elapsed().as_secs_f64();
-    voice(args).say(&output::told(&run));
-    let failure = Failure::of(&case.expect, &run, Some(again.outcome.hash));
+    let failure = Failure::of(&case.expect, &run, Some(again));
+    voice(args).say(&output::told(&run, again));
+    voice(args).say(&output::compared(&case.expect.findings(&run), failure.as_ref()));
     if let Some(path) = &args.trace {
         output::write(path, &(trace.join("\n") + "\n"))?;
+        output::say_where(voice(args), "trace", path, "");
     }
     if let Some(path) = &args.save {
-        let file = ScenarioFile {
-            about: case.name.clone(),
-            scenario: case.scenario.clone(),
-            expect: case.expect.clone(),
-        };
-        output::write(path, &file.to_toml())?;
-    }
-    if let (Some(path), Some(picture), None) = (&args.picture, &picture, &failure) {
-        output::write(path, picture)?;
+        let (about, scenario, expect) = (case.about.clone(), case.scenario.clone(), case.expect.clone());
+        output::write(path, &ScenarioFile { about, scenario, expect }.to_toml())?;
+        output::say_where(voice(args), "saved", path, "");
     }
     let mut totals = Totals::default();
     totals.add(0, &case.scenario, &run, failure.as_ref());
     if let Some(path) = &args.json {
         output::write(path, &output::json(&totals, wall_s, 1, &[(0, failure.clone())], Some(&run)))?;
+        output::say_where(voice(args), "json", path, "");
     }
-    let Some(failure) = failure else {
-        voice(args).say("\nas expected");
-        return Ok(true);
-    };
-    voice(args).say(&format!("\nnot as expected: {}\nreplay: {}", failure.brief(), case.replay));
-    failure::tell(args, case, &failure)?;
-    Ok(false)
+    if let Some(failure) = failure {
+        voice(args).say(&format!("replay: {}", case.replay));
+        failure::tell(args, case, &failure)?;
+        return Ok(false);
+    }
+    if let Some(path) = &args.picture {
+        picture::save(args, &case.name, &case.scenario, path)?;
+    }
+    Ok(true)
 }
 
 fn run_seeds(args: &Args, seeds: Range<u64>) -> anyhow::Result<bool> {
@@ -225,10 +250,11 @@ fn run_seeds(args: &Args, seeds: Range<u64>) -> anyhow::Result<bool> {
     }
     for (index, (seed, failure)) in failed.iter().enumerate() {
         let replay = format!("{} simulate --replay {seed}", crate::program());
-        voice(args).say(&format!("\nseed {seed}: {failure}\nreplay: {replay}"));
+        voice(args).say(&format!("\nseed {seed}: {}\nreplay: {replay}", failure.brief()));
         if index == 0 || args.shrink {
             let expect = Expect { lies: false, ..Expect::default() };
-            let case = Case { name: format!("seed {seed}"), scenario: Scenario::of(*seed), expect, replay };
+            let (name, scenario) = (format!("seed {seed}"), Scenario::of(*seed));
+            let case = Case { about: name.clone(), name, scenario, expect, replay };
             failure::tell(args, &case, failure)?;
         }
     }

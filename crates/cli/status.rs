@@ -9,7 +9,7 @@ use anyhow::bail;
 use quorate_node::admin;
 use quorate_node::cluster_file::ClusterFile;
 use quorate_node::sins::in_words;
-use quorate_node::status::Status;
+use quorate_node::status::{Heard, Status};
 use quorate_protocol::committee::Committee;
 
 use crate::testbed::amount::told;
@@ -103,10 +103,9 @@ fn print_table(answers: &[(u16, anyhow::Result<Status>)]) {
             println!("replica {id} has no link to replica {}: {}", down.replica, down.why);
         }
         for heard in status.heard.iter().filter(|heard| heard.ms_ago > SILENT_MS) {
-            let ago = seconds(heard.ms_ago);
-            println!("replica {id} last heard replica {} {ago} ago; is it running?", heard.replica);
+            silence(*id, heard, answers).iter().for_each(|words| println!("{words}"));
         }
-        for words in status.warnings.iter().chain(&status.alarms) {
+        for words in status.warnings.iter().chain(&status.alarms).chain(&remembered(status)) {
             println!("replica {id}: {words}");
         }
     }
@@ -114,6 +113,30 @@ fn print_table(answers: &[(u16, anyhow::Result<Status>)]) {
     if let Some(words) = storage(found) {
         println!("{words}");
     }
+}
+
+/// That a replica was not heard for long, and what may be the reason, if there is anything to look for: who has halted
+/// says so itself.
+fn silence(id: u16, heard: &Heard, answers: &[(u16, anyhow::Result<Status>)]) -> Option<String> {
+    let (silent, ago) = (heard.replica, seconds(heard.ms_ago));
+    let asked = answers.iter().find(|(other, _)| *other == silent).map(|(_, answer)| answer.as_ref().ok());
+    let reason = match asked.flatten().map(|status| status.status.as_str()) {
+        Some("halted") => return None,
+        Some(_) => "it answers here, so look at the network between the two",
+        None => "is it running?",
+    };
+    Some(format!("replica {id} last heard replica {silent} {ago} ago; {reason}"))
+}
+
+/// Proofs of an earlier life, which no alarm of this one is about.
+fn remembered(status: &Status) -> Vec<String> {
+    let told = |accused: &&String| status.alarms.iter().any(|alarm| alarm.starts_with(accused.as_str()));
+    let untold = status.accused.iter().filter(|accused| !told(accused));
+    untold
+        .map(|accused| {
+            format!("its folder keeps proof that {accused}; `quorate evidence list` names the file")
+        })
+        .collect()
 }
 
 /// What the states take, where there are any.
@@ -185,15 +208,13 @@ pub(crate) fn line(status: &Status) -> String {
     ) + &remark(status)
 }
 
+/// A few words. What a replica's past leaves of its word takes a line, and is among its warnings.
 fn remark(status: &Status) -> String {
     if !status.lies.is_empty() {
         return format!(", lies on purpose: {}", in_words(&status.lies));
     }
     if !status.transfer.is_empty() {
         return format!(", {}", status.transfer);
-    }
-    if !status.standing.is_empty() {
-        return format!(", {}", status.standing);
     }
     // Nothing to worry about: a start in this view would find it bound again, and well at once.
     let settled = status.forgot.filter(|_| status.status == "normal");
@@ -215,6 +236,37 @@ mod tests {
     fn committee() -> Committee {
         let keys = [0, 1, 2, 3].map(|seed| SecretKey::from_seed(&[seed; 32]).public());
         Committee::new(&keys, false).expect("four replicas are a committee")
+    }
+
+    #[test]
+    fn what_the_past_leaves_of_a_word_makes_no_table_wide_and_stands_below_it() {
+        let standing = "out: its folder is a copy that was made of another one ".repeat(4);
+        let out = Status { standing, ..status("out", None) };
+        assert!(line(&out).ends_with("  out") && line(&out).len() < 90, "{}", line(&out));
+    }
+
+    #[test]
+    fn who_is_silent_because_it_halted_is_not_asked_whether_it_runs() {
+        let heard = Heard { replica: 1, ms_ago: 5_000, ..Heard::default() };
+        let said = |answer: anyhow::Result<Status>| silence(0, &heard, &[(1, answer)]);
+        assert_eq!(said(Ok(status("halted", None))), None);
+        let words = "replica 0 last heard replica 1 5.0 s ago; is it running?";
+        assert_eq!(said(Err(anyhow::anyhow!("no answer"))).as_deref(), Some(words));
+        let words = said(Ok(status("normal", None))).unwrap_or_default();
+        assert!(words.ends_with("it answers here, so look at the network between the two"), "{words}");
+    }
+
+    #[test]
+    fn proofs_of_an_earlier_life_are_told_once_and_not_beside_the_alarm_about_them() {
+        let accused = "replica 2 signed two different PREPAREs".to_owned();
+        let mut found = Status { accused: vec![accused.clone()], ..status("normal", None) };
+        let words = remembered(&found);
+        assert!(
+            words.len() == 1 && words[0].contains(&accused) && words[0].contains("evidence list"),
+            "{words:?}"
+        );
+        found.alarms.push(format!("{accused} for sequence 3 in view 0"));
+        assert_eq!(remembered(&found), [""; 0]);
     }
 
     #[test]

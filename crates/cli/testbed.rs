@@ -3,18 +3,16 @@
 mod absent;
 mod against;
 pub(crate) mod amount;
-mod cluster;
 mod demand;
 mod faults;
-mod footprint;
 mod liars;
 mod machine;
 mod phases;
 mod plan;
+mod proofs;
 mod rejoin;
 mod report;
 mod table;
-mod verdict;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,20 +21,19 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use quorate_bench::cluster::{Cluster, ClusterConfig, Hand, Liars, Verdict};
 use quorate_bench::load::{GIVE_UP, Live, Load, LoadReport, Running};
+use quorate_bench::worker::{Home, Worker};
 use quorate_node::cluster_file::{Durability, Preset};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::against::Earlier;
 use self::amount::Rate;
-use self::cluster::Cluster;
 use self::demand::Demand;
 use self::faults::Faults;
-use self::liars::Liars;
 use self::plan::{At, plan};
 use self::report::{Report, Run, Statuses};
 use self::table::Table;
-use self::verdict::Verdict;
 
 const EXAMPLES: &str = "Examples:
   quorate testbed                                       four replicas, ten seconds, key-value load
@@ -109,7 +106,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "10s", value_parser = duration)]
     duration: Duration,
     /// What the replicas run
-    #[arg(long, default_value = "kv", value_parser = clap::builder::PossibleValuesParser::new(quorate_apps::NAMES))]
+    #[arg(long, default_value = "kv", value_parser = clap::builder::PossibleValuesParser::new(quorate_bench::load::APPLICATIONS))]
     application: String,
     /// Bytes of each operation, about, at most 131072; of each key with its value, with kv [default: 128, or 1024 with
     /// --preload]
@@ -182,7 +179,7 @@ fn help() -> String {
     return EXAMPLES.to_owned();
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) =
         text.split_at(text.find(|letter: char| letter.is_ascii_alphabetic()).unwrap_or(text.len()));
     let milliseconds = match unit {
@@ -207,8 +204,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         // From here on a signal no longer ends this process at once, but waits to be looked at.
         let (mut interrupt, mut terminate) =
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let (plan, liars) = (plan(args)?, Liars::new(args)?);
-        let warning = liars.warning(args.replicas, &plan);
+        let (plan, liars) = (plan(args)?, liars::liars(args)?);
+        let warning = liars::warning(&liars, args.replicas, &plan);
         let mut faults = Faults::new(plan);
         let demand = Demand::new(args)?;
         let earlier = args.against.as_deref().map(|path| Earlier::load(path, (args, &demand))).transpose()?;
@@ -219,7 +216,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             args.replicas, args.duration
         );
         warning.iter().for_each(|words| eprintln!("{words}"));
-        let mut cluster = Cluster::start(args, preset, liars).await?;
+        let mut cluster = start(args, preset, liars).await?;
         let done = tokio::select! {
             done = measure((args, demand), &mut cluster, &mut faults) => done.map(Some),
             _ = interrupt.recv() => Ok(None),
@@ -243,6 +240,25 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// Starts the replicas as processes of this machine.
+async fn start(args: &Args, preset: Preset, liars: Liars) -> anyhow::Result<Cluster> {
+    let home = args.folder.clone().map_or(Home::Temporary, Home::Kept);
+    let worker = Worker::local(std::env::current_exe()?, home);
+    let mut preset = preset;
+    preset.node.durability = args.durability;
+    let config = ClusterConfig {
+        name: "testbed".to_owned(),
+        replicas: args.replicas,
+        application: args.application.clone(),
+        preset,
+        reply_bytes: args.reply_bytes,
+        liars,
+        emulate: None,
+        places: Vec::new(),
+    };
+    Ok(Cluster::start(config, &mut vec![Hand::Here(Box::new(worker))]).await?)
+}
+
 async fn measure(
     (args, demand): (&Args, Demand),
     cluster: &mut Cluster,
@@ -252,11 +268,14 @@ async fn measure(
     let config = demand.config(args, cluster.file());
     let mut load = match Load::connect(config.clone(), PATIENCE).await {
         Ok(load) => load,
-        Err(error) => return Err(anyhow::Error::from(error).context(cluster.last_words())),
+        Err(error) => return Err(anyhow::Error::from(error).context(cluster.last_words().await)),
     };
     let live = load.live();
     let at_start = cluster.at_rest(DOUBT).await;
-    let prepared = demand.prepare(&mut load).await.with_context(|| cluster.last_words())?;
+    let prepared = match demand.prepare(&mut load).await {
+        Ok(prepared) => prepared,
+        Err(error) => return Err(error.context(cluster.last_words().await)),
+    };
     let before = cluster.statuses().await;
     let running = load.begin(WARM_UP, args.duration, prepared.rate).await;
     let outcome = watched(running, (cluster, faults), (&live, SETTLE.min(args.duration))).await?;
@@ -269,7 +288,7 @@ async fn measure(
         (count, Verdict::Agreement { .. } | Verdict::TooFew(_)) if count > 0 => Verdict::Unanswered(count),
         (_, verdict) => verdict,
     };
-    cluster.survey();
+    cluster.survey().await;
     let rejoined = faults.rejoined(&statuses);
     // A cluster that cannot be asked what it holds has said so in its verdict.
     let patience = if verdict.is_good() { PATIENCE } else { DOUBT };
@@ -319,7 +338,7 @@ async fn watched(
             }
             _ = look.tick(), if faults.is_watching() => faults.look(cluster, live).await?,
             _ = tick.tick() => {
-                cluster.survey();
+                cluster.survey().await;
                 if table.is_watched() {
                     table.draw(&cluster.statuses().await, live);
                 }

@@ -45,9 +45,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let found: Vec<_> = answers.iter().map(|(_, answer)| answer.as_ref().ok()).collect();
         println!("{}", serde_json::to_string_pretty(&found)?);
     } else {
+        let halted = |why: &&Why| why.status == "halted";
+        let found = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok());
+        let halted: Vec<u16> = found.filter(halted).map(|why| why.replica).collect();
         for (id, answer) in &answers {
             match answer {
-                Ok(why) => print!("{}", paragraph(why)),
+                Ok(why) => print!("{}", paragraph(why, &halted)),
                 Err(error) => println!("replica {id}: {error}"),
             }
         }
@@ -56,20 +59,29 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// One replica: where it is, and a line for each thing it waits for.
-fn paragraph(why: &Why) -> String {
+/// One replica: where it is, and a line for each thing it waits for, none if that is nothing. Who has halted is silent
+/// for a known reason.
+fn paragraph(why: &Why, halted: &[u16]) -> String {
     let Why { replica, view, primary, status, .. } = why;
     let role = if primary == replica { "its primary".to_owned() } else { format!("primary {primary}") };
-    let mut text = format!("replica {replica}, {status}, view {view}, {role}\n");
+    let mut text = format!("replica {replica}, {status}, view {view}, {role}");
+    if let [Waiting { reason, for_ms, .. }] = &why.waits[..]
+        && reason == "idle"
+    {
+        let since = for_ms.map_or(String::new(), |ms| format!(" for {}", seconds(ms)));
+        return format!("{text}: idle{since}, no request is pending\n");
+    }
+    text.push('\n');
     for wait in &why.waits {
-        text.push_str(&format!("  {}\n", sentence(wait)));
+        text.push_str(&format!("  {}\n", sentence(wait, halted)));
     }
     text
 }
 
-fn sentence(wait: &Waiting) -> String {
+fn sentence(wait: &Waiting, halted: &[u16]) -> String {
     if let ("silence", [silent], Some(ms)) = (&*wait.reason, &wait.missing[..], wait.for_ms) {
-        return format!("replica {silent} has been silent for {} (stopped or killed?)", seconds(ms));
+        let why = if halted.contains(silent) { "it has halted" } else { "stopped or killed?" };
+        return format!("replica {silent} has been silent for {} ({why})", seconds(ms));
     }
     let mut sentence = format!("waits for {}", wait.what);
     if let Some(ms) = wait.for_ms {
@@ -115,9 +127,13 @@ mod tests {
         };
         let expected = "waits for the NEW-VIEW of view 4 from replica 0, its primary; for 2.1 s, asks all again \
                         in 0.12 s, leaves the view in 1.9 s";
-        assert_eq!(sentence(&wait), expected);
+        assert_eq!(sentence(&wait, &[]), expected);
         let body = Waiting { reason: "body".to_owned(), missing: vec![2], again_in_ms: Some(50), ..wait };
-        assert!(sentence(&body).contains(", asks replica 2 again in 0.05 s"), "{}", sentence(&body));
+        assert!(
+            sentence(&body, &[]).contains(", asks replica 2 again in 0.05 s"),
+            "{}",
+            sentence(&body, &[])
+        );
     }
 
     #[test]
@@ -128,7 +144,20 @@ mod tests {
             for_ms: Some(2_040),
             ..Waiting::default()
         };
-        assert_eq!(sentence(&wait), "replica 1 has been silent for 2.0 s (stopped or killed?)");
+        assert_eq!(sentence(&wait, &[]), "replica 1 has been silent for 2.0 s (stopped or killed?)");
+        assert_eq!(sentence(&wait, &[1]), "replica 1 has been silent for 2.0 s (it has halted)");
+    }
+
+    #[test]
+    fn a_replica_that_waits_for_nothing_takes_one_line() {
+        let idle = Waiting { reason: "idle".to_owned(), for_ms: Some(3_200), ..Waiting::default() };
+        let mut why = Why { status: "normal".to_owned(), primary: 1, waits: vec![idle], ..Why::default() };
+        assert_eq!(
+            paragraph(&why, &[]),
+            "replica 0, normal, view 0, primary 1: idle for 3.2 s, no request is pending\n"
+        );
+        why.waits.push(Waiting { what: "a link".to_owned(), ..Waiting::default() });
+        assert_eq!(paragraph(&why, &[]).lines().count(), 3);
     }
 
     #[test]

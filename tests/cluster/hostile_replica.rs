@@ -32,6 +32,7 @@ impl Traitor {
             client_socket: bind(addresses.client).unwrap(),
             admission: Admission::Open,
             limits: Limits { peer_frame_bytes_max: 16 << 20, ..Limits::default() },
+            emulation: None,
             standing: Arc::new(|| (Seq(0), View(0))),
         };
         change(&mut config);

@@ -1,5 +1,6 @@
 //! Replicas that lie on purpose, as processes: only where they may, never in secret, and to no avail.
 
+use quorate_protocol::types::ReplicaId;
 use serde_json::Value;
 
 use super::processes::{Cluster, block, quorate, text, until};
@@ -56,6 +57,18 @@ fn who_lies_says_so_at_its_start_in_its_status_in_its_metrics_and_at_its_end() {
         cluster.status(2).await.filter(|status| status.lies["equivocate-prepare"] > 0)
     }));
     assert_eq!(told.lies["bad-chunks"], 0, "nobody fetches anything");
+    // Whoever the liar told something else first finds out.
+    block(until("an alarm that names its proof", async || {
+        for id in [0, 1, 3] {
+            let proof = cluster.layout.data(ReplicaId(id)).join("evidence-2-two-prepares");
+            let words = format!("; the proof is {}: `quorate evidence verify` shows it", proof.display());
+            let alarms = cluster.status(usize::from(id)).await?.alarms;
+            if alarms.iter().any(|alarm| alarm.contains(&words)) {
+                return Some(());
+            }
+        }
+        None
+    }));
     assert_eq!(told.counter("quorate_lies_total"), told.lies.values().sum::<u64>());
     assert_eq!(told.counter("quorate_lies_equivocate_prepare_total"), told.lies["equivocate-prepare"]);
     let honest = block(cluster.status(1)).unwrap();
@@ -90,6 +103,9 @@ fn a_backup_that_equivocates_in_a_testbed_is_counted_and_the_others_agree() {
         said.contains("\nlies         replica 2 told equivocate ") && !said.contains("warning: "),
         "{said}"
     );
+    assert!(report["proofs"]["replica 2 signed two different PREPAREs"].is_array(), "{report}");
+    let proven = "\nproof        replica 2 signed two different PREPAREs; on disk at ";
+    assert!(said.contains(proven) && said.contains("--folder keeps them for `quorate evidence`"), "{said}");
 }
 
 #[test]
@@ -114,6 +130,7 @@ fn a_liar_that_finds_nothing_to_lie_about_fails_the_run() {
     let (code, report, said) = testbed("500ms --byzantine 2:null-only");
     assert_eq!((code, &report["agreement"]), (Some(1), &false.into()), "{said}");
     assert!(report["verdict"].as_str().unwrap().starts_with("NO LIE: replica 2 "), "{report}");
+    assert!(said.contains("replica 2 told null-only 0: `null-only` is told as primary only"), "{said}");
     is_harmless(&report);
 }
 

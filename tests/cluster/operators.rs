@@ -96,6 +96,14 @@ fn metrics_are_text_that_prometheus_reads() {
         value.parse::<u64>().unwrap();
     }
     assert!(body.contains("\nquorate_peer_links_up{replica=\"1\"} 3\n"), "{body}");
+    // Where the time of that one put went, and how far away the others are.
+    for measured in
+        ["phase_commit_total", "phase_pre_prepare_microseconds_total", "round_trip_microseconds_to_0"]
+    {
+        let line =
+            body.lines().find_map(|line| line.strip_prefix(&format!("quorate_{measured}{{replica=\"1\"}} ")));
+        assert!(line.is_some_and(|value| value != "0"), "{measured}: {body}");
+    }
 }
 
 #[test]

@@ -91,3 +91,18 @@ fn regressions_hold_what_they_were_kept_for() {
         files("tests/regressions").iter().flat_map(|(name, file)| surprises(name, file).1).collect();
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
+
+#[test]
+fn the_whole_scenario_that_the_page_shows_is_one_and_runs() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/scenarios/README.md");
+    let page = std::fs::read_to_string(&page).expect("there is a page");
+    let text = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let text = text.expect("it shows a scenario");
+    let file = ScenarioFile::parse(text, Path::new("README.md")).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(surprises("README.md", &file).1, [""; 0]);
+    // Each line of it is needed, or it would not be the smallest.
+    for line in text.lines().filter(|line| line.contains('=')) {
+        let error = ScenarioFile::parse(&text.replace(line, ""), Path::new("README.md"));
+        assert!(error.is_err(), "nobody misses `{line}`");
+    }
+}

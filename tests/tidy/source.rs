@@ -301,10 +301,20 @@ const OWNERS: &[(&[&str], &[&str])] = &[
         &["quinn", "quinn_proto", "rustls", "ring", "socket2"],
         &["crates/node/src/transport.rs", "crates/node/src/transport/", "crates/bench/src/round_trip"],
     ),
-    (&["toml"], &["crates/node/src/cluster_file", "crates/bench/src/", "crates/sim/src/"]),
+    (
+        &["toml"],
+        &[
+            "crates/node/src/cluster_file",
+            "crates/node/src/emulation/file.rs",
+            "crates/node/src/sections.rs",
+            "crates/bench/src/",
+            "crates/sim/src/",
+        ],
+    ),
     (&["axum"], &["crates/node/src/admin"]),
     (&["clap"], &["crates/cli/"]),
     (&["hdrhistogram"], &["crates/bench/src/"]),
+    (&["tiny_skia", "ttf_parser", "dejavu"], &["crates/bench/src/report/chart/"]),
     (&["crc32c"], &["crates/host/src/"]),
 ];
 

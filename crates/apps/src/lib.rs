@@ -4,16 +4,20 @@
 //! |---|---|
 //! | `counter` | one number: the smallest application there is |
 //! | `kv` | an ordered map from text to bytes, with compare-and-swap and scans |
+//! | `ledger` | tokens: accounts by public key, transfers that their owners sign |
+//! | `lock` | locks with leases and fencing tokens, for leader election |
 //! | `null` | nothing, at no cost: what is left is the cost of the framework |
 
 pub mod counter;
 pub mod kv;
+pub mod ledger;
+pub mod lock;
 pub mod null;
 
 use quorate_protocol::application::{StateMachine, machine};
 
 /// Names that [`by_name`] knows.
-pub const NAMES: [&str; 3] = ["counter", "kv", "null"];
+pub const NAMES: [&str; 5] = ["counter", "kv", "ledger", "lock", "null"];
 
 /// The application with this name in its first state. `reply_bytes` is the length of each reply of `null`; the others
 /// do not use it.
@@ -22,6 +26,8 @@ pub fn by_name(name: &str, reply_bytes: usize) -> Option<Box<dyn StateMachine>> 
     match name {
         "counter" => Some(machine(counter::Counter::default())),
         "kv" => Some(machine(kv::Store::default())),
+        "ledger" => Some(machine(ledger::Ledger::default())),
+        "lock" => Some(machine(lock::Locks::default())),
         "null" => Some(Box::new(null::Null::new(reply_bytes))),
         _ => None,
     }

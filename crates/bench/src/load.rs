@@ -1,31 +1,43 @@
 //! Load: independent callers, each with some calls in flight or calling at a rate, and what became of every call.
 
+mod assignment;
 mod calls;
+pub mod dump;
+mod hostile;
 mod live;
 mod pace;
 mod phases;
 mod read;
+mod report;
+mod series;
 mod workload;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 pub use hdrhistogram::Histogram;
 use quorate_node::client::{self, Caller, ConnectError};
+use quorate_node::emulation::{Emulation, EmulationError, EmulationFile};
 use quorate_node::transport::{ClientTransportConfig, Limits, SharedEndpoint, TransportError, bind};
 use quorate_protocol::client::Options;
 use quorate_protocol::crypto::SecretKey;
 use quorate_protocol::message::Outcome;
 use quorate_protocol::parameters::Context;
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
+pub use self::assignment::{Assignment, Peek, Stint};
 use self::calls::{Stretch, work};
+use self::hostile::Hostile;
 pub use self::live::Live;
 use self::pace::Pace;
 pub use self::phases::{Measured, Phase};
-pub use self::workload::{KEY_BYTES, Keys, Workload};
+pub use self::report::{LoadReport, ViewSeen};
+pub use self::series::{BUCKET, Bucket};
+pub use self::workload::{APPLICATIONS, KEY_BYTES, Keys, Workload};
 
 /// How long after the end of the load an answer is waited for.
 pub const GIVE_UP: Duration = Duration::from_secs(20);
@@ -55,6 +67,44 @@ pub struct LoadConfig {
     pub workload: Workload,
     /// Bytes of each operation, about.
     pub payload: usize,
+    /// Where from, and beside whom.
+    pub manner: Manner,
+}
+
+/// Where clients sit, and what else they are told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manner {
+    /// The sockets they share, in order; clients beyond those are at the last one. None: one on the loopback interface.
+    pub sources: Vec<Source>,
+    /// Number of the first client; those of several machines must not write each other's keys.
+    pub first_client: u16,
+    /// Whether a client that calls at a rate may have the calls of a whole second in flight, rather than `in_flight`.
+    pub stretches: bool,
+    /// Connections beside them that sign badly, and come back every second; 0 for none.
+    pub bad_signers: u16,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self { sources: Vec::new(), first_client: 0, stretches: true, bad_signers: 0 }
+    }
+}
+
+/// A socket that clients share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Address that it is bound to, with any free port.
+    pub bind: IpAddr,
+    /// What the network is made to do to what is sent from it, as an emulation file says it.
+    pub emulation: Option<String>,
+    /// Clients that are there.
+    pub clients: u16,
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self { bind: Ipv4Addr::LOCALHOST.into(), emulation: None, clients: u16::MAX }
+    }
 }
 
 /// Why there is no load.
@@ -82,36 +132,12 @@ pub enum LoadError {
     /// The state could not be read after the run.
     #[error("the cluster did not say what it holds; see `quorate why`")]
     Unread,
+    /// The emulated network.
+    #[error(transparent)]
+    Emulation(#[from] EmulationError),
     /// The operating system gave no randomness.
     #[error("no randomness for keys: {0}")]
     Randomness(getrandom::Error),
-}
-
-/// What became of the calls.
-#[derive(Debug, Clone)]
-pub struct LoadReport {
-    /// Calls whose matching replies reached their client within the measured time.
-    pub matched: u64,
-    /// Calls that ended otherwise than with a result, or not at all.
-    pub failed: u64,
-    /// Calls submitted, those that were not measured too.
-    pub submitted: u64,
-    /// Measured time.
-    pub measured: Duration,
-    /// Latency of the matched calls, in microseconds.
-    pub latency: Histogram<u64>,
-    /// The same for each phase of the run that there was.
-    pub phases: Vec<Measured>,
-    /// Highest slot of any accepted answer.
-    pub highest: u64,
-    /// Requests sent during the run, each with one signature.
-    pub bundles: u64,
-    /// Operations in them.
-    pub operations: u64,
-    /// Requests sent again.
-    pub retries: u64,
-    /// Replies that contradicted accepted answers.
-    pub dissents: u64,
 }
 
 /// Clients that are connected and registered.
@@ -139,10 +165,8 @@ impl Load {
     /// [`LoadError`].
     pub async fn connect(config: LoadConfig, patience: Duration) -> Result<Self, LoadError> {
         let limits = Limits::default();
-        let socket = bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-        let endpoint = SharedEndpoint::new(socket, &limits)?;
         let mut callers = Vec::with_capacity(config.clients);
-        for _ in 0..config.clients {
+        for endpoint in endpoints(&config, &limits)? {
             let transport = ClientTransportConfig {
                 context: config.context.clone(),
                 key: Arc::new(new_key()?),
@@ -150,17 +174,18 @@ impl Load {
                 limits: limits.clone(),
             };
             let options = Options { bundle_max: config.bundle_max, ..Options::new(0) };
-            callers.push(client::connect(transport, Some(endpoint.clone()), options).await?);
+            callers.push(client::connect(transport, Some(endpoint), options).await?);
         }
         let live = Arc::new(Live::new(config.workload));
         let next = vec![1; callers.len()];
         let load = Self { config, callers, live, next };
-        let first = load.callers.iter().enumerate().map(|(client, caller)| {
+        let first_client = usize::from(load.config.manner.first_client);
+        let first = load.callers.iter().zip(first_client..).map(|(caller, client)| {
             load.live.ledger().submitted(client, 0);
             let operation = load.config.workload.operation(client, 0, load.config.payload);
             async move { caller.call_within(operation, patience).await }
         });
-        for (client, answer) in join_all(first).await.into_iter().enumerate() {
+        for (client, answer) in (first_client..).zip(join_all(first).await) {
             match answer {
                 Ok(answer) => {
                     load.live.highest.fetch_max(answer.seq.0, Ordering::Relaxed);
@@ -232,17 +257,26 @@ impl Load {
     /// second, and their latency counts from then; without one every client is in a hurry.
     pub async fn begin(self, warm_up: Duration, duration: Duration, rate: Option<f64>) -> Running {
         let before = self.counted().await;
+        // Without them none of their requests is counted, which says that nothing was tried.
+        let hostile = Hostile::start(&self.config, self.live(), &self.callers).ok().flatten();
         let begin = Instant::now() + warm_up;
         self.live.end.send_replace(begin + duration);
         self.live.phases().measure(begin);
         let tasks = self.work((self.room(rate), u64::MAX), rate);
-        Running { load: self, tasks, begin, before }
+        Running { load: self, tasks, begin, before, hostile }
+    }
+
+    /// Ends all clients.
+    pub async fn close(self) {
+        for caller in &self.callers {
+            caller.close().await;
+        }
     }
 
     /// Calls that each client may have in flight at a rate: those of a second, but no more than its session has room
     /// for.
     fn room(&self, rate: Option<f64>) -> usize {
-        let Some(rate) = rate else { return self.config.in_flight };
+        let Some(rate) = rate.filter(|_| self.config.manner.stretches) else { return self.config.in_flight };
         let of_a_second = (rate / self.callers.len() as f64).ceil();
         let window = usize::try_from(self.config.context.parameters.client_window).unwrap_or(usize::MAX);
         // A conversion that does not fit ends at the largest number.
@@ -257,7 +291,8 @@ impl Load {
         let mut tasks = JoinSet::new();
         for (client, (caller, next)) in self.callers.iter().zip(&self.next).enumerate() {
             let pace = rate.map(|rate| Pace::new(rate, (client, clients), start));
-            let worked = work((client, caller.clone()), stretch.clone(), *next, pace);
+            let number = usize::from(self.config.manner.first_client) + client;
+            let worked = work((number, caller.clone()), stretch.clone(), *next, pace);
             tasks.spawn(async move { (client, worked.await) });
         }
         tasks
@@ -295,34 +330,75 @@ pub struct Running {
     tasks: JoinSet<(usize, u64)>,
     begin: Instant,
     before: Counted,
+    hostile: Option<Hostile>,
 }
 
 impl Running {
-    /// Waits until the load's time is over, which others may extend, and for all answers.
+    /// Waits until the load's time is over, which others may extend, and for all answers; ends the clients.
     pub async fn finish(self) -> LoadReport {
-        let Self { mut load, tasks, begin, before } = self;
+        let (load, report) = self.stop().await;
+        load.close().await;
+        report
+    }
+
+    /// As [`Running::finish`], but the clients stay connected, for another stretch of load.
+    pub async fn stop(self) -> (Load, LoadReport) {
+        let Self { mut load, tasks, begin, before, hostile } = self;
         load.join(tasks).await;
         let live = load.live();
         let ended = Instant::now().min(live.end());
+        let badly_signed = hostile.map_or(0, Hostile::stop);
         let after = load.counted().await;
-        for caller in &load.callers {
-            caller.close().await;
-        }
-        let (latency, phases) = live.phases().finish(ended);
-        LoadReport {
-            matched: latency.len(),
+        let found = live.phases().finish(ended);
+        let report = LoadReport {
+            matched: found.all.len(),
             failed: live.failed.load(Ordering::Relaxed),
             submitted: live.submitted.load(Ordering::Relaxed),
             measured: ended.saturating_duration_since(begin),
-            latency,
-            phases,
+            latency: found.all,
+            phases: found.phases,
             highest: live.highest.load(Ordering::Relaxed),
             bundles: after.bundles - before.bundles,
             operations: after.operations - before.operations,
-            retries: after.retries,
-            dissents: after.dissents,
+            retries: after.retries - before.retries,
+            dissents: after.dissents - before.dissents,
+            offered: found.due.sent + found.due.unsent,
+            sent: found.due.sent,
+            answered: found.due.answered,
+            missed_schedule: found.due.late,
+            due_latency: found.due.latency,
+            series: found.series,
+            views: live.views_since(begin),
+            badly_signed,
+        };
+        load.live = Arc::new(live.succeed());
+        (load, report)
+    }
+}
+
+/// The socket of each client, in order.
+fn endpoints(config: &LoadConfig, limits: &Limits) -> Result<Vec<SharedEndpoint>, LoadError> {
+    let mut endpoints = Vec::with_capacity(config.clients);
+    let mut sources = config.manner.sources.iter().peekable();
+    if sources.peek().is_none() {
+        endpoints.resize(config.clients, endpoint(&Source::default(), limits)?);
+    }
+    while let Some(source) = sources.next() {
+        let left = config.clients - endpoints.len();
+        let here = if sources.peek().is_some() { usize::from(source.clients).min(left) } else { left };
+        if here > 0 {
+            endpoints.resize(endpoints.len() + here, endpoint(source, limits)?);
         }
     }
+    Ok(endpoints)
+}
+
+/// A socket where clients sit.
+fn endpoint(source: &Source, limits: &Limits) -> Result<SharedEndpoint, LoadError> {
+    let socket = bind(SocketAddr::new(source.bind, 0))?;
+    let Some(text) = &source.emulation else { return Ok(SharedEndpoint::new(socket, limits)?) };
+    let file = EmulationFile::parse(text, Path::new("the clients' network"))?;
+    Ok(SharedEndpoint::new_emulated(socket, limits, &Emulation::new(file))?)
 }
 
 fn new_key() -> Result<SecretKey, LoadError> {
@@ -332,7 +408,7 @@ fn new_key() -> Result<SecretKey, LoadError> {
 }
 
 /// Runs futures side by side; there are as many as clients.
-async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+pub(crate) async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut pending: Vec<_> = futures.map(Box::pin).collect();
     let mut done: Vec<Option<F::Output>> = pending.iter().map(|_| None).collect();
     std::future::poll_fn(move |context| {

@@ -7,6 +7,7 @@ use quorate_host::superblock::{Exclusion, Standing};
 use serde_json::{Value, json};
 
 use super::Job;
+use crate::belonging::cluster_option;
 use crate::quoted;
 
 /// So many bytes, in the unit that fits.
@@ -82,7 +83,10 @@ fn next(job: &Job, copied: &Copied) -> String {
     let (program, to) = (crate::program(), quoted(&job.to.to_string_lossy()));
     let id = copied.identity.replica.0;
     match (job.restores, job.purpose) {
-        (true, _) => format!("{program} replica {id} --data {to}"),
+        (true, _) => {
+            let cluster = cluster_option(copied.identity.cluster, &[&job.to, &job.from]);
+            format!("{program} replica {id} {cluster} --data {to}")
+        }
         (false, Purpose::Carry) => format!("{program} restore {to} --moved --to FOLDER"),
         (false, _) => format!("{program} restore {to} --to FOLDER"),
     }

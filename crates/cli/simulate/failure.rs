@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use quorate_sim::check::Violation;
-use quorate_sim::picture::MARKS;
 use quorate_sim::scenario::expect::{Expect, Run, Surprise};
 use quorate_sim::scenario::file::ScenarioFile;
 use quorate_sim::scenario::{Outcome, Scenario};
 use quorate_sim::shrink::{Budget, Shrunk, shrink};
+use quorate_sim::words::first_line;
 use quorate_sim::world::World;
 
-use super::{Args, Case, output};
+use super::{Args, Case, picture};
 
 /// How long a run is shrunk that nobody asked to shrink.
 const SHRINK: Duration = Duration::from_secs(20);
@@ -45,10 +45,14 @@ impl Failure {
         (!surprises.is_empty() || differs.is_some()).then_some(Self { violation, surprises, differs })
     }
 
+    /// Whether two runs of one scenario were not the same, and how.
+    pub(super) fn differs(&self) -> Option<(u64, u64)> {
+        self.differs
+    }
+
     /// In one line.
     pub(super) fn brief(&self) -> String {
-        let told = self.to_string();
-        told.lines().next().unwrap_or_default().trim_end_matches([':', ' ']).to_owned()
+        first_line(&self.to_string())
     }
 }
 
@@ -89,25 +93,17 @@ pub(super) fn tell(args: &Args, case: &Case, failure: &Failure) -> anyhow::Resul
         super::voice(args).say(&format!("\nwhat it shrinks to:\n{shrunk}"));
     }
     let smallest = shrunk.as_ref().map_or(&case.scenario, |shrunk| &shrunk.scenario);
-    let picture = picture(case, smallest);
     let path = args.picture.clone().unwrap_or_else(|| default_picture(&case.name));
-    output::write(&path, &picture)?;
-    super::voice(args).say(&format!("\npicture: {}", path.display()));
+    super::voice(args).say("");
+    picture::save(args, &case.name, smallest, &path)?;
     if let Some(name) = &args.regression {
         let path = keep(name, case, failure, smallest)?;
         let kept = format!("kept as {}; `cargo test regressions` runs it from now on", path.display());
         super::voice(args).say(&kept);
-    } else {
+    } else if smallest.overwhelmed().is_none() {
         super::voice(args).say(&format!("keep it: {} --regression what_went_wrong", case.replay));
     }
     Ok(())
-}
-
-fn picture(case: &Case, scenario: &Scenario) -> String {
-    let mut world = World::new(&scenario.setting);
-    world.keep_sketch(MARKS);
-    let violation = scenario.examine(&mut world).violation;
-    output::picture(&mut world, &case.name, violation.as_ref()).unwrap_or_default()
 }
 
 /// A place for a picture that nobody gave a name.
@@ -116,8 +112,8 @@ fn default_picture(name: &str) -> PathBuf {
         .join(format!("quorate-{}.svg", name.replace(|letter: char| !letter.is_alphanumeric(), "-")))
 }
 
-/// Writes a scenario where the tests find it.
-fn keep(name: &str, case: &Case, failure: &Failure, scenario: &Scenario) -> anyhow::Result<PathBuf> {
+/// Where a regression of this name is to be kept.
+pub(super) fn room_for(name: &str) -> anyhow::Result<PathBuf> {
     let folder = Path::new(REGRESSIONS);
     anyhow::ensure!(
         folder.is_dir(),
@@ -125,9 +121,22 @@ fn keep(name: &str, case: &Case, failure: &Failure, scenario: &Scenario) -> anyh
     );
     let path = folder.join(format!("{name}.toml"));
     anyhow::ensure!(!path.exists(), "{} is there already; fix: choose another name", path.display());
+    Ok(path)
+}
+
+/// Writes a scenario where the tests find it, if that is what somebody who reads it again finds in it.
+fn keep(name: &str, case: &Case, failure: &Failure, scenario: &Scenario) -> anyhow::Result<PathBuf> {
+    let path = room_for(name)?;
     let about = format!("Found as {}: {}", case.name, failure.brief());
-    let file = ScenarioFile { about, scenario: scenario.clone(), expect: case.expect.clone() };
-    std::fs::write(&path, file.to_toml())
-        .with_context(|| format!("{}: cannot be written", path.display()))?;
+    let text = ScenarioFile { about, scenario: scenario.clone(), expect: case.expect.clone() }.to_toml();
+    let again = ScenarioFile::parse(&text, &path)?;
+    let run = again.scenario.examine(&mut World::new(&again.scenario.setting));
+    anyhow::ensure!(
+        failure.differs.is_some() || Failure::of(&again.expect, &run, None).is_some(),
+        "what it shrank to does not fail when it is read from a file, so it is not kept; fix: keep the whole run with \
+         `{} --save`",
+        case.replay
+    );
+    std::fs::write(&path, text).with_context(|| format!("{}: cannot be written", path.display()))?;
     Ok(path)
 }

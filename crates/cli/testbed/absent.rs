@@ -2,9 +2,10 @@
 //! left with too few replicas, are refused at once.
 
 use anyhow::bail;
+use quorate_bench::cluster::Deed;
 use quorate_protocol::committee::faults;
 
-use super::plan::{Deed, Planned, Who};
+use super::plan::{Planned, Who};
 
 /// A replica that is gone: killed, or paused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

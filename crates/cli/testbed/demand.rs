@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use quorate_apps::kv;
-use quorate_bench::load::{KEY_BYTES, Load, LoadConfig, Workload};
+use quorate_bench::load::{KEY_BYTES, Load, LoadConfig, Manner, Workload};
 use quorate_node::cluster_file::ClusterFile;
 use serde::Serialize;
 
@@ -93,6 +93,7 @@ impl Demand {
             bundle_max: usize::from(args.bundle),
             workload: self.workload,
             payload: self.payload as usize,
+            manner: Manner::default(),
         }
     }
 

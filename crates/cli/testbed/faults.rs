@@ -3,12 +3,12 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use quorate_bench::cluster::{Cluster, Deed};
 use quorate_bench::load::{Live, Phase};
 use quorate_node::status::Status;
 use serde::Serialize;
 
-use super::cluster::Cluster;
-use super::plan::{Deed, Planned, Who};
+use super::plan::{Planned, Who};
 use super::rejoin::{Rejoined, Returns};
 
 /// How long a fault waits for a primary to strike at, where there is none for a moment.
@@ -159,12 +159,7 @@ impl Faults {
         };
         self.returns.look(&before, Instant::now());
         let (at, matched) = (Instant::now(), live.matched.load(Ordering::Relaxed));
-        match deed {
-            Deed::Kill => cluster.kill(&replicas).await?,
-            Deed::Restart => cluster.restart(&replicas)?,
-            Deed::Pause => cluster.pause(&replicas).await?,
-            Deed::Resume => cluster.resume(&replicas).await?,
-        }
+        cluster.strike(deed, &replicas).await?;
         let mut sign = struck.map_or(Sign::None, Sign::ViewBeyond);
         match deed {
             Deed::Kill | Deed::Pause => self.returns.gone(&replicas, matched, &before),
@@ -257,7 +252,7 @@ pub(crate) fn milliseconds(time: Duration) -> u64 {
 
 /// The primary and its view, as the replicas in the newest view see it. One that is named may be any; who strikes at
 /// the primary waits a moment until there is one.
-async fn primary(cluster: &Cluster, who: Who) -> Option<(u16, u64)> {
+async fn primary(cluster: &mut Cluster, who: Who) -> Option<(u16, u64)> {
     let until = Instant::now() + NO_PRIMARY;
     loop {
         let statuses = cluster.statuses().await;

@@ -1,11 +1,10 @@
 //! What the replicas took of the machine, in a report.
 
+use quorate_bench::worker::{DiskUse, Footprint};
 use quorate_node::status::Status;
 use serde::Serialize;
 
 use super::amount::told;
-use super::cluster::Footprint;
-use super::footprint::DiskUse;
 
 /// Memory that a replica may take besides its state and a quarter of that.
 const MEMORY_BYTES: u64 = 128 << 20;

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::bail;
-use serde::Serialize;
+use quorate_bench::cluster::Deed;
 
 use super::{Args, absent};
 
@@ -59,37 +59,6 @@ impl FromStr for At {
             Some(_) | None => When::Once(super::duration(when)?),
         };
         Ok(Self { who, when })
-    }
-}
-
-/// What is done to a replica.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Deed {
-    Kill,
-    Restart,
-    Pause,
-    Resume,
-}
-
-impl Deed {
-    /// What makes up for it; nothing for what makes up itself.
-    fn undone_by(self) -> Option<Self> {
-        match self {
-            Self::Kill => Some(Self::Restart),
-            Self::Pause => Some(Self::Resume),
-            Self::Restart | Self::Resume => None,
-        }
-    }
-
-    /// As in its flag.
-    pub(crate) fn verb(self) -> &'static str {
-        match self {
-            Self::Kill => "kill",
-            Self::Restart => "restart",
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! What a run of the testbed comes to: a few lines for people, one JSON object for programs.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use quorate_bench::audit::Audit;
+use quorate_bench::cluster::{Cluster, Lying, Verdict};
 use quorate_bench::limits::file_system_of;
 use quorate_bench::load::LoadReport;
 use quorate_node::status::Status;
@@ -13,14 +15,12 @@ use serde::Serialize;
 use super::Args;
 use super::against::{Against, Earlier};
 use super::amount::told as bytes_told;
-use super::cluster::Cluster;
 use super::demand::Prepared;
 use super::faults::FaultReport;
-use super::liars::Lying;
 use super::machine::{MachineUse, machine_use};
 use super::phases::{PhaseReport, phases};
+use super::proofs::{lines as proof_lines, proofs};
 use super::rejoin::Rejoined;
-use super::verdict::Verdict;
 
 /// Returns that are told one by one.
 const RETURNS_MAX: usize = 4;
@@ -81,6 +81,10 @@ pub(crate) struct Report {
     duplicated: Option<u64>,
     /// Who lied on purpose, and how often.
     pub(crate) lies: Vec<Lying>,
+    /// What the others hold proof of that a replica did, and who holds it.
+    proofs: BTreeMap<String, Vec<u16>>,
+    #[serde(skip)]
+    folder: Option<PathBuf>,
     /// Replicas that were killed or paused and did not come back.
     absent: Vec<u16>,
     /// Memory and disk.
@@ -201,7 +205,9 @@ impl Report {
             in_flight: args.in_flight,
             bundle_max: args.bundle,
             durability: args.durability.to_string(),
-            file_system: file_system_of(cluster.folder())
+            file_system: cluster
+                .folder()
+                .and_then(|folder| file_system_of(&folder))
                 .map_or_else(|| "unknown".to_owned(), |found| found.kind),
             prepared: run.prepared,
             hot_per_cent: args.hot.unwrap_or(100),
@@ -236,6 +242,8 @@ impl Report {
             lost,
             duplicated,
             lies: run.lies,
+            proofs: proofs(statuses.after),
+            folder: args.folder.clone(),
             absent: cluster.absent(),
             machine: machine_use(&cluster.footprints(), statuses.after),
             against: None,
@@ -341,6 +349,7 @@ impl Report {
         for lying in &self.lies {
             text.push_str(&format!("lies         {}\n", lying.line()));
         }
+        text.push_str(&proof_lines(&self.proofs, self.folder.as_deref()));
         let unknown = |count: Option<u64>| count.map_or("unknown".to_owned(), |count| count.to_string());
         let harmless =
             self.failed == 0 && self.lost == Some(0) && self.duplicated.is_none_or(|count| count == 0);
@@ -394,7 +403,8 @@ fn told(fault: &FaultReport) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::Deed;
+    use quorate_bench::cluster::Deed;
+
     use super::*;
 
     #[test]

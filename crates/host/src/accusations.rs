@@ -59,9 +59,7 @@ pub enum ExhibitError {
     #[error("what the file holds is no accusation: {0}")]
     Malformed(#[from] CodecError),
     /// It is about another cluster.
-    #[error(
-        "it is evidence of cluster {0:?}, not of this one; fix: pass that cluster's file with `--cluster`"
-    )]
+    #[error("it is evidence of {0:?}, not of this one; fix: pass that cluster's file with `--cluster`")]
     OtherCluster(ClusterId),
     /// It is about another epoch.
     #[error("it is evidence of epoch {found}, and this cluster file is of epoch {ours}", found = .found.0, ours = .ours.0)]

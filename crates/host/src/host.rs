@@ -24,15 +24,18 @@ use crate::execution::{Done, Screening, Task};
 use crate::gate::Gate;
 use crate::journal::{Group, Journal};
 use crate::lane::Class;
+use crate::phases::{PhaseTimes, Phases};
 use crate::transfer::Transfers;
 
 mod accusations;
+mod counters;
 mod divergence;
 #[cfg(feature = "byzantine")]
 mod lying;
 mod saying;
 mod transfers;
 
+pub use counters::HostCounters;
 pub use transfers::{InstallError, JOBS_AT_ONCE, StoringError};
 
 use accusations::Accusations;
@@ -58,29 +61,6 @@ pub trait Link {
 
 /// What became of a frame that was let in.
 pub type Received = Result<(), Refusal>;
-
-/// What a host did, for its operator.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct HostCounters {
-    /// Statements signed.
-    pub signed: u64,
-    /// Messages refused by verification.
-    pub invalid: u64,
-    /// The same by [`Invalid::kind`].
-    pub invalid_by_kind: [u64; Invalid::KINDS.len()],
-    /// Frames sent to replicas; a broadcast counts once for each.
-    pub frames_out: u64,
-    /// Bytes of those.
-    pub bytes_out: u64,
-    /// Requests answered from the reply cache.
-    pub retries_known: u64,
-    /// Requests refused with Busy.
-    pub busy: u64,
-    /// Operations executed for the first time.
-    pub operations: u64,
-    /// Times the cluster proved that this replica's state is too old to be caught up from the log.
-    pub behind: u64,
-}
 
 /// One replica with everything around it that is not the world.
 #[derive(Debug)]
@@ -113,6 +93,7 @@ pub struct Host {
     disk: (Position, Option<Time>),
     newest_invalid: Option<Invalid>,
     counters: HostCounters,
+    phases: Phases,
     /// What it says instead of the truth, if it lies.
     #[cfg(feature = "byzantine")]
     liar: Option<Box<crate::byzantine::Liar>>,
@@ -138,6 +119,7 @@ impl Host {
             alarms: Vec::new(),
             seen: BTreeMap::new(),
             state_of,
+            phases: Phases::new(replica.context().parameters.window),
             transfers: Transfers::new(replica.context(), replica.id()),
             wanted: None,
             caught_up_to: Seq(0),
@@ -179,6 +161,11 @@ impl Host {
     pub fn counters(&self) -> HostCounters {
         self.counters
     }
+    /// How long operations took in each phase.
+    #[must_use]
+    pub fn phase_times(&self) -> PhaseTimes {
+        self.phases.times()
+    }
     /// Messages that wait for the disk.
     #[must_use]
     pub fn waiting_for_disk(&self) -> usize {
@@ -209,7 +196,14 @@ impl Host {
     ///
     /// # Errors
     /// [`Refusal`]: the fault of the connection that delivered it.
-    pub fn client_frame(&mut self, key: &PublicKey, frame: &[u8], link: &mut impl Link) -> Received {
+    pub fn client_frame(
+        &mut self,
+        now: Time,
+        (key, frame): (&PublicKey, &[u8]),
+        link: &mut impl Link,
+    ) -> Received {
+        self.counters.client_frames_in += 1;
+        self.counters.client_bytes_in += frame.len() as u64;
         let request = self.border.client_frame(key, frame)?;
         if self.border.requests() >= UNVERIFIED_MAX || self.tasks.len() >= UNVERIFIED_MAX {
             self.refuse(&request, BusyReason::VerifierFull, link);
@@ -220,6 +214,7 @@ impl Host {
         {
             self.tasks.push_back(Task::Screen(Screening::Before(request)));
         } else {
+            self.phases.arrived(now, &request);
             self.border.admit(request);
         }
         Ok(())
@@ -314,6 +309,7 @@ impl Host {
             match done {
                 Done::Executed { seq, replies, fresh, state } => {
                     self.counters.operations += fresh as u64;
+                    self.phases.executed(now, seq);
                     for (client, replies) in replies {
                         self.note_executed(client, &replies);
                         self.reply(client, replies, link);
@@ -413,6 +409,7 @@ impl Host {
             let mut effects = std::mem::take(&mut self.effects);
             self.replica.step(now, event, &mut effects);
             for effect in effects.drain(..) {
+                self.phases.note(now, &effect);
                 self.interpret(effect, link);
             }
             self.effects = effects;

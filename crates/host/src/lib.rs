@@ -14,6 +14,7 @@ pub mod gate;
 pub mod host;
 pub mod journal;
 pub mod lane;
+pub mod phases;
 pub mod start;
 pub mod store;
 pub mod superblock;

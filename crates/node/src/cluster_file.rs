@@ -7,7 +7,6 @@ mod error;
 mod parameters;
 mod parse;
 mod preset;
-mod section;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -22,9 +21,13 @@ use quorate_protocol::crypto::{HashTag, Hasher, SecretKey};
 use quorate_protocol::parameters::{Context, Parameters};
 use quorate_protocol::types::{ClusterId, Epoch, PublicKey, ReplicaId};
 
+pub(crate) use error::nearest;
 pub use error::{ClusterFileError, Problem};
+pub use parameters::{NAMES as PARAMETERS, read as read_parameters};
 pub use preset::Preset;
 pub use quorate_host::journal::Durability;
+
+use crate::sections;
 
 /// Most bytes a cluster file or preset may have.
 pub const CLUSTER_FILE_BYTES_MAX: u64 = 8 << 20;
@@ -159,7 +162,9 @@ impl ClusterFile {
     /// # Errors
     /// [`ClusterFileError`] names the file, the line, the key and the fix.
     pub fn load(path: &Path) -> Result<Self, ClusterFileError> {
-        Self::parse(&section::read(path)?, path)
+        let text = sections::read(path, CLUSTER_FILE_BYTES_MAX);
+        let unreadable = |why| ClusterFileError::Unreadable { file: path.to_owned(), why };
+        Self::parse(&text.map_err(unreadable)?, path)
     }
 
     /// Checks the text of a cluster file; `path` is what errors call it.
@@ -167,7 +172,7 @@ impl ClusterFile {
     /// # Errors
     /// As [`ClusterFile::load`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, ClusterFileError> {
-        parse::cluster_file(text, path)
+        Ok(parse::cluster_file(text, path)?)
     }
 
     /// Makes fresh keys for every replica, and the file that names them. The keys are in order of replica id.
@@ -180,9 +185,18 @@ impl ClusterFile {
             keys.push(SecretKey::from_seed(&random()?));
         }
         let publics: Vec<PublicKey> = keys.iter().map(SecretKey::public).collect();
-        let committee = Arc::new(Committee::new(&publics, draft.allow_f0)?);
-        let replicas = committee.replicas().zip(publics).zip(draft.addresses);
-        let replicas = replicas.map(|((id, key), addresses)| ReplicaEntry { id, key, addresses }).collect();
+        Ok((Self::found(draft, &publics)?, keys))
+    }
+
+    /// A new cluster of replicas that made their own keys; these are in order of replica id.
+    ///
+    /// # Errors
+    /// [`GenerateError`] says what in the draft cannot be.
+    pub fn found(draft: Draft, keys: &[PublicKey]) -> Result<Self, GenerateError> {
+        let committee = Arc::new(Committee::new(keys, draft.allow_f0)?);
+        let replicas = committee.replicas().zip(keys).zip(draft.addresses);
+        let replicas =
+            replicas.map(|((id, key), addresses)| ReplicaEntry { id, key: *key, addresses }).collect();
         let mut file = Self {
             name: draft.name,
             application: draft.application,
@@ -198,8 +212,7 @@ impl ClusterFile {
         };
         file.id = file.genesis_id();
         // Read back what will be written: a generated file passes every check that a loaded one does.
-        let file = Self::parse(&file.to_toml(), Path::new("the generated cluster file"))?;
-        Ok((file, keys))
+        Ok(Self::parse(&file.to_toml(), Path::new("the generated cluster file"))?)
     }
 
     /// The id that follows from the genesis configuration: everything that all replicas must agree on for ever, or

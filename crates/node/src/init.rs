@@ -8,14 +8,13 @@ mod trail;
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use quorate_host::disk::{DiskError, DiskFailure};
 use quorate_host::folder::{FormatError, format_folder};
 use quorate_host::journal::{Reserve, Shape};
 use quorate_host::superblock::{Identity, SuperblockError};
-use quorate_protocol::committee::REPLICAS_MAX;
 use quorate_protocol::crypto::SecretKey;
 use quorate_protocol::types::ReplicaId;
 
@@ -28,6 +27,8 @@ use crate::key_file::{self, KeyFileError, sync_folder_of};
 pub const CLIENT_KEYS_MAX: u16 = 1024;
 /// Ports that one replica takes: for peers, clients and its operator.
 pub const PORTS_PER_REPLICA: u16 = 3;
+/// Ports that are tried at most in the search for free ones.
+const PORTS_TRIED_MAX: usize = 8_192;
 
 /// Where everything of a cluster lies under its folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -204,23 +205,43 @@ pub fn addresses(hosts: &[IpAddr], replicas: u16, base_port: u16) -> Result<Vec<
 /// # Errors
 /// If the system has no ports left.
 pub fn free_addresses(replicas: u16) -> Result<Vec<Addresses>, std::io::Error> {
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    free_addresses_on(Ipv4Addr::LOCALHOST.into(), replicas, &[])
+}
+
+/// The same for replicas and clients that reach this machine at `host`, without the ports that are to be avoided; an
+/// operator reaches it on the loopback interface only.
+///
+/// # Errors
+/// If the system has no ports left, or `host` is no address of this machine.
+pub fn free_addresses_on(
+    host: IpAddr,
+    replicas: u16,
+    avoid: &[u16],
+) -> Result<Vec<Addresses>, std::io::Error> {
     // All are held until all are chosen, so that none is chosen twice. The system counts the ports of UDP and of TCP
     // apart, and a cluster file does not, so each is held as both.
     let mut held = Vec::new();
-    let mut address = || loop {
-        let socket = UdpSocket::bind(any)?;
+    let mut address = |host| loop {
+        if held.len() > PORTS_TRIED_MAX {
+            return Err(ErrorKind::AddrInUse.into());
+        }
+        let socket = UdpSocket::bind(SocketAddr::new(host, 0))?;
         let address = socket.local_addr()?;
         let listener = TcpListener::bind(address).ok();
-        let free = listener.is_some();
+        let free = listener.is_some() && !avoid.contains(&address.port());
         held.push((socket, listener));
         if free {
             return Ok::<_, std::io::Error>(address);
         }
     };
+    let operators = if host.is_ipv6() { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
     let mut addresses = Vec::new();
     for _ in 0..replicas {
-        addresses.push(Addresses { peer: address()?, client: address()?, admin: address()? });
+        addresses.push(Addresses {
+            peer: address(host)?,
+            client: address(host)?,
+            admin: address(operators)?,
+        });
     }
     Ok(addresses)
 }
@@ -252,18 +273,33 @@ pub fn init(
         Admission::Listed(_) => Clients::Listed(client_keys.iter().map(SecretKey::public).collect()),
     };
     let (cluster, replica_keys) = ClusterFile::generate(draft)?;
+    let replica_keys: Vec<_> = cluster.replicas().iter().map(|entry| entry.id).zip(&replica_keys).collect();
+    install(folder, cluster, &replica_keys, (&client_keys, reserve))
+}
+
+/// Writes what those replicas of a cluster need that have these keys: all of them, or those of one machine.
+///
+/// # Errors
+/// [`InitError`] names what is in the way. What this run has written by then is removed again.
+pub fn install(
+    folder: &Path,
+    cluster: ClusterFile,
+    replica_keys: &[(ReplicaId, &SecretKey)],
+    (client_keys, reserve): (&[SecretKey], Reserve),
+) -> Result<Written, InitError> {
     let layout = Layout::new(folder);
-    refuse_what_exists(&layout, replica_keys.len(), count)?;
+    let replicas: Vec<ReplicaId> = replica_keys.iter().map(|(id, _)| *id).collect();
+    let paths: Vec<PathBuf> = (0..).take(client_keys.len()).map(|client| layout.client_key(client)).collect();
+    refuse_what_exists(&layout, &replicas, &paths)?;
     let mut trail = Trail::default();
     create_folder(&layout.keys(), &mut trail)?;
-    for (entry, key) in cluster.replicas().iter().zip(&replica_keys) {
-        write_key(layout.replica_key(entry.id), key, &mut trail)?;
+    for (id, key) in replica_keys {
+        write_key(layout.replica_key(*id), key, &mut trail)?;
     }
-    let paths: Vec<PathBuf> = (0..count).map(|client| layout.client_key(client)).collect();
-    for (path, key) in paths.iter().zip(&client_keys) {
+    for (path, key) in paths.iter().zip(client_keys) {
         write_key(path.clone(), key, &mut trail)?;
     }
-    for entry in cluster.replicas() {
+    for entry in cluster.replicas().iter().filter(|entry| replicas.contains(&entry.id)) {
         let data = layout.data(entry.id);
         create_folder(&data, &mut trail)?;
         trail.files_of(&data, &file_disk::FORMATTED);
@@ -284,11 +320,10 @@ fn write_key(path: PathBuf, key: &SecretKey, trail: &mut Trail) -> Result<(), In
 }
 
 /// Everything is looked at before anything is written; who creates a file between the two is told when it is written.
-fn refuse_what_exists(layout: &Layout, replicas: usize, clients: u16) -> Result<(), InitError> {
-    let ids = || (0..).map(ReplicaId).take(replicas.min(REPLICAS_MAX));
-    let keys =
-        ids().map(|id| layout.replica_key(id)).chain((0..clients).map(|client| layout.client_key(client)));
-    let all = std::iter::once(layout.cluster_file()).chain(keys).chain(ids().map(|id| layout.data(id)));
+fn refuse_what_exists(layout: &Layout, replicas: &[ReplicaId], clients: &[PathBuf]) -> Result<(), InitError> {
+    let keys = replicas.iter().map(|id| layout.replica_key(*id)).chain(clients.iter().cloned());
+    let data = replicas.iter().map(|id| layout.data(*id));
+    let all = std::iter::once(layout.cluster_file()).chain(keys).chain(data);
     for path in all {
         match path.symlink_metadata() {
             Ok(_) => return Err(InitError::Exists { path }),

@@ -6,19 +6,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use quorate_host::disk::{Disk, DiskError, DiskFailure};
+use quorate_host::disk::{Disk, DiskError, DiskFailure, FileName};
 use quorate_host::host::{Host, Link};
 use quorate_host::journal::{Amnesia, Counters as JournalCounters, Durability, JournalError};
 use quorate_host::lane::Class;
 use quorate_host::start::StartError;
 use quorate_protocol::application::StateMachine;
 use quorate_protocol::crypto::SecretKey;
+use quorate_protocol::process::Alarm;
 use quorate_protocol::types::{ClientId, Digest, PublicKey, ReplicaId, Seq, Time, View};
 use quorate_protocol::verify::Checks;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::cluster_file::{ClusterFile, NodeDefaults};
+use crate::emulation::Emulation;
 use crate::roles::{Back, Executing, Returns, Storing, Verification, Writing};
 use crate::sins::{self, Sins};
 use crate::status::Status;
@@ -26,6 +28,7 @@ use crate::transport::{Inbound, LinkId, Remote, Transport, TransportError};
 use crate::why::Why;
 
 mod amnesia;
+mod measures;
 mod peers;
 mod report;
 mod start;
@@ -57,6 +60,8 @@ pub struct NodeConfig {
     pub tuning: NodeDefaults,
     /// What it lies about; only in a cluster for trials.
     pub sins: Sins,
+    /// The network it believes to be in; only in a cluster for trials.
+    pub emulation: Option<Emulation>,
 }
 
 /// Why a node did not start, or stopped.
@@ -76,6 +81,16 @@ pub enum NodeError {
         replica: ReplicaId,
         /// What it was to lie about.
         sins: Sins,
+    },
+    /// It is to believe in another network in a cluster that is not for trials.
+    #[error(
+        "replica {replica} is to emulate a network, which delays and loses what it sends, and its cluster file says \
+         `testing = false`; fix: leave `--emulate` out, or try networks in a cluster that is made for trials, with \
+         `quorate init --testing`"
+    )]
+    EmulationNotTesting {
+        /// The replica.
+        replica: ReplicaId,
     },
     /// There is no data folder.
     #[error(
@@ -214,6 +229,8 @@ pub struct Node<D: Disk> {
     checks: Vec<Checks>,
     journal: JournalCounters,
     alarms: Vec<String>,
+    /// Its data folder, for whoever wants to look at a proof in it.
+    data: PathBuf,
     warnings: Vec<String>,
     /// Why this start found promises lost, if it did.
     forgot: Option<Amnesia>,
@@ -221,6 +238,7 @@ pub struct Node<D: Disk> {
     told_amnesia: bool,
     durability: Durability,
     sins: Sins,
+    emulation: Option<Emulation>,
     admin: tokio::task::JoinHandle<()>,
     /// Keeps `returns` open when no role has a thread of its own.
     _back: Returns,
@@ -337,7 +355,7 @@ impl<D: Disk + Send + 'static> Node<D> {
             Inbound::Frames { from: Remote::Client(link), frames, .. } => {
                 let Some(key) = self.links.keys.get(&link).copied() else { return };
                 for frame in frames {
-                    if let Err(refusal) = self.host.client_frame(&key, &frame, &mut self.links) {
+                    if let Err(refusal) = self.host.client_frame(now, (&key, &frame), &mut self.links) {
                         self.refused_frames += 1;
                         tracing::info!(%refusal, "a client is disconnected");
                         self.links.transport.disconnect(link, &refusal.to_string());
@@ -435,9 +453,10 @@ impl<D: Disk + Send + 'static> Node<D> {
             tracing::warn!(why = %newest, invalid, "a message is refused");
         }
         for alarm in self.host.take_alarms() {
+            let alarm = self.with_proof(&alarm);
             tracing::error!("{alarm}");
             if self.alarms.len() < ALARMS_MAX {
-                self.alarms.push(alarm.to_string());
+                self.alarms.push(alarm);
             }
         }
         self.tell_news();
@@ -447,6 +466,16 @@ impl<D: Disk + Send + 'static> Node<D> {
             Some(why) => Err(NodeError::State(why.to_owned())),
             None => Ok(()),
         }
+    }
+
+    /// An alarm, and where the proof is kept if it comes with one.
+    fn with_proof(&self, alarm: &Alarm) -> String {
+        let Some(proof) = alarm.accusation() else { return alarm.to_string() };
+        let file = self.data.join(FileName::Accusation(proof.culprit(), proof.offence()).to_string());
+        format!(
+            "{alarm}; the proof is {}: `quorate evidence verify` shows it to anybody who has the cluster file",
+            file.display()
+        )
     }
 
     /// Logs what an operator wants to know when it changes: the view, and falling behind.

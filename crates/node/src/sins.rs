@@ -95,6 +95,20 @@ impl std::fmt::Display for Sins {
     }
 }
 
+/// What each of these lies needs to be told, and how to let that happen; nothing in a program without lies.
+#[cfg(feature = "byzantine")]
+#[must_use]
+pub fn advice<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    byzantine::advice(names)
+}
+
+/// A program without lies has no advice for liars.
+#[cfg(not(feature = "byzantine"))]
+#[must_use]
+pub fn advice<'a>(_names: impl IntoIterator<Item = &'a str>) -> String {
+    String::new()
+}
+
 /// Lies for an operator to read: `equivocate 12, mute 0`.
 #[must_use]
 pub fn in_words(told: &BTreeMap<String, u64>) -> String {

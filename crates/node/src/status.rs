@@ -114,6 +114,9 @@ pub struct Heard {
     pub replica: u16,
     /// Milliseconds since then.
     pub ms_ago: u64,
+    /// Round-trip time to it in microseconds, as QUIC measures it.
+    #[serde(default)]
+    pub rtt_us: u64,
 }
 
 impl Status {

@@ -11,8 +11,10 @@
 mod accept;
 mod client;
 mod clients;
+mod control;
 mod counters;
 mod dial;
+mod emulated;
 mod hello;
 mod limits;
 mod link;
@@ -38,6 +40,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 pub use self::client::{ClientTransport, ClientTransportConfig, SharedEndpoint, connect};
+pub use self::control::{Asked, CONTROL_BYTES_MAX, ControlDoor, ControlLink, dial_agent};
 pub use self::counters::{Counter, Counters};
 pub use self::hello::Standing;
 pub use self::limits::{BufferWarning, Limits, bind};
@@ -48,10 +51,12 @@ pub use self::tls::Admission;
 use self::accept::Door;
 use self::clients::Clients;
 use self::dial::Dialler;
+use self::emulated::emulated;
 use self::hello::Greeting;
 use self::link::{Inbox, Wiring};
 use self::seat::{Handover, Seat};
 use self::tls::{Accept, Identity};
+use crate::emulation::Emulation;
 
 /// One client's connection. Its key came with [`Inbound::Up`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -174,6 +179,8 @@ pub struct TransportConfig {
     pub admission: Admission,
     /// Bounds.
     pub limits: Limits,
+    /// The network that its datagrams meet, if not the real one.
+    pub emulation: Option<Emulation>,
     /// What hellos say of this replica's progress.
     pub standing: Standing,
 }
@@ -229,9 +236,17 @@ fn endpoint(
     config: quinn::EndpointConfig,
     server: Option<quinn::ServerConfig>,
     socket: UdpSocket,
+    emulation: Option<&Emulation>,
 ) -> Result<quinn::Endpoint, TransportError> {
-    quinn::Endpoint::new(config, server, socket, Arc::new(quinn::TokioRuntime))
-        .map_err(|error| TransportError::Socket { error })
+    let runtime: Arc<dyn quinn::Runtime> = Arc::new(quinn::TokioRuntime);
+    let opened = runtime.wrap_udp_socket(socket).and_then(|socket| {
+        let socket = match emulation {
+            Some(emulation) => emulated(socket, emulation)?,
+            None => socket,
+        };
+        quinn::Endpoint::new_with_abstract_socket(config, server, socket, runtime)
+    });
+    opened.map_err(|error| TransportError::Socket { error })
 }
 
 /// All links of a replica, kept up until it is closed or dropped.
@@ -250,6 +265,7 @@ struct Start {
     id: ReplicaId,
     identity: Identity,
     limits: Arc<Limits>,
+    emulation: Option<Emulation>,
     greeting: Arc<Greeting>,
     counters: Arc<Counters>,
     inbox: mpsc::Sender<Inbound>,
@@ -276,6 +292,7 @@ pub async fn start(
         greeting: Arc::new(Greeting::new(context.clone(), Some(config.standing))),
         counters: Arc::new(Counters::default()),
         limits: Arc::new(limits),
+        emulation: config.emulation,
         context,
         id,
         inbox,
@@ -307,7 +324,8 @@ impl Start {
         let warnings = self.limits.prepare(&socket)?;
         let mut server = self.identity.server(accept, tls::protocol_name(self.context.cluster, shape))?;
         server.transport_config(self.limits.transport(shape, self.peers()));
-        let endpoint = endpoint(self.limits.endpoint(Some((key, shape))), Some(server), socket)?;
+        let settings = self.limits.endpoint(Some((key, shape)));
+        let endpoint = endpoint(settings, Some(server), socket, self.emulation.as_ref())?;
         Ok((endpoint, warnings))
     }
 

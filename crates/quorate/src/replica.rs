@@ -62,7 +62,7 @@ impl Replica {
         let tuning = self.tuning.unwrap_or_else(|| cluster.node());
         let data = layout.data(self.id);
         let (id, machine, sins) = (self.id, machine(application), Sins::default());
-        let config = NodeConfig { cluster, id, key, data, machine, tuning, sins };
+        let config = NodeConfig { cluster, id, key, data, machine, tuning, sins, emulation: None };
         Node::start(config).await?.run(stop).await?;
         Ok(())
     }

@@ -27,6 +27,75 @@
 //! let random = |rng: &mut Rng| i64::try_from(rng.below(100)).unwrap_or(0);
 //! simulation::swarm(Counter::default, random).seeds(0..3).run();
 //! ```
+//!
+//! Most of the time goes into the cluster, not into your application, and a debug build of it is about ten times slower
+//! than an optimised one. Let Cargo optimise what you depend on, and nothing of your own, in your workspace's
+//! `Cargo.toml`; it is compiled once:
+//!
+//! ```toml
+//! [profile.dev.package."*"]
+//! opt-level = 3
+//! ```
+//!
+//! A state that lives in a [`Map`](crate::Map) is tried in the same way; its keys are what a failure names.
+//!
+//! ```
+//! use quorate::simulation::{self, Rng};
+//! use quorate::{Application, ApplicationError, Context, Map, Snapshot};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Debug, Serialize, Deserialize)]
+//! enum Command {
+//!     Put { key: String, value: String },
+//!     Get { key: String },
+//! }
+//!
+//! #[derive(Default)]
+//! struct Store {
+//!     entries: Map,
+//! }
+//!
+//! impl Snapshot for Store {
+//!     // What is saved is the map itself, whatever was saved before.
+//!     const SAVES_ANEW: bool = true;
+//!
+//!     fn save(&mut self, map: &mut Map) -> Result<(), ApplicationError> {
+//!         self.entries.seal();
+//!         map.clone_from(&self.entries);
+//!         Ok(())
+//!     }
+//!
+//!     fn load(map: &Map) -> Result<Self, ApplicationError> {
+//!         Ok(Self { entries: map.clone() })
+//!     }
+//! }
+//!
+//! impl Application for Store {
+//!     type Command = Command;
+//!     /// The value, or why it was not stored.
+//!     type Reply = Result<Option<String>, String>;
+//!
+//!     fn apply(&mut self, _context: &Context, command: Command) -> Self::Reply {
+//!         match command {
+//!             Command::Get { key } => {
+//!                 let value = self.entries.get(key.as_bytes());
+//!                 Ok(value.map(|value| String::from_utf8_lossy(value).into_owned()))
+//!             }
+//!             Command::Put { key, value } => {
+//!                 // A full map refuses, on all replicas alike.
+//!                 let stored = self.entries.insert(key.as_bytes(), value.as_bytes());
+//!                 stored.map(|_| None).map_err(|full| full.to_string())
+//!             }
+//!         }
+//!     }
+//! }
+//!
+//! let random = |rng: &mut Rng| {
+//!     let key = format!("key-{}", rng.below(20));
+//!     if rng.below(2) == 0 { Command::Get { key } } else { Command::Put { key, value: "x".repeat(100) } }
+//! };
+//! simulation::swarm(Store::default, random).seeds(0..3).run();
+//! ```
 
 use std::fmt;
 use std::ops::Range;
@@ -184,7 +253,8 @@ impl Swarm {
     /// Runs all worlds.
     ///
     /// # Panics
-    /// At the first one that goes wrong, with all that is known about it.
+    /// At the first one that goes wrong, with all that is known about it; the place is where this was called.
+    #[track_caller]
     pub fn run(&self) {
         if let Err(failure) = self.check() {
             panic!("{failure}");

@@ -2,7 +2,9 @@
 #![cfg(feature = "simulation")]
 
 use std::collections::{BTreeMap, HashMap};
+use std::panic;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use quorate::simulation::{self, Failure, Named, Rng};
 use quorate::{Application, ApplicationError, Context, Map, Snapshot};
@@ -171,4 +173,21 @@ fn a_state_that_is_not_all_in_the_snapshot_is_named() {
     assert!(named.command.starts_with("Deposit {"), "{text}");
     let restored = |who: &String| who.starts_with("a copy restored");
     assert!(named.outcomes.iter().any(|made| made.who.iter().any(restored)), "{text}");
+}
+
+#[test]
+fn a_swarm_that_fails_points_at_the_line_of_the_test_that_ran_it() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&seen);
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let place = info.location().map(|place| (place.file().to_owned(), place.line()));
+        noted.lock().unwrap_or_else(PoisonError::into_inner).extend(place);
+    }));
+    let swarm = simulation::swarm(Forgetful::default, command);
+    let (ran, line) = (panic::catch_unwind(panic::AssertUnwindSafe(|| swarm.run())), line!());
+    panic::set_hook(before);
+    assert!(ran.is_err());
+    let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    assert!(seen.iter().any(|(file, at)| file == file!() && *at == line), "{seen:?}");
 }

@@ -147,6 +147,7 @@ impl End {
             client_socket: loopback()?,
             admission: Admission::Listed(BTreeSet::new()),
             limits: Limits::default(),
+            emulation: None,
             standing: Arc::new(|| (Seq(0), View(0))),
         };
         Ok(Self { transport: start(config, sender).await?, inbox, other: Remote::Replica(other) })

@@ -1,11 +1,12 @@
 //! One client at work: it keeps some calls in flight, or calls whenever a call is due.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
-use quorate_node::client::{Caller, Tagged};
+use quorate_node::client::{CallStream, Caller, Tagged};
 use quorate_protocol::client::Answer;
 use quorate_protocol::message::Outcome;
 use tokio::time::sleep_until;
@@ -38,6 +39,8 @@ struct Work {
     started: Vec<(u64, Instant, Phase)>,
     free: Vec<u64>,
     next: Vec<(u64, Bytes)>,
+    /// When those of `next` were due.
+    dues: Vec<Instant>,
 }
 
 /// Works until the load's end, or the stretch's limit, from the `index`th operation on; waits for all answers. Gives
@@ -48,21 +51,28 @@ pub(super) async fn work(
     index: u64,
     pace: Option<Pace>,
 ) -> u64 {
-    let room = stretch.in_flight as u64;
-    let mut calls = caller.stream(stretch.in_flight);
+    let calls = caller.stream(stretch.in_flight);
     let started = vec![(0, Instant::now(), Phase::Before); stretch.in_flight];
-    let free = (0..room).collect();
-    let mut work = Work { client, stretch, pace, index, started, free, next: Vec::new() };
+    let free = (0..stretch.in_flight as u64).collect();
+    let (next, dues) = (Vec::new(), Vec::new());
+    let mut work = Work { client, stretch, pace, index, started, free, next, dues };
+    let lost = call(&mut work, calls).await;
+    work.end(lost);
+    work.index
+}
+
+/// Gives back how many calls got no answer.
+async fn call(work: &mut Work, mut calls: CallStream) -> u64 {
     let mut hopeless = work.stretch.live.hopeless.subscribe();
     loop {
         let end = work.stretch.live.end();
         work.gather(Instant::now(), end);
         if calls.submit(&mut work.next).await.is_err() {
-            return work.index;
+            return calls.in_flight() as u64;
         }
         let wake = work.wake(end);
         if calls.in_flight() == 0 && wake.is_none() {
-            return work.index;
+            return 0;
         }
         let answers = tokio::select! {
             answers = calls.next(), if calls.in_flight() > 0 => answers,
@@ -71,10 +81,7 @@ pub(super) async fn work(
             () = sleep_until((end + GIVE_UP).into()) => if work.stretch.live.end() > end { continue } else { None },
             _ = hopeless.wait_for(|given_up| *given_up) => None,
         };
-        let Some(answers) = answers else {
-            work.stretch.live.failed.fetch_add(calls.in_flight() as u64, Ordering::Relaxed);
-            return work.index;
-        };
+        let Some(answers) = answers else { return calls.in_flight() as u64 };
         work.take(answers);
     }
 }
@@ -100,9 +107,27 @@ impl Work {
             self.started[usize::try_from(tag).unwrap_or_default()] = (self.index, due, phase);
             let Stretch { workload, payload, .. } = self.stretch;
             self.next.push((tag, workload.operation(self.client, self.index, payload)));
+            self.dues.push(due);
             self.index += 1;
         }
         self.stretch.live.note_submitted(self.client, first..self.index);
+        self.stretch.live.phases().note_sent(&self.dues, now, end);
+        self.dues.clear();
+    }
+
+    /// Notes what is left over: calls without an answer, and those that were due and never sent.
+    fn end(&mut self, lost: u64) {
+        let (now, live) = (Instant::now(), Arc::clone(&self.stretch.live));
+        live.failed.fetch_add(lost, Ordering::Relaxed);
+        let (end, mut phases) = (live.end(), live.phases());
+        if lost > 0 {
+            let free: BTreeSet<u64> = self.free.iter().copied().collect();
+            let tagged = (0_u64..).zip(&self.started).filter(|(tag, _)| !free.contains(tag));
+            tagged.for_each(|(_, (_, due, _))| phases.note_lost(*due, now, end));
+        }
+        while let Some(due) = self.pace.as_mut().and_then(|pace| pace.take(end)) {
+            phases.note_unsent(due, end);
+        }
     }
 
     /// When to look again though no answer comes.
@@ -123,6 +148,7 @@ impl Work {
                 }
                 Ok(_) | Err(_) => {
                     live.failed.fetch_add(1, Ordering::Relaxed);
+                    live.phases().note_lost(due, now, live.end());
                 }
             }
         }

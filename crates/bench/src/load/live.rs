@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use quorate_protocol::types::{Seq, View};
 use tokio::sync::watch;
 
-use super::Workload;
 use super::phases::{Phase, Phases};
+use super::report::ViewSeen;
+use super::{Peek, Workload};
 use crate::audit::Ledger;
 
 /// What is counted while the load runs.
@@ -34,7 +35,7 @@ pub struct Live {
     /// Moments after which the first accepted answer is looked for, and when that came.
     probes: Mutex<Vec<Option<Instant>>>,
     probing: AtomicBool,
-    ledger: Mutex<Ledger>,
+    ledger: Arc<Mutex<Ledger>>,
 }
 
 /// An answer that was accepted.
@@ -47,6 +48,18 @@ pub(super) struct Accepted {
 
 impl Live {
     pub(super) fn new(workload: Workload) -> Self {
+        Self::with(Arc::new(Mutex::new(Ledger::new(workload))))
+    }
+
+    /// For the next stretch of load of the same clients: counts begin anew, and what clients were told is kept.
+    pub(super) fn succeed(&self) -> Self {
+        let next = Self::with(Arc::clone(&self.ledger));
+        next.highest.store(self.highest.load(Ordering::Relaxed), Ordering::Relaxed);
+        next.newest_view.store(self.newest_view.load(Ordering::Relaxed), Ordering::Relaxed);
+        next
+    }
+
+    fn with(ledger: Arc<Mutex<Ledger>>) -> Self {
         Self {
             matched: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -59,7 +72,7 @@ impl Live {
             views: Mutex::new(BTreeMap::new()),
             probes: Mutex::new(Vec::new()),
             probing: AtomicBool::new(false),
-            ledger: Mutex::new(Ledger::new(workload)),
+            ledger,
         }
     }
 
@@ -116,6 +129,32 @@ impl Live {
     pub fn first_answer_beyond(&self, view: u64, since: Instant) -> Option<Instant> {
         let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         views.range(view + 1..).map(|(_, at)| *at).find(|at| *at >= since)
+    }
+
+    /// First answers of views that came up since then.
+    pub(super) fn views_since(&self, begin: Instant) -> Vec<ViewSeen> {
+        let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = |(view, at): (&u64, &Instant)| {
+            let since = at.checked_duration_since(begin)?;
+            Some(ViewSeen { view: *view, at_s: since.as_secs_f64() })
+        };
+        views.iter().filter_map(seen).collect()
+    }
+
+    /// How the load stands, and the latency since the last look.
+    #[must_use]
+    pub fn peek(&self, over: bool) -> Peek {
+        let (p50_us, p99_us) = self.take_latency();
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Peek {
+            submitted: count(&self.submitted),
+            matched: count(&self.matched),
+            failed: count(&self.failed),
+            highest: count(&self.highest),
+            p50_us,
+            p99_us,
+            over,
+        }
     }
 
     pub(super) fn note_submitted(&self, client: usize, indices: Range<u64>) {

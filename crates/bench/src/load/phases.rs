@@ -3,13 +3,16 @@
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-/// Longest latency that is recorded, in microseconds.
-const LATENCY_US_MAX: u64 = 120_000_000;
+use super::dump;
+use super::series::{Bucket, Series};
+
+/// A call that is sent so long after it was due missed its schedule.
+const LATE: Duration = Duration::from_millis(10);
 
 /// How a run stands, as far as those are concerned who are gone and come back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// Nobody was gone yet.
@@ -39,14 +42,47 @@ impl Phase {
 }
 
 /// What was measured in one phase.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Measured {
     /// Which.
     pub phase: Phase,
     /// How long it lasted within the measured time, all its turns together.
     pub time: Duration,
     /// Latency in microseconds of the calls that were due in it.
+    #[serde(with = "dump")]
     pub latency: Histogram<u64>,
+}
+
+impl Measured {
+    /// The same phase at the same time, on another machine.
+    pub(super) fn add(&mut self, other: &Self) {
+        // Histograms of this crate have the same bounds, so that nothing can be out of them.
+        let _ = self.latency.add(&other.latency);
+        self.time = self.time.max(other.time);
+    }
+}
+
+/// The calls that were due within the measured time.
+#[derive(Debug, Clone)]
+pub(super) struct Due {
+    pub(super) sent: u64,
+    /// There was no room for them until the end.
+    pub(super) unsent: u64,
+    /// Sent more than [`LATE`] after they were due.
+    pub(super) late: u64,
+    pub(super) answered: u64,
+    /// Of those sent; one without an answer took until it was given up.
+    pub(super) latency: Histogram<u64>,
+}
+
+/// All that was measured.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Latency of answers that came within the measured time.
+    pub(super) all: Histogram<u64>,
+    pub(super) phases: Vec<Measured>,
+    pub(super) due: Due,
+    pub(super) series: Vec<Bucket>,
 }
 
 /// Latencies of one run.
@@ -61,6 +97,8 @@ pub(super) struct Phases {
     all: Histogram<u64>,
     /// What matched since it was last taken.
     recent: Histogram<u64>,
+    due: Due,
+    series: Series,
 }
 
 impl Default for Phases {
@@ -73,6 +111,8 @@ impl Default for Phases {
             each: std::array::from_fn(|_| new_histogram()),
             all: new_histogram(),
             recent: new_histogram(),
+            due: Due { sent: 0, unsent: 0, late: 0, answered: 0, latency: new_histogram() },
+            series: Series::default(),
         }
     }
 }
@@ -104,10 +144,36 @@ impl Phases {
         let Some(begin) = self.begin else { return };
         if (begin..end).contains(&now) {
             self.all.saturating_record(took_us);
+            self.series.record(took_us, now, begin);
         }
         if (begin..end).contains(&due) {
             self.each[phase as usize].saturating_record(took_us);
+            self.due.answered += 1;
+            self.due.latency.saturating_record(took_us);
         }
+    }
+
+    /// Calls that were due then were sent at `now`.
+    pub(super) fn note_sent(&mut self, dues: &[Instant], now: Instant, end: Instant) {
+        let Some(begin) = self.begin else { return };
+        for due in dues.iter().filter(|due| (begin..end).contains(due)) {
+            self.due.sent += 1;
+            self.due.late += u64::from(now.saturating_duration_since(*due) > LATE);
+        }
+    }
+
+    /// A call that was due then was sent, and is given up at `now`.
+    pub(super) fn note_lost(&mut self, due: Instant, now: Instant, end: Instant) {
+        if self.begin.is_some_and(|begin| (begin..end).contains(&due)) {
+            let took = now.saturating_duration_since(due).as_micros();
+            self.due.latency.saturating_record(u64::try_from(took).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// A call that was due then was never sent.
+    pub(super) fn note_unsent(&mut self, due: Instant, end: Instant) {
+        let within = self.begin.is_some_and(|begin| (begin..end).contains(&due));
+        self.due.unsent += u64::from(within);
     }
 
     pub(super) fn take_recent(&mut self) -> (u64, u64) {
@@ -117,7 +183,7 @@ impl Phases {
     }
 
     /// Everything that was measured until `end`: all of it, and each phase that there was.
-    pub(super) fn finish(&mut self, end: Instant) -> (Histogram<u64>, Vec<Measured>) {
+    pub(super) fn finish(&mut self, end: Instant) -> Found {
         self.enter(self.current, end);
         let measured = |phase: Phase| Measured {
             phase,
@@ -125,12 +191,14 @@ impl Phases {
             latency: self.each[phase as usize].clone(),
         };
         let there = |measured: &Measured| !measured.time.is_zero() || !measured.latency.is_empty();
-        (self.all.clone(), Phase::ALL.into_iter().map(measured).filter(there).collect())
+        let phases = Phase::ALL.into_iter().map(measured).filter(there).collect();
+        let series = self.begin.map_or_else(Vec::new, |begin| self.series.finish(end, begin));
+        Found { all: self.all.clone(), phases, due: self.due.clone(), series }
     }
 }
 
 fn new_histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("the bounds are constants that make sense")
+    dump::empty(3)
 }
 
 #[cfg(test)]
@@ -153,7 +221,7 @@ mod tests {
         phases.record((at(700), Phase::Away), at(800), end);
         // Due in time, answered late.
         phases.record((at(950), Phase::Away), at(1_050), end);
-        let (all, each) = phases.finish(end);
+        let Found { all, phases: each, .. } = phases.finish(end);
         assert_eq!(all.len(), 3);
         let told: Vec<_> =
             each.iter().map(|one| (one.phase, one.time.as_millis(), one.latency.len())).collect();

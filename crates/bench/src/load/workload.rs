@@ -3,6 +3,11 @@
 use bytes::Bytes;
 use quorate_apps::{counter, kv};
 use quorate_protocol::codec;
+use serde::{Deserialize, Serialize};
+
+/// Applications that there is a workload for. Those of others follow from what was answered before, and so from how fast
+/// that was: a figure of them would say little.
+pub const APPLICATIONS: [&str; 3] = ["counter", "kv", "null"];
 
 /// Keys that each client writes in turn, in a store that began empty.
 const KEYS_PER_CLIENT: u64 = 64;
@@ -16,7 +21,7 @@ const KEY_BITS: u32 = 40;
 const DRAWS_MAX: u64 = 1024;
 
 /// What the callers ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Workload {
     /// Three puts and a get, in turn.
     Kv(Keys),
@@ -27,7 +32,7 @@ pub enum Workload {
 }
 
 /// Which keys a client's operations are about. Only one client writes a key, so it knows what must be there.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keys {
     /// Keys that each client puts before anything else: one each with its first operations. What follows writes to any
     /// of them at random, and now and then to a new one. With none, few keys are written in turn.

@@ -98,6 +98,8 @@ impl Host {
                 None => return,
             },
         };
+        self.counters.client_frames_out += 1;
+        self.counters.client_bytes_out += frame.len() as u64;
         link.reply(client, frame);
     }
 

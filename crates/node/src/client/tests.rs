@@ -73,6 +73,7 @@ impl Cluster {
                 client_socket,
                 admission: Admission::Open,
                 limits: Limits::default(),
+                emulation: None,
                 standing: Arc::new(|| (Seq(5), View(0))),
             };
             transports.push(transport::start(config, inbound).await.unwrap());

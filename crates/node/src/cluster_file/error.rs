@@ -6,6 +6,8 @@ use quorate_protocol::committee::{CommitteeError, REPLICAS_MAX};
 use quorate_protocol::crypto::{HexError, KeyError};
 use quorate_protocol::types::Digest;
 
+use crate::sections::Misplaced;
+
 /// Why a cluster file or preset was not accepted: which file, where in it, and the fix.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterFileError {
@@ -123,12 +125,26 @@ pub enum Problem {
         /// The epoch.
         found: u64,
     },
+    /// What files of another kind may not say.
+    #[error("{what}")]
+    Rule {
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        fix: String,
+    },
     /// The id is not the hash of the genesis configuration.
     #[error("does not match the configuration, whose id is {expected}")]
     ClusterId {
         /// What the configuration hashes to.
         expected: Digest,
     },
+}
+
+impl From<Misplaced> for ClusterFileError {
+    fn from(Misplaced { file, line, key, problem }: Misplaced) -> Self {
+        Self::At { file, line, key, problem }
+    }
 }
 
 impl Problem {
@@ -153,6 +169,7 @@ impl Problem {
             }
             Self::TooMany { .. } => "shorten it; `clients = \"open\"` admits everybody".into(),
             Self::Parameter { fix, .. } => fix.clone(),
+            Self::Rule { fix, .. } => fix.clone(),
             Self::Epoch { .. } => "write `epoch = 0`".into(),
             Self::ClusterId { expected } => format!(
                 "undo the change of name, application, flags, keys or parameters; or, for another cluster with \
@@ -163,7 +180,7 @@ impl Problem {
 }
 
 /// The known name that is most like `unknown`, if one is like it.
-pub(super) fn nearest(unknown: &str, known: &'static [&'static str]) -> Option<&'static str> {
+pub(crate) fn nearest(unknown: &str, known: &'static [&'static str]) -> Option<&'static str> {
     let near = known.iter().map(|name| (distance(unknown, name), *name)).min()?;
     (near.0 <= near.1.len().div_ceil(3)).then_some(near.1)
 }

@@ -2,8 +2,8 @@
 
 use quorate_protocol::parameters::Parameters;
 
-use super::error::{ClusterFileError, Problem};
-use super::section::{Section, Source};
+use super::error::Problem;
+use crate::sections::{Misplaced, Section, Source};
 
 /// One key of the section, and the protocol constant that it sets.
 pub(super) struct Knob {
@@ -63,9 +63,13 @@ pub(super) const KNOBS: [Knob; 17] = [
     ),
 ];
 
-/// The names of [`KNOBS`].
-pub(super) const NAMES: &[&str] = &{
-    let mut names = [""; KNOBS.len()];
+/// The key that is no number, and what it says.
+pub(super) const WATCHDOG: (&str, &str) =
+    ("watchdog", "whether a primary that lets requests wait must be as fast as the last n were");
+
+/// Every key of a `[parameters]` section.
+pub const NAMES: &[&str] = &{
+    let mut names = [WATCHDOG.0; KNOBS.len() + 1];
     let mut at = 0;
     while at < KNOBS.len() {
         names[at] = KNOBS[at].name;
@@ -84,17 +88,23 @@ pub(super) fn in_milliseconds(mut parameters: Parameters) -> Parameters {
 }
 
 /// Reads the section over `parameters`, and checks every bound for so many replicas.
-pub(super) fn read(
+///
+/// # Errors
+/// [`Misplaced`] names the line and the fix.
+pub fn read(
     source: &Source<'_>,
     section: Option<&Section<'_>>,
     mut parameters: Parameters,
     replicas: usize,
-) -> Result<Parameters, ClusterFileError> {
+) -> Result<Parameters, Misplaced> {
     for knob in &KNOBS {
         if let Some(value) = section.map(|section| section.optional::<u64>(knob.name)).transpose()?.flatten()
         {
             *(knob.field)(&mut parameters) = value.value.saturating_mul(knob.scale);
         }
+    }
+    if let Some(flag) = section.map(|section| section.optional::<bool>(WATCHDOG.0)).transpose()?.flatten() {
+        parameters.watchdog = flag.value;
     }
     let Err(error) = parameters.check_for(replicas) else { return Ok(parameters) };
     let name = error.name.strip_suffix("_us").map_or(error.name.to_owned(), |stem| format!("{stem}_ms"));

@@ -11,12 +11,12 @@ use quorate_protocol::parameters::Parameters;
 use quorate_protocol::types::{ClusterId, Digest, PublicKey, ReplicaId};
 use toml::de::DeValue;
 
-use super::error::{ClusterFileError, Problem};
-use super::section::{FromToml, Section, Source};
+use super::error::Problem;
 use super::{
     Addresses, CLIENTS_MAX, Clients, ClusterFile, Durability, Execution, NodeDefaults, ReplicaEntry,
     VERIFIER_THREADS_MAX, parameters,
 };
+use crate::sections::{FromToml, Misplaced, Section, Source};
 
 const TOP: &[&str] = &[
     "name",
@@ -37,7 +37,7 @@ const REPLICA: &[&str] = &["id", "key", "peer_address", "client_address", "admin
 /// The longest name of a cluster or application.
 const NAME_BYTES_MAX: usize = 64;
 
-pub(super) fn cluster_file(text: &str, path: &Path) -> Result<ClusterFile, ClusterFileError> {
+pub(super) fn cluster_file(text: &str, path: &Path) -> Result<ClusterFile, Misplaced> {
     let source = Source::new(text, path);
     let table = source.parse()?;
     let top = Section::open(source, "", &table, TOP)?;
@@ -74,17 +74,14 @@ pub(super) fn cluster_file(text: &str, path: &Path) -> Result<ClusterFile, Clust
     Ok(file)
 }
 
-fn check_epoch(source: &Source<'_>, top: &Section<'_>) -> Result<(), ClusterFileError> {
+fn check_epoch(source: &Source<'_>, top: &Section<'_>) -> Result<(), Misplaced> {
     match top.optional::<u64>("epoch")? {
         Some(epoch) if epoch.value != 0 => Err(epoch.error(source, Problem::Epoch { found: epoch.value })),
         _ => Ok(()),
     }
 }
 
-pub(super) fn node_defaults(
-    source: &Source<'_>,
-    top: &Section<'_>,
-) -> Result<NodeDefaults, ClusterFileError> {
+pub(super) fn node_defaults(source: &Source<'_>, top: &Section<'_>) -> Result<NodeDefaults, Misplaced> {
     let mut node = NodeDefaults::default();
     let Some(section) = top.section("node", NODE)? else { return Ok(node) };
     if let Some(threads) = section.optional::<u16>("verifier_threads")? {
@@ -110,7 +107,7 @@ struct LocatedReplica {
 }
 
 /// The replicas in order of id, which are `0..n`, with addresses that nobody shares.
-fn replicas(source: &Source<'_>, top: &Section<'_>) -> Result<Vec<LocatedReplica>, ClusterFileError> {
+fn replicas(source: &Source<'_>, top: &Section<'_>) -> Result<Vec<LocatedReplica>, Misplaced> {
     let sections = top.sections("replica", REPLICA)?;
     let mut ids = BTreeMap::new();
     let mut addresses = BTreeMap::new();
@@ -120,7 +117,7 @@ fn replicas(source: &Source<'_>, top: &Section<'_>) -> Result<Vec<LocatedReplica
             return Err(id.error(source, Problem::Gap { found: id.value, replicas: sections.len() }));
         }
         let key = section.required::<PublicKey>("key")?;
-        let mut address = |name| -> Result<SocketAddr, ClusterFileError> {
+        let mut address = |name| -> Result<SocketAddr, Misplaced> {
             let address = section.required::<Reachable>(name)?;
             match addresses.insert(address.value.0, address.at) {
                 Some(first) => Err(address.error(source, Problem::Duplicate { first: source.line(first) })),
@@ -145,7 +142,7 @@ fn committee(
     top: &Section<'_>,
     replicas: &[LocatedReplica],
     allow_f0: bool,
-) -> Result<Committee, ClusterFileError> {
+) -> Result<Committee, Misplaced> {
     let keys: Vec<PublicKey> = replicas.iter().map(|replica| replica.entry.key).collect();
     let key_at = |id: ReplicaId| replicas.get(usize::from(id.0)).map_or(0, |replica| replica.key_at);
     Committee::new(&keys, allow_f0).map_err(|error| match error {
@@ -163,11 +160,7 @@ fn committee(
 }
 
 /// `"open"`, or keys that are usable, distinct, and no replica's.
-fn clients(
-    source: &Source<'_>,
-    top: &Section<'_>,
-    committee: &Committee,
-) -> Result<Clients, ClusterFileError> {
+fn clients(source: &Source<'_>, top: &Section<'_>, committee: &Committee) -> Result<Clients, Misplaced> {
     let expected = "\"open\" or a list of public keys";
     let listed = top.required::<Present>("clients")?;
     let Some(value) = top.raw("clients") else { return Err(listed.error(source, Problem::Missing)) };

@@ -5,8 +5,8 @@ use std::path::Path;
 use quorate_protocol::parameters::Parameters;
 
 use super::error::ClusterFileError;
-use super::section::{Section, Source};
-use super::{NodeDefaults, parameters, parse, section};
+use super::{CLUSTER_FILE_BYTES_MAX, NodeDefaults, parameters, parse};
+use crate::sections::{self, Section, Source};
 
 /// Protocol constants and local tuning that suit one kind of network or purpose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,11 +23,9 @@ impl Preset {
     /// # Errors
     /// [`ClusterFileError`] names the file, the line, the key and the fix.
     pub fn load(path: &Path) -> Result<Self, ClusterFileError> {
-        let text = section::read(path).map_err(|error| match error {
-            ClusterFileError::Unreadable { file, why } => ClusterFileError::UnreadablePreset { file, why },
-            other => other,
-        })?;
-        Self::parse(&text, path)
+        let text = sections::read(path, CLUSTER_FILE_BYTES_MAX);
+        let unreadable = |why| ClusterFileError::UnreadablePreset { file: path.to_owned(), why };
+        Self::parse(&text.map_err(unreadable)?, path)
     }
 
     /// Checks the text of a preset; `path` is what errors call it.

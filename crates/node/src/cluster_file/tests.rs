@@ -67,7 +67,8 @@ fn value(text: &str, start: &str, nth: usize) -> String {
 #[test]
 fn a_generated_file_reads_back_as_itself() {
     let keys: Vec<PublicKey> = (1..4).map(|seed| SecretKey::from_seed(&[seed; 32]).public()).collect();
-    let parameters = Parameters { window: 256, timeout_us: 1_234_567, ..Parameters::default() };
+    let parameters =
+        Parameters { window: 256, timeout_us: 1_234_567, watchdog: true, ..Parameters::default() };
     let node =
         NodeDefaults { verifier_threads: 3, execution: Execution::OwnThread, durability: Durability::Os };
     let clients = Clients::Listed(keys.clone());
@@ -77,7 +78,7 @@ fn a_generated_file_reads_back_as_itself() {
     assert_eq!(again.to_toml(), file.to_toml());
     assert_eq!(again.context().config_digest(), file.context().config_digest());
     assert_eq!(again.context().parameters.timeout_us, 1_234_000, "timers are in whole milliseconds");
-    assert_eq!(again.context().parameters.window, 256);
+    assert_eq!((again.context().parameters.window, again.context().parameters.watchdog), (256, true));
     assert_eq!((again.node(), again.testing()), (node, true));
     assert_eq!((again.name(), again.application()), ("test", "kv"));
     assert!(again.clients().admits(&keys[2]) && !again.clients().admits(&secrets[0].public()));
@@ -122,6 +123,7 @@ fn every_protocol_constant_has_a_key_of_its_own() {
         time_tolerance_us,
         timeout_us,
         timeout_max_us,
+        watchdog: _,
     } = parameters;
     let all = [
         checkpoint_interval,
@@ -431,6 +433,7 @@ fn an_id_that_is_not_the_hash_of_its_configuration_is_refused_with_the_one_that_
     let good = good();
     for (start, new) in [
         ("pipeline_depth", "pipeline_depth = 5"),
+        ("watchdog", "watchdog = true"),
         ("testing", "testing = true"),
         ("allow_f0", "allow_f0 = true"),
         ("name", "name = \"other\""),

@@ -7,9 +7,9 @@ use quorate_protocol::replica::Replica;
 use quorate_protocol::standing::Standing;
 use quorate_protocol::verify::Invalid;
 
-use super::{Node, amnesia};
+use super::{Node, amnesia, measures};
 use crate::status::{Forgot, Heard, LinkDown, Status};
-use crate::transport::{RefusalKind, Remote};
+use crate::transport::{LinkReport, RefusalKind, Remote};
 use crate::why::{Waiting, Why};
 
 /// A replica says something every second. One that was silent for so long over a link that is up may be gone, though
@@ -44,8 +44,8 @@ impl<D: Disk + Send + 'static> Node<D> {
             journal_used_percent: self.writing.counters().unwrap_or(self.journal).used_percent,
             durability: self.durability.to_string(),
             clients: self.links.keys.len() as u64,
-            counters: self.counters(),
-            gauges: self.gauges(),
+            counters: self.counters(&links),
+            gauges: self.gauges(&links),
             lies: self.sins.told(&self.host),
             forgot: replica.amnesia().map(|forgot| Forgot { view: forgot.view.0, high: forgot.high.0 }),
             warnings: self.warnings.iter().cloned().chain(amnesia::words(replica, self.forgot)).collect(),
@@ -77,7 +77,9 @@ impl<D: Disk + Send + 'static> Node<D> {
             if link.up {
                 status.links_up.push(replica.0);
                 let heard = self.peers.last_heard(replica).map_or(0, |heard| now.since(heard));
-                status.heard.push(Heard { replica: replica.0, ms_ago: heard / 1000 });
+                let rtt_us =
+                    link.round_trip.map_or(0, |time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+                status.heard.push(Heard { replica: replica.0, ms_ago: heard / 1000, rtt_us });
             } else {
                 let why = link.trouble.unwrap_or_else(|| "not reached yet".to_owned());
                 status.links_down.push(LinkDown { replica: replica.0, why });
@@ -127,16 +129,18 @@ impl<D: Disk + Send + 'static> Node<D> {
         }
     }
 
-    fn gauges(&self) -> Vec<(String, u64)> {
+    fn gauges(&self, links: &[LinkReport]) -> Vec<(String, u64)> {
         let transfers = self.host.transfer_counters();
         let named = [
             ("quorate_transfer_leases", transfers.leases),
             ("quorate_transfer_last_microseconds", transfers.last_us),
         ];
-        named.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        let mut all: Vec<_> = named.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        all.extend(links.iter().filter_map(measures::round_trip));
+        all
     }
 
-    fn counters(&self) -> Vec<(String, u64)> {
+    fn counters(&self, links: &[LinkReport]) -> Vec<(String, u64)> {
         let protocol = self.host.replica().counters();
         let host = self.host.counters();
         let border = self.host.border().counters();
@@ -150,6 +154,7 @@ impl<D: Disk + Send + 'static> Node<D> {
             ("quorate_operations_executed_total", host.operations),
             ("quorate_batches_proposed_total", protocol.proposed),
             ("quorate_view_changes_total", protocol.view_changes),
+            ("quorate_slow_primaries_total", protocol.slow_primaries),
             ("quorate_stable_checkpoints_total", protocol.stable_checkpoints),
             ("quorate_alarms_total", protocol.alarms),
             ("quorate_accusations_total", self.host.accused().len() as u64),
@@ -173,6 +178,10 @@ impl<D: Disk + Send + 'static> Node<D> {
             ("quorate_requests_busy_total", host.busy),
             ("quorate_peer_frames_out_total", host.frames_out),
             ("quorate_peer_bytes_out_total", host.bytes_out),
+            ("quorate_client_frames_in_total", host.client_frames_in),
+            ("quorate_client_bytes_in_total", host.client_bytes_in),
+            ("quorate_client_frames_out_total", host.client_frames_out),
+            ("quorate_client_bytes_out_total", host.client_bytes_out),
             ("quorate_journal_syncs_total", journal.syncs),
             ("quorate_journal_bytes_total", journal.bytes),
             ("quorate_journal_groups_total", journal.groups),
@@ -206,6 +215,8 @@ impl<D: Disk + Send + 'static> Node<D> {
             ("quorate_links_of_rivals_total", transport.rivals.get()),
             ("quorate_frames_dropped_total", transport.frames_dropped.iter().map(|count| count.get()).sum()),
         ]);
+        named.extend(measures::packets(transport, links));
+        named.extend(measures::phases(self.host.phase_times(), transport));
         let mut all: Vec<_> = named.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let kinds = Invalid::KINDS.into_iter().zip(host.invalid_by_kind);
         all.extend(kinds.map(|(kind, count)| (format!("quorate_messages_invalid_{kind}_total"), count)));
@@ -224,6 +235,8 @@ impl<D: Disk + Send + 'static> Node<D> {
         }
         let name = |sin: String| format!("quorate_lies_{}_total", sin.replace('-', "_"));
         all.extend(lies.into_iter().map(|(sin, count)| (name(sin), count)));
+        let emulated = self.emulation.iter().flat_map(|emulation| emulation.counters().named());
+        all.extend(emulated.map(|(name, count)| (name.to_owned(), count)));
         all
     }
 }

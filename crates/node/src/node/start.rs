@@ -30,10 +30,13 @@ impl Node<FileDisk> {
     /// # Errors
     /// [`NodeError`] names what is wrong and what to do about it.
     pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
-        let NodeConfig { cluster, id, key, data, machine, tuning, mut sins } = config;
+        let NodeConfig { cluster, id, key, data, machine, tuning, mut sins, emulation } = config;
         let entry = cluster.replica(id).ok_or(NodeError::NoSuchReplica(id))?.clone();
         if !sins.is_empty() && !cluster.testing() {
             return Err(NodeError::NotTesting { replica: id, sins });
+        }
+        if emulation.is_some() && !cluster.testing() {
+            return Err(NodeError::EmulationNotTesting { replica: id });
         }
         let machine = sins.corrupt_machine(machine);
         let context = cluster.context();
@@ -49,7 +52,7 @@ impl Node<FileDisk> {
             let disk = FileDisk::open(&folder).map_err(StartError::Disk)?;
             begin(disk, life, machine, now)
         })?;
-        let started = started.map_err(|why| NodeError::Folder { path: data, why: Box::new(why) })?;
+        let started = started.map_err(|why| NodeError::Folder { path: data.clone(), why: Box::new(why) })?;
         let (forgot, mended) = (started.report.amnesia, mended(&started));
         let peer_socket = transport::bind(entry.addresses.peer)?;
         let client_socket = transport::bind(entry.addresses.client)?;
@@ -75,6 +78,7 @@ impl Node<FileDisk> {
                     Clients::Listed(keys) => Admission::Listed(keys.iter().copied().collect::<BTreeSet<_>>()),
                 },
                 limits: Limits::default(),
+                emulation: emulation.clone(),
                 standing,
             },
             inbound,
@@ -96,6 +100,9 @@ impl Node<FileDisk> {
             warnings.push(format!(
                 "THIS REPLICA LIES ON PURPOSE ({sins}): nothing that it says is to be believed"
             ));
+        }
+        if emulation.is_some() {
+            warnings.push("its network is an emulated one, which delays and loses on purpose".to_owned());
         }
         let mut host = Host::new(replica, Signer::new(key, context.cluster, context.epoch, id), journal);
         let mut links = Links { transport, keys: BTreeMap::new(), clients: BTreeMap::new() };
@@ -130,11 +137,13 @@ impl Node<FileDisk> {
             checks: vec![Checks::default(); usize::from(tuning.verifier_threads.max(1))],
             journal: JournalCounters::default(),
             alarms: Vec::new(),
+            data: std::path::absolute(&data).unwrap_or(data),
             warnings,
             forgot,
             told_amnesia,
             durability: tuning.durability,
             sins,
+            emulation,
             admin,
             _back: back,
         })

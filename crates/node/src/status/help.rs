@@ -21,6 +21,7 @@ const METRICS: &[(&str, &str)] = &[
     ("operations_executed_total", "Operations executed for the first time"),
     ("batches_proposed_total", "Batches proposed as primary"),
     ("view_changes_total", "Views entered or left for, beyond the first"),
+    ("slow_primaries_total", "Of those, views left because their primary was too slow (`watchdog`)"),
     ("stable_checkpoints_total", "Checkpoints that became stable"),
     ("alarms_total", "Alarms raised: proofs that some replica is faulty; see /status"),
     (
@@ -47,6 +48,39 @@ const METRICS: &[(&str, &str)] = &[
     ("requests_busy_total", "Requests turned away for lack of room"),
     ("peer_frames_out_total", "Frames sent to replicas"),
     ("peer_bytes_out_total", "Bytes of frames sent to replicas"),
+    ("client_frames_in_total", "Frames that clients sent"),
+    ("client_bytes_in_total", "Bytes of frames that clients sent"),
+    ("client_frames_out_total", "Frames sent to clients"),
+    ("client_bytes_out_total", "Bytes of frames sent to clients"),
+    ("packets_sent_total", "Packets of QUIC sent to replicas and clients"),
+    ("packets_lost_total", "Packets of QUIC that were declared lost, and their contents sent again"),
+    (
+        "phase_request_microseconds_total",
+        "Time of operations from arrival at the primary to proposal; of one request in 16",
+    ),
+    ("phase_request_total", "Operations of which that time was taken"),
+    (
+        "phase_pre_prepare_microseconds_total",
+        "Time of operations from proposal, by the clock of the primary, to the vote of this replica",
+    ),
+    ("phase_pre_prepare_total", "Operations of which that time was taken"),
+    (
+        "phase_prepare_microseconds_total",
+        "Time of operations from the vote of this replica to the prepared certificate",
+    ),
+    ("phase_prepare_total", "Operations of which that time was taken"),
+    (
+        "phase_commit_microseconds_total",
+        "Time of operations from the prepared certificate until all up to their slot committed",
+    ),
+    ("phase_commit_total", "Operations of which that time was taken"),
+    ("phase_execute_microseconds_total", "Time of operations from there until they have executed"),
+    ("phase_execute_total", "Operations of which that time was taken"),
+    (
+        "phase_reply_microseconds_total",
+        "Time of frames to clients from execution until QUIC has taken them; of one frame in 16",
+    ),
+    ("phase_reply_total", "Frames of which that time was taken"),
     ("journal_syncs_total", "Syncs of the journal"),
     ("journal_bytes_total", "Bytes handed to the disk for the journal"),
     ("journal_groups_total", "Groups of records written to the journal"),
@@ -85,6 +119,12 @@ const METRICS: &[(&str, &str)] = &[
     ("links_of_rivals_total", "Links of one replica's key that came from two places by turns"),
     ("frames_dropped_total", "Frames given up because their lane was full"),
     ("links_refused_by_others_total", "Links that the other side refused or ended"),
+    ("emulation_datagrams_total", "Datagrams that an emulated network carried or lost"),
+    ("emulation_lost_total", "Of these, lost by chance"),
+    ("emulation_dropped_total", "Of these, dropped because too many bytes waited for their link"),
+    ("emulation_reordered_total", "Of these, held back so that later ones overtake them"),
+    ("emulation_delayed_total", "Of these, sent on after they had waited"),
+    ("emulation_late_microseconds_total", "How much later than they were due those left, all together"),
     ("lies_total", "Lies told by a replica that lies on purpose, of all kinds"),
 ];
 
@@ -96,11 +136,18 @@ const FAMILIES: &[(&str, &str)] = &[
     ("lies_", "Lies told by a replica that lies on purpose, of the kind"),
 ];
 
+/// Gauges with one name for each replica.
+const GAUGES: &[(&str, &str)] =
+    &[("round_trip_microseconds_to_", "Round-trip time of QUIC, smoothed, to replica")];
+
 /// One line about a metric.
 pub(super) fn help(name: &str) -> Option<String> {
     let short = name.strip_prefix("quorate_")?;
     if let Some((_, help)) = METRICS.iter().find(|(known, _)| *known == short) {
         return Some((*help).to_owned());
+    }
+    if let Some((family, help)) = GAUGES.iter().find(|(family, _)| short.starts_with(family)) {
+        return Some(format!("{help} {}", &short[family.len()..]));
     }
     FAMILIES.iter().find_map(|(family, help)| {
         let kind = short.strip_prefix(family)?.strip_suffix("_total")?;
@@ -111,6 +158,7 @@ pub(super) fn help(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::emulation::{Emulation, EmulationFile};
 
     #[test]
     fn a_metric_is_told_by_its_name_or_by_its_kind() {
@@ -122,6 +170,10 @@ mod tests {
         assert_eq!(refused.as_deref(), Some("Links refused or ended by this side, for the reason too slow"));
         let by_others = help("quorate_links_refused_by_others_total");
         assert_eq!(by_others.as_deref(), Some("Links that the other side refused or ended"));
+        let round_trip = help("quorate_round_trip_microseconds_to_3");
+        assert_eq!(round_trip.as_deref(), Some("Round-trip time of QUIC, smoothed, to replica 3"));
         assert_eq!((help("quorate_unheard_of"), help("view")), (None, None));
+        let emulation = Emulation::new(EmulationFile::default());
+        assert!(emulation.counters().named().iter().all(|(name, _)| help(name).is_some()));
     }
 }

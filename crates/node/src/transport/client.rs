@@ -20,6 +20,7 @@ use super::refused::Refused;
 use super::seat::{LinkReport, Seat};
 use super::tls::{self, Identity};
 use super::{ClientInbound, Remote, Shape, TransportError};
+use crate::emulation::Emulation;
 
 /// What a client needs to know to connect.
 pub struct ClientTransportConfig {
@@ -46,8 +47,28 @@ impl SharedEndpoint {
     /// # Errors
     /// [`TransportError::Socket`] if the socket cannot be used.
     pub fn new(socket: UdpSocket, limits: &Limits) -> Result<Self, TransportError> {
+        Self::open(socket, limits, None)
+    }
+
+    /// As [`SharedEndpoint::new`], with datagrams that meet an emulated network.
+    ///
+    /// # Errors
+    /// [`TransportError::Socket`] if the socket cannot be used.
+    pub fn new_emulated(
+        socket: UdpSocket,
+        limits: &Limits,
+        emulation: &Emulation,
+    ) -> Result<Self, TransportError> {
+        Self::open(socket, limits, Some(emulation))
+    }
+
+    fn open(
+        socket: UdpSocket,
+        limits: &Limits,
+        emulation: Option<&Emulation>,
+    ) -> Result<Self, TransportError> {
         let warnings = limits.prepare(&socket)?;
-        let endpoint = super::endpoint(limits.endpoint(None), None, socket)?;
+        let endpoint = super::endpoint(limits.endpoint(None), None, socket, emulation)?;
         Ok(Self { endpoint, warnings })
     }
 

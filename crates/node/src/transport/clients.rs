@@ -62,6 +62,8 @@ impl Clients {
         let stop = async { stopped.await.unwrap_or(Refused::Closing) };
         // An error means that nobody reads the inbox any more; then the link ends as well.
         let _ = wiring.run(established, &link.outbox, stop).await;
-        self.links_mut().remove(&id);
+        if let Some(link) = self.links_mut().remove(&id) {
+            self.counters.count_packets(&link.connection);
+        }
     }
 }

@@ -51,6 +51,14 @@ pub struct Counters {
     pub rivals: Counter,
     /// Replicas with a higher id that said they were there, to be dialled.
     pub knocks: Counter,
+    /// Packets of links that have ended; those that are up know their own.
+    pub packets_sent: Counter,
+    /// Of these, the ones that were declared lost.
+    pub packets_lost: Counter,
+    /// Microseconds that the frames to clients which are timed waited, until QUIC had taken them.
+    pub client_wait_us: Counter,
+    /// How many of them were timed.
+    pub client_waits: Counter,
     refused: [Counter; RefusalKind::ALL.len()],
     refused_by_others: [Counter; RefusalKind::ALL.len()],
 }
@@ -74,6 +82,13 @@ impl Counters {
 
     pub(crate) fn count_refused_by_others(&self, kind: RefusalKind) {
         self.refused_by_others[kind.index()].add(1);
+    }
+
+    /// What a link that has ended knew of its packets.
+    pub(crate) fn count_packets(&self, connection: &quinn::Connection) {
+        let path = connection.stats().path;
+        self.packets_sent.add(path.sent_packets);
+        self.packets_lost.add(path.lost_packets);
     }
 
     pub(crate) fn count_in(&self, class: Class, frames: u64, bytes: u64) {

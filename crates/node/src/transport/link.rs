@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use bytes::Bytes;
 use quorate_host::lane::{Class, Lane, LaneCounts, LaneLimits};
@@ -18,11 +19,18 @@ use super::{ClientInbound, Inbound, Remote};
 /// Chunks taken from a stream in one go. A chunk is what one datagram carried.
 const CHUNKS_PER_READ: usize = 64;
 
+/// Of so many frames to a client one is timed.
+const TIMED_ONE_IN: u64 = 16;
+
 /// A lane, and the task that waits for it.
 struct Post {
     class: Class,
     lane: Mutex<Lane>,
     filled: Notify,
+    /// Whether it is told how long frames wait.
+    timed: bool,
+    /// The frame that is being timed, by its place among all that were queued, and since when.
+    mark: Mutex<Option<(u64, Instant)>>,
 }
 
 /// What waits to be sent over one link: a lane per class, or one for all.
@@ -34,15 +42,27 @@ impl Outbox {
     pub(crate) fn new(classes: impl Iterator<Item = Class>, limits: LaneLimits) -> Self {
         let post = |class: Class| {
             let lane = Mutex::new(Lane::new(class.policy(), limits));
-            Arc::new(Post { class, lane, filled: Notify::new() })
+            Arc::new(Post { class, lane, filled: Notify::new(), timed: false, mark: Mutex::default() })
         };
         Self { posts: classes.map(post).collect() }
+    }
+
+    /// Tells how long frames wait until QUIC has taken them.
+    pub(crate) fn timed(mut self) -> Self {
+        self.posts.iter_mut().filter_map(Arc::get_mut).for_each(|post| post.timed = true);
+        self
     }
 
     /// Puts a frame into the lane of its class; a link with one lane has it for all.
     pub(crate) fn push(&self, class: Class, frame: Bytes, counters: &Counters) {
         let Some(post) = self.posts.get(class.index()).or(self.posts.first()) else { return };
-        let pushed = post.lane().push(frame);
+        let mut lane = post.lane();
+        let pushed = lane.push(frame);
+        let queued = lane.counts().queued_frames;
+        drop(lane);
+        if post.timed && pushed.dropped == 0 && queued % TIMED_ONE_IN == 0 {
+            post.mark().get_or_insert_with(|| (queued, Instant::now()));
+        }
         if pushed.wake {
             post.filled.notify_one();
         }
@@ -59,6 +79,19 @@ impl Outbox {
 impl Post {
     fn lane(&self) -> std::sync::MutexGuard<'_, Lane> {
         self.lane.lock().expect("nothing panics while it holds a lane")
+    }
+
+    fn mark(&self) -> std::sync::MutexGuard<'_, Option<(u64, Instant)>> {
+        self.mark.lock().expect("nothing panics while it holds a mark")
+    }
+
+    /// QUIC has taken everything that was taken out of the lane.
+    fn note_wait(&self, counters: &Counters) {
+        let taken = self.lane().counts().sent_frames;
+        if let Some((_, since)) = self.mark().take_if(|(place, _)| *place <= taken) {
+            counters.client_wait_us.add(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX));
+            counters.client_waits.add(1);
+        }
     }
 
     /// Waits until frames are there, and takes a burst of them.
@@ -83,6 +116,9 @@ impl Post {
             }
             chunks.clear();
             counters.count_out(self.class, frames as u64, bytes as u64);
+            if self.timed {
+                self.note_wait(counters);
+            }
         }
     }
 }

@@ -33,6 +33,8 @@ pub struct LinkReport {
     pub rivals: Option<[SocketAddr; 2]>,
     /// Measured round-trip time.
     pub round_trip: Option<Duration>,
+    /// Packets sent on this connection.
+    pub packets_sent: u64,
     /// Packets declared lost on this connection.
     pub packets_lost: u64,
     /// Largest datagram known to get through.
@@ -46,6 +48,7 @@ impl LinkReport {
         let path = connection.stats().path;
         self.up = true;
         self.round_trip = Some(path.rtt);
+        self.packets_sent = path.sent_packets;
         self.packets_lost = path.lost_packets;
         self.datagram_bytes = path.current_mtu;
         self.lanes = outbox.counts();
@@ -60,6 +63,7 @@ impl LinkReport {
             trouble: None,
             rivals: None,
             round_trip: None,
+            packets_sent: 0,
             packets_lost: 0,
             datagram_bytes: 0,
             lanes: Vec::new(),
@@ -178,7 +182,9 @@ impl Seat {
         }
         tracing::info!(replica = %self.id, "link up");
         let result = wiring.run(established, &outbox, stop).await;
-        self.change().link = None;
+        if let Some((_, connection)) = self.change().link.take() {
+            wiring.counters.count_packets(&connection);
+        }
         if let Ok(ended) = &result {
             self.note(ended);
         }
@@ -229,7 +235,7 @@ pub(crate) struct ClientLink {
     pub(crate) id: LinkId,
     pub(crate) key: PublicKey,
     pub(crate) outbox: Outbox,
-    connection: quinn::Connection,
+    pub(crate) connection: quinn::Connection,
     stop: Mutex<Option<oneshot::Sender<Refused>>>,
 }
 
@@ -245,7 +251,7 @@ impl ClientLink {
         let link = Self {
             id,
             key: established.key,
-            outbox: Outbox::new(classes, lane),
+            outbox: Outbox::new(classes, lane).timed(),
             connection: established.connection.clone(),
             stop: Mutex::new(Some(stop)),
         };

@@ -1,8 +1,11 @@
 //! Real sockets on loopback. Every wait has a timeout, and no test sleeps.
 #![allow(clippy::unwrap_used)]
 
+mod datagrams;
+mod emulated;
 mod hostile;
 mod links;
+mod measures;
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -125,6 +128,7 @@ impl Ports {
             client_socket,
             admission: Admission::Open,
             limits: Limits::default(),
+            emulation: None,
             standing: Arc::new(|| (Seq(5), View(2))),
         }
     }

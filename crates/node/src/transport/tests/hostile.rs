@@ -49,7 +49,7 @@ impl Stranger {
         let limits = Limits::default();
         let socket = loopback();
         limits.prepare(&socket).unwrap();
-        let endpoint = endpoint(limits.endpoint(None), None, socket).unwrap();
+        let endpoint = endpoint(limits.endpoint(None), None, socket, None).unwrap();
         Self { key, endpoint }
     }
 

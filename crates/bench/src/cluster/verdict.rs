@@ -2,10 +2,15 @@
 
 /// Whether the replicas agree.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// The histories of those who do not lie are equal up to every accepted answer and beyond; these few were gone on
     /// purpose, and nothing is said of these liars.
-    Agreement { absent: Vec<u16>, liars: Vec<u16> },
+    Agreement {
+        /// Who was gone.
+        absent: Vec<u16>,
+        /// Who lied.
+        liars: Vec<u16>,
+    },
     /// They are, and these liars found nothing to lie about, so that nothing was tried.
     NoLie(Vec<u16>),
     /// These replicas' histories differ from the first one's.
@@ -15,7 +20,12 @@ pub(crate) enum Verdict {
     /// The replicas that run agree, and this many operations got no answer.
     Unanswered(u64),
     /// They agree on a history that lacks acknowledged operations, or has some twice.
-    Unfaithful { lost: u64, duplicated: u64 },
+    Unfaithful {
+        /// Acknowledged operations that are gone.
+        lost: u64,
+        /// Operations that executed more than once.
+        duplicated: u64,
+    },
     /// No answer was accepted at all.
     NoProgress,
     /// These replicas did not answer.
@@ -25,16 +35,20 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
-    pub(crate) fn is_good(&self) -> bool {
+    /// Whether the run shows what it was to show.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
         matches!(self, Self::Agreement { .. })
     }
 
-    pub(super) fn sentence(&self, replicas: u16) -> String {
+    /// For people, of a cluster of so many replicas.
+    #[must_use]
+    pub fn sentence(&self, replicas: u16) -> String {
         match self {
             Self::Agreement { absent, liars } => agreement(replicas, absent, liars),
             Self::NoLie(who) => format!(
-                "NO LIE: {} found nothing to lie about, so nothing was tried; give it more time, or another behaviour; for \
-                 what only a primary can do take replica 0, the first primary",
+                "NO LIE: {} found nothing to lie about, so nothing was tried; what each of its behaviours needs stands \
+                 beside `lies`",
                 named(who)
             ),
             Self::Diverged(who) => {

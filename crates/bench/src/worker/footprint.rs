@@ -1,26 +1,36 @@
-//! What a replica takes of its machine: memory and disk.
+//! What a replica takes of its machine: memory, disk and processor time.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Bytes of a block as the system counts them, whatever the file system's own are.
 const BLOCK_BYTES: u64 = 512;
 
 /// Bytes on the disk, as they are taken, not as files are long.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct DiskUse {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskUse {
     /// States: snapshots, and the segments their pages are in.
-    pub(crate) snapshots_bytes: u64,
+    pub snapshots_bytes: u64,
     /// Journal, superblock and whatever else there is.
-    pub(crate) journal_bytes: u64,
+    pub journal_bytes: u64,
+}
+
+/// The most that a replica ever took, whichever process it was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Footprint {
+    /// Bytes of memory; none where the system does not say.
+    pub memory: Option<u64>,
+    /// Bytes on the disk.
+    pub disk: DiskUse,
 }
 
 impl DiskUse {
     /// Of a replica's data folder; files that go meanwhile do not count.
-    pub(crate) fn of(folder: &Path) -> Self {
+    #[must_use]
+    pub fn of(folder: &Path) -> Self {
         let mut used = Self::default();
         let Ok(entries) = fs::read_dir(folder) else { return used };
         for entry in entries.flatten() {
@@ -37,12 +47,15 @@ impl DiskUse {
         used
     }
 
-    pub(crate) fn total(self) -> u64 {
+    /// Both together.
+    #[must_use]
+    pub fn total(self) -> u64 {
         self.snapshots_bytes + self.journal_bytes
     }
 
     /// The larger of both, each on its own.
-    pub(crate) fn max(self, other: Self) -> Self {
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
         Self {
             snapshots_bytes: self.snapshots_bytes.max(other.snapshots_bytes),
             journal_bytes: self.journal_bytes.max(other.journal_bytes),
@@ -51,7 +64,7 @@ impl DiskUse {
 }
 
 /// The most memory that a process ever had in use, in bytes; none where the system does not say.
-pub(crate) fn peak_memory(process: u32) -> Option<u64> {
+pub(super) fn peak_memory(process: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -1,41 +1,61 @@
-//! Reading TOML so that every value knows its line, and no unknown key passes.
+//! Reading TOML so that every value knows its line, and no unknown key passes: cluster files, presets, figures.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::CLUSTER_FILE_BYTES_MAX;
-use super::error::{ClusterFileError, Problem, nearest};
+use crate::cluster_file::{Problem, nearest};
 
-/// The text of a file of bounded size.
-pub(super) fn read(path: &Path) -> Result<String, ClusterFileError> {
-    let unreadable = |why| ClusterFileError::Unreadable { file: path.to_owned(), why };
+/// What is wrong with a value, and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}:{line}: `{key}` {problem}; fix: {}", .file.display(), .problem.fix())]
+pub struct Misplaced {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, from 1.
+    pub line: usize,
+    /// The key, with its section.
+    pub key: String,
+    /// What is wrong with it.
+    pub problem: Box<Problem>,
+}
+
+/// The text of a file of at most so many bytes.
+///
+/// # Errors
+/// What the system says, or that it is too large.
+pub fn read(path: &Path, bytes_max: u64) -> Result<String, Error> {
     let mut text = String::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(CLUSTER_FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
-    if text.len() as u64 > CLUSTER_FILE_BYTES_MAX {
-        return Err(unreadable(Error::new(ErrorKind::FileTooLarge, "it has more than 8 MiB")));
+    File::open(path)?.take(bytes_max.saturating_add(1)).read_to_string(&mut text)?;
+    if text.len() as u64 > bytes_max {
+        let why = format!("it has more than {} KiB", bytes_max >> 10);
+        return Err(Error::new(ErrorKind::FileTooLarge, why));
     }
     Ok(text)
 }
 
 /// A file and its text: turns places in the text into errors.
-#[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
     file: &'a Path,
     text: &'a str,
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn new(text: &'a str, file: &'a Path) -> Self {
+    /// A text; `file` is what errors call it.
+    #[must_use]
+    pub fn new(text: &'a str, file: &'a Path) -> Self {
         Self { file, text }
     }
 
     /// The whole text as TOML.
-    pub(super) fn parse(&self) -> Result<Spanned<DeTable<'a>>, ClusterFileError> {
+    ///
+    /// # Errors
+    /// Where it is none.
+    pub fn parse(&self) -> Result<Spanned<DeTable<'a>>, Misplaced> {
         DeTable::parse(self.text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
             // A parser may stop behind the text's last byte; the line is then the last one that has text.
@@ -47,17 +67,22 @@ impl<'a> Source<'a> {
         })
     }
 
-    pub(super) fn line(&self, at: usize) -> usize {
+    /// What errors call the file.
+    #[must_use]
+    pub fn file(&self) -> &'a Path {
+        self.file
+    }
+
+    /// The line, from 1, of what stands behind so many bytes.
+    #[must_use]
+    pub fn line(&self, at: usize) -> usize {
         line_of(self.text, at)
     }
 
-    pub(super) fn error(&self, at: usize, key: String, problem: Problem) -> ClusterFileError {
-        ClusterFileError::At {
-            file: self.file.to_owned(),
-            line: self.line(at),
-            key,
-            problem: Box::new(problem),
-        }
+    /// Something is wrong with the key that stands behind so many bytes.
+    #[must_use]
+    pub fn error(&self, at: usize, key: String, problem: Problem) -> Misplaced {
+        Misplaced { file: self.file.to_owned(), line: self.line(at), key, problem: Box::new(problem) }
     }
 }
 
@@ -67,25 +92,35 @@ fn line_of(text: &str, at: usize) -> usize {
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]
-pub(super) struct Located<T> {
-    pub(super) value: T,
-    pub(super) at: usize,
-    pub(super) key: String,
+pub struct Located<T> {
+    /// The value.
+    pub value: T,
+    /// Bytes of text before it.
+    pub at: usize,
+    /// Its key, with the section.
+    pub key: String,
 }
 
 impl<T> Located<T> {
-    pub(super) fn error(&self, source: &Source<'_>, problem: Problem) -> ClusterFileError {
+    /// Something is wrong with it.
+    #[must_use]
+    pub fn error(&self, source: &Source<'_>, problem: Problem) -> Misplaced {
         source.error(self.at, self.key.clone(), problem)
     }
 }
 
 /// A type that a TOML value can be read as.
-pub(super) trait FromToml: Sized {
+pub trait FromToml: Sized {
+    /// Reads a value.
+    ///
+    /// # Errors
+    /// What is wrong with it.
     fn from_toml(value: &DeValue<'_>) -> Result<Self, Problem>;
 }
 
 /// One table whose keys are all known.
-pub(super) struct Section<'a> {
+#[derive(Debug)]
+pub struct Section<'a> {
     source: Source<'a>,
     prefix: String,
     at: usize,
@@ -94,12 +129,15 @@ pub(super) struct Section<'a> {
 
 impl<'a> Section<'a> {
     /// Refuses a table with a key that is not among `known`.
-    pub(super) fn open(
+    ///
+    /// # Errors
+    /// The first such key.
+    pub fn open(
         source: Source<'a>,
         prefix: &str,
         table: &'a Spanned<DeTable<'a>>,
         known: &'static [&'static str],
-    ) -> Result<Self, ClusterFileError> {
+    ) -> Result<Self, Misplaced> {
         Self::checked(source, prefix, table.span().start, table.get_ref(), known)
     }
 
@@ -109,7 +147,7 @@ impl<'a> Section<'a> {
         at: usize,
         table: &'a DeTable<'a>,
         known: &'static [&'static str],
-    ) -> Result<Self, ClusterFileError> {
+    ) -> Result<Self, Misplaced> {
         let mut unknown: Vec<_> =
             table.keys().filter(|key| !known.contains(&key.get_ref().as_ref())).collect();
         unknown.sort_by_key(|key| key.span().start);
@@ -121,7 +159,10 @@ impl<'a> Section<'a> {
     }
 
     /// The value of a key, if the key is there.
-    pub(super) fn optional<T: FromToml>(&self, key: &str) -> Result<Option<Located<T>>, ClusterFileError> {
+    ///
+    /// # Errors
+    /// What is wrong with the value.
+    pub fn optional<T: FromToml>(&self, key: &str) -> Result<Option<Located<T>>, Misplaced> {
         let Some(value) = self.table.get(key) else { return Ok(None) };
         let (at, key) = (value.span().start, format!("{}{key}", self.prefix));
         match T::from_toml(value.get_ref()) {
@@ -131,23 +172,30 @@ impl<'a> Section<'a> {
     }
 
     /// The value of a key that must be there.
-    pub(super) fn required<T: FromToml>(&self, key: &str) -> Result<Located<T>, ClusterFileError> {
+    ///
+    /// # Errors
+    /// What is wrong with the value, or that there is none.
+    pub fn required<T: FromToml>(&self, key: &str) -> Result<Located<T>, Misplaced> {
         let found = self.optional(key)?;
         found.ok_or_else(|| self.source.error(self.at, format!("{}{key}", self.prefix), Problem::Missing))
     }
 
     /// A value that is read in more than one way.
-    pub(super) fn raw(&self, key: &str) -> Option<Located<&'a DeValue<'a>>> {
+    #[must_use]
+    pub fn raw(&self, key: &str) -> Option<Located<&'a DeValue<'a>>> {
         let value = self.table.get(key)?;
         Some(Located { value: value.get_ref(), at: value.span().start, key: format!("{}{key}", self.prefix) })
     }
 
     /// A table inside this one, if it is there.
-    pub(super) fn section(
+    ///
+    /// # Errors
+    /// If it is no table, or has a key that is not among `known`.
+    pub fn section(
         &self,
         key: &str,
         known: &'static [&'static str],
-    ) -> Result<Option<Section<'a>>, ClusterFileError> {
+    ) -> Result<Option<Section<'a>>, Misplaced> {
         let Some(value) = self.raw(key) else { return Ok(None) };
         let Some(table) = value.value.as_table() else {
             let problem = Problem::Kind { expected: "a `[section]`", found: value.value.type_str() };
@@ -157,11 +205,10 @@ impl<'a> Section<'a> {
     }
 
     /// Every table of an array of tables; none if the key is not there.
-    pub(super) fn sections(
-        &self,
-        key: &str,
-        known: &'static [&'static str],
-    ) -> Result<Vec<Section<'a>>, ClusterFileError> {
+    ///
+    /// # Errors
+    /// If it is no such array, or a table has a key that is not among `known`.
+    pub fn sections(&self, key: &str, known: &'static [&'static str]) -> Result<Vec<Section<'a>>, Misplaced> {
         let Some(value) = self.raw(key) else { return Ok(Vec::new()) };
         let expected = "`[[sections]]`";
         let Some(array) = value.value.as_array() else {
@@ -181,7 +228,8 @@ impl<'a> Section<'a> {
     }
 
     /// Where the section starts.
-    pub(super) fn at(&self) -> usize {
+    #[must_use]
+    pub fn at(&self) -> usize {
         self.at
     }
 }

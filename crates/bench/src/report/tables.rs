@@ -1,0 +1,297 @@
+//! Tables of the page: every point with what happened to it, and the limits of the machine.
+
+use std::fmt::Write as _;
+
+use super::arrange::{Arrangement, problem, short_name};
+use super::chart::{bytes, count, duration, escape, short};
+use super::goodput::ceiling;
+use crate::limits::{Limits, Spread};
+use crate::record::{Cell, NetworkCheck, Point, Record};
+
+/// Rows on the page at most; the files have all.
+const ROWS_MAX: usize = 600;
+
+/// A coordinate that is a column where it differs between points.
+struct Coordinate {
+    name: &'static str,
+    of: fn(&Cell) -> String,
+    word: bool,
+}
+
+const COORDINATES: [Coordinate; 17] = [
+    Coordinate { name: "scenario", of: |cell| short_name(&cell.scenario), word: true },
+    Coordinate { name: "network", of: |cell| short_name(&cell.network), word: true },
+    Coordinate { name: "payload", of: |cell| format!("{} B", cell.payload), word: false },
+    Coordinate { name: "reply", of: |cell| format!("{} B", cell.reply), word: false },
+    Coordinate { name: "durability", of: |cell| short_name(&cell.durability), word: true },
+    Coordinate { name: "application", of: |cell| short_name(&cell.application), word: true },
+    Coordinate { name: "load", of: |cell| short_name(&cell.load), word: true },
+    Coordinate { name: "rate", of: |cell| short_name(&cell.rate), word: true },
+    Coordinate { name: "clients", of: |cell| cell.clients.to_string(), word: false },
+    Coordinate { name: "in flight", of: |cell| cell.in_flight.to_string(), word: false },
+    Coordinate { name: "bundle", of: |cell| cell.bundle.to_string(), word: false },
+    Coordinate { name: "batch", of: |cell| cell.batch.to_string(), word: false },
+    Coordinate { name: "pipeline", of: |cell| cell.pipeline.to_string(), word: false },
+    Coordinate { name: "window", of: |cell| cell.window.to_string(), word: false },
+    Coordinate { name: "K", of: |cell| cell.checkpoint_interval.to_string(), word: false },
+    Coordinate { name: "T0", of: |cell| format!("{} ms", cell.timeout_ms), word: false },
+    Coordinate { name: "layout", of: |cell| short_name(&cell.layout), word: true },
+];
+
+/// A number of a point: its name, what it is per, and its words.
+type Number = (&'static str, &'static str, fn(&Point) -> String);
+
+/// What came out.
+const RESULTS: [Number; 6] = [
+    ("goodput", "requests/s", |point| short(point.throughput_rps)),
+    ("95 %", "from .. to", interval),
+    ("offered", "calls/s", |point| short(point.offered_rps)),
+    ("p50", "", |point| duration(point.p50_us)),
+    ("p99", "", |point| duration(point.p99_us)),
+    ("p99.9", "", |point| duration(point.p999_us)),
+];
+
+/// What it took.
+const COSTS: [Number; 8] = [
+    ("batch", "operations", |point| short(point.batch_mean)),
+    ("bundle", "operations", |point| short(point.bundle_mean)),
+    ("messages", "per request", |point| short(point.messages_per_request)),
+    ("checked", "signatures per request", |point| short(point.signatures_verified_per_request)),
+    ("bytes", "per request", |point| bytes(point.bytes_per_request)),
+    ("syncs", "per request", |point| short(point.syncs_per_request)),
+    ("processor", "per request", |point| duration(point.cpu_us_per_request)),
+    ("memory", "of a replica", |point| bytes(point.peak_memory_bytes as f64)),
+];
+
+/// What the emulation did, and what it should have done.
+const NETWORK: [Number; 7] = [
+    ("expected", "p50 of the messages alone", |point| match point.network_check.expected_p50_us {
+        us if us > 0.0 => duration(us),
+        _ => "nobody can say".into(),
+    }),
+    ("measured", "p50", |point| duration(point.p50_us)),
+    ("round trips", "checked", |point| count(point.network_check.round_trips)),
+    ("off", "of them", |point| point.network_check.off.len().to_string()),
+    ("late", "mean", |point| duration(point.network_check.late_us)),
+    ("lost", "by chance", |point| count(point.network_check.lost)),
+    ("dropped", "for want of room", |point| count(point.network_check.dropped)),
+];
+/// Deviations that the page lists.
+const OFF_MAX: usize = 20;
+
+fn interval(point: &Point) -> String {
+    if point.ci_high > point.ci_low {
+        format!("{} .. {}", short(point.ci_low), short(point.ci_high))
+    } else {
+        "one run".into()
+    }
+}
+
+/// The tables of all points: what came out, and what it took.
+pub(super) fn points(points: &[Point], arrangement: Option<&Arrangement<'_>>) -> String {
+    let mut out = String::from("<section id=\"points\"><h2>Points</h2>");
+    let Some(first) = points.first() else {
+        return out + "<p>There are none.</p></section>\n";
+    };
+    let differs = |coordinate: &&Coordinate| {
+        let here = (coordinate.of)(&first.cell);
+        coordinate.name == "scenario" || points.iter().any(|point| (coordinate.of)(&point.cell) != here)
+    };
+    let apart: Vec<&Coordinate> = COORDINATES.iter().filter(differs).collect();
+    let same = COORDINATES.iter().filter(|coordinate| !differs(coordinate));
+    let same: Vec<String> =
+        same.map(|coordinate| format!("{} {}", coordinate.name, (coordinate.of)(&first.cell))).collect();
+    let _ = write!(
+        out,
+        "<p>The same for all: {}. Numbers are rounded; <a href=\"points.csv\">points.csv</a> has them whole.</p>",
+        escape(&same.join(", "))
+    );
+    let table = Table { points: points.iter().collect(), apart };
+    table.write(&mut out, "Points", &RESULTS, Some(notes));
+    out.push_str("<h3>What a request took</h3>");
+    table.write(&mut out, "Costs", &COSTS, None);
+    table.networks(&mut out);
+    if points.len() > ROWS_MAX {
+        let _ = write!(out, "<p>{} more points are in points.csv.</p>", points.len() - ROWS_MAX);
+    }
+    if let Some(left_out) = arrangement.map(|all| all.left_out).filter(|left_out| *left_out > 0) {
+        let _ = write!(out, "<p>{left_out} groups of points are in this table and in no figure.</p>");
+    }
+    out + "</section>\n"
+}
+
+/// Points as rows, with the coordinates that differ.
+struct Table<'a> {
+    points: Vec<&'a Point>,
+    apart: Vec<&'a Coordinate>,
+}
+
+impl Table<'_> {
+    /// Emulated networks, where there are some.
+    fn networks(&self, out: &mut String) {
+        let emulated = |point: &&Point| point.network_check != NetworkCheck::default();
+        let points: Vec<&Point> = self.points.iter().copied().filter(emulated).collect();
+        if points.is_empty() {
+            return;
+        }
+        out.push_str(
+            "<h3>Emulated networks against what was measured on them</h3><p>Expected is the latency that the messages of \
+             a request alone cause on this network; what was measured above it are queues, processors and disks. Round \
+             trips between replicas were measured before the load.</p>",
+        );
+        let off = points.iter().flat_map(|point| &point.network_check.off).take(OFF_MAX);
+        let off: String = off.map(|off| format!("<li>{}</li>", escape(off))).collect();
+        Self { points, apart: self.apart.clone() }.write(out, "Emulated networks", &NETWORK, None);
+        if !off.is_empty() {
+            let _ = write!(out, "<p>Not what the network says:</p><ul>{off}</ul>");
+        }
+    }
+
+    fn write(&self, out: &mut String, name: &str, numbers: &[Number], notes: Option<fn(&Point) -> String>) {
+        let _ = write!(
+            out,
+            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{name}\"><table><thead><tr>\
+             <th scope=\"col\">f</th><th scope=\"col\">n</th>"
+        );
+        for Coordinate { name, word, .. } in &self.apart {
+            let _ = write!(out, "<th scope=\"col\"{}>{name}</th>", class(*word));
+        }
+        for (name, unit, _) in numbers {
+            let _ = write!(out, "<th scope=\"col\">{name}<small>{unit}</small></th>");
+        }
+        if notes.is_some() {
+            out.push_str("<th scope=\"col\" class=\"word\">notes</th>");
+        }
+        out.push_str("</tr></thead><tbody>");
+        for point in self.points.iter().copied().take(ROWS_MAX) {
+            self.row(out, point, numbers, notes);
+        }
+        out.push_str("</tbody></table></div>");
+    }
+
+    fn row(&self, out: &mut String, point: &Point, numbers: &[Number], notes: Option<fn(&Point) -> String>) {
+        let cell = &point.cell;
+        let _ = write!(out, "<tr><th scope=\"row\">{}</th><td>{}</td>", cell.f, cell.n);
+        for Coordinate { of, word, .. } in &self.apart {
+            let _ = write!(out, "<td{}>{}</td>", class(*word), escape(&of(cell)));
+        }
+        if let Some(problem) = problem(point) {
+            let columns = numbers.len() + usize::from(notes.is_some());
+            let why = if notes.is_some() { format!("no number: {problem}") } else { "no number".into() };
+            let _ = write!(out, "<td class=\"none\" colspan=\"{columns}\">{}</td></tr>", escape(&why));
+            return;
+        }
+        for (.., number) in numbers {
+            let _ = write!(out, "<td>{}</td>", escape(&number(point)));
+        }
+        if let Some(notes) = notes {
+            let _ = write!(out, "<td class=\"note\">{}</td>", escape(&notes(point)));
+        }
+        out.push_str("</tr>");
+    }
+}
+
+fn class(word: bool) -> &'static str {
+    if word { " class=\"word\"" } else { "" }
+}
+
+/// What happened besides, in words.
+fn notes(point: &Point) -> String {
+    let mut notes = Vec::new();
+    if point.cpu_bound {
+        notes.push("CPU-bound".to_owned());
+    }
+    let unsteady = point.runs.iter().filter(|run| !run.steady).count();
+    if unsteady > 0 {
+        notes.push(format!("{unsteady} of {} runs not steady", point.runs.len()));
+    }
+    let calls = &point.calls;
+    for (number, one, many) in [
+        (point.view_changes, "view change", "view changes"),
+        (calls.timed_out, "call timed out", "calls timed out"),
+        (calls.missed_schedule, "call sent late", "calls sent late"),
+        (point.retransmissions, "request sent again", "requests sent again"),
+        (point.drops, "frame dropped", "frames dropped"),
+    ] {
+        match number {
+            0 => {}
+            1 => notes.push(format!("1 {one}")),
+            _ => notes.push(format!("{} {many}", count(number))),
+        }
+    }
+    let lies = point
+        .lies
+        .iter()
+        .take(6)
+        .map(|(name, number)| format!("{} \u{d7} {}", count(*number), short_name(name)));
+    let lies: Vec<String> = lies.collect();
+    if !lies.is_empty() {
+        notes.push(format!("lies told: {}", lies.join(", ")));
+    }
+    notes.join("; ")
+}
+
+/// What the machine can do at most, from the same run.
+pub(super) fn limits(record: &Record) -> String {
+    let limits = &record.limits;
+    let mut out = String::from(
+        "<section id=\"limits\"><h2>Limits of the machine</h2><p>Measured in the same run, through the code that replicas \
+         run, each alone.</p><div class=\"scroll small\" tabindex=\"0\" role=\"region\" aria-label=\"Limits\"><table><thead><tr>\
+         <th scope=\"col\" class=\"word\">what</th><th scope=\"col\">median</th><th scope=\"col\">least</th>\
+         <th scope=\"col\">most</th></tr></thead><tbody>",
+    );
+    let mut add = |name: &str, spread: &Spread| {
+        let [median, min, max] = [spread.median, spread.min, spread.max].map(|us| escape(&duration(us)));
+        let name = escape(name);
+        let _ = write!(
+            out,
+            "<tr><th scope=\"row\" class=\"word\">{name}</th><td>{median}</td><td>{min}</td><td>{max}</td></tr>"
+        );
+    };
+    let signatures = &limits.signatures;
+    add("Ed25519, sign (s)", &signatures.sign_us);
+    add("Ed25519, verify one", &signatures.verify_us);
+    add("Ed25519, verify one of a batch of 16", &signatures.verify_batch_16_us);
+    add("Ed25519, verify one of a batch of 256 (v)", &signatures.verify_batch_256_us);
+    add("SHA-256 of 512 B", &limits.hashing.sha256_512_b_us);
+    if let Some(trip) = &limits.quic.between_processes {
+        add("QUIC round trip between two processes, p50", &trip.p50_us);
+        add("QUIC round trip between two processes, p99", &trip.p99_us);
+    }
+    for disk in &limits.disks {
+        let kind = disk.file_system.as_ref().map_or("unknown file system", |system| system.kind.as_str());
+        if let Some(sync) = &disk.sync_256_b {
+            let spread = Spread { median: sync.p50_us, min: sync.min_us, max: sync.max_us };
+            add(&format!("append 256 B and sync, {kind} at {}", disk.dir.display()), &spread);
+        }
+    }
+    out.push_str("</tbody></table></div>");
+    out.push_str(&ceilings(record));
+    let whole = escape(&limits.to_string());
+    let _ = writeln!(
+        out,
+        "<details><summary>All limits, as <code>quorate bench limits</code> says them</summary>\
+         <pre tabindex=\"0\">{whole}</pre></details></section>"
+    );
+    out
+}
+
+fn ceilings(record: &Record) -> String {
+    let mut sizes: Vec<u16> = record.points.iter().map(|point| point.cell.n).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    let limits: &Limits = &record.limits;
+    let rows = sizes.iter().take(64).map(|n| (n, ceiling(limits, *n))).filter(|(_, rps)| *rps > 0.0);
+    let rows: String = rows
+        .map(|(n, rps)| format!("<tr><th scope=\"row\">{n}</th><td>{}</td></tr>", escape(&short(rps))))
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!(
+        "<h3>Ceiling for one signature per operation</h3><p>cores / (n v + s): every operation is signed once and checked \
+         by each of n replicas, all on this machine, and nothing else costs anything.</p><div class=\"scroll small\" \
+         tabindex=\"0\" role=\"region\" aria-label=\"Ceilings\"><table><thead><tr><th scope=\"col\">n</th><th scope=\"col\">\
+         operations/s at most</th></tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+}

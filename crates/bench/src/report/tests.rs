@@ -1,0 +1,503 @@
+//! Reports of made-up records: whole ones, strange ones and hostile ones.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+
+use serde_json::json;
+
+use super::*;
+use crate::limits::Limits;
+use crate::record::{Calls, Cell, Mark, Model, Moment, NetworkCheck, PhaseTime, Provenance, Run, Trial};
+
+fn limits() -> Limits {
+    let us = |median: f64| json!({ "median": median, "min": median * 0.97, "max": median * 1.2 });
+    let sync = json!({ "samples": 500, "p50_us": 121.0, "p99_us": 4013.0, "min_us": 98.0, "max_us": 9210.0 });
+    serde_json::from_value(json!({
+        "machine": { "cpu": "A processor with two cores", "cores": 2, "kernel": "linux 6.1.0", "load_average_1_min": 0.2 },
+        "build": {
+            "program": "quorate 0.1.0", "compiler": "rustc 1.95.0", "target": "x86_64-unknown-linux-gnu",
+            "profile": "release", "avx512_signatures_compiled_in": true, "avx512_signatures_in_use": true,
+        },
+        "udp": { "wanted_bytes": 4_194_304, "rmem_max_bytes": 212_992, "wmem_max_bytes": 212_992, "fix": "sysctl -w net.core.rmem_max=4194304" },
+        "signatures": {
+            "sign_us": us(12.6), "verify_us": us(20.7), "verify_batch_8_us": us(9.4), "verify_batch_16_us": us(9.3),
+            "verify_batch_64_us": us(10.3), "verify_batch_256_us": us(6.9), "verify_batch_8_of_16_keys_us": us(9.0),
+            "verify_batch_16_of_16_keys_us": us(8.0), "verify_batch_64_of_16_keys_us": us(6.5),
+            "verify_batch_256_of_16_keys_us": us(5.1),
+        },
+        "hashing": { "sha256_64_b_us": us(0.07), "sha256_512_b_us": us(0.29), "sha256_1024_b_us": us(0.55) },
+        "encoding": {
+            "prepare_bytes": 148, "encode_prepare_us": us(0.02), "decode_prepare_us": us(0.03),
+            "pre_prepare_64_bytes": 15_000, "encode_pre_prepare_64_us": us(1.1), "decode_pre_prepare_64_us": us(2.2),
+        },
+        "quic": {
+            "pinned": false, "between_processes": { "p50_us": us(59.0), "p99_us": us(140.0) },
+            "within_one_thread": { "p50_us": us(15.0), "p99_us": us(31.0) }, "trouble": null,
+        },
+        "disks": [{
+            "dir": ".",
+            "file_system": { "kind": "ext4", "mount_point": "/", "device": "/dev/vda1", "in_memory": false },
+            "sync_256_b": sync, "sync_64_kib": sync, "trouble": null,
+        }],
+        "ceilings": [],
+    }))
+    .unwrap()
+}
+
+/// A curve that saturates at `peak`.
+fn search(peak: f64, base_us: f64) -> Vec<Trial> {
+    let trial = |share: f64| {
+        let load = (share / 1.3).min(0.99);
+        let p50_us = base_us * (1.0 + 0.625 * load * load / (1.0 - load).max(0.02));
+        let throughput_rps = (peak * share).min(peak * 1.03);
+        let p99_us = p50_us * (1.8 + 1.2 * load);
+        Trial { offered_rps: peak * share, throughput_rps, p50_us, p99_us, sustained: share <= 1.0 }
+    };
+    [0.12, 0.25, 0.5, 1.0, 1.5, 1.2, 1.1].map(trial).to_vec()
+}
+
+fn series(peak: f64, p99_us: f64, fault: bool) -> (Vec<Moment>, Vec<Mark>) {
+    let moment = |at: u32| {
+        let at_s = f64::from(at) / 10.0;
+        let wave = 1.0 + 0.04 * (f64::from(at * 7 % 11) / 5.0 - 1.0);
+        let (throughput_rps, p99_us) = match at_s {
+            1.2..1.7 if fault => (0.0, 0.0),
+            1.7..2.1 if fault => (peak * 1.5, p99_us * 6.0),
+            _ => (peak * wave, p99_us * wave),
+        };
+        Moment { at_s, throughput_rps, p99_us }
+    };
+    let mark = |at_s: f64, what: &str, detail: &str| Mark { at_s, what: what.into(), detail: detail.into() };
+    let marks = vec![
+        mark(1.2, "fault", "replica 0 was killed; it was the primary"),
+        mark(1.45, "detection", "replica 2 left view 0"),
+        mark(1.62, "view change", "view 1, primary 1"),
+        mark(1.7, "recovery", "first call answered"),
+    ];
+    ((0..40).map(moment).collect(), if fault { marks } else { Vec::new() })
+}
+
+fn cell(f: u16, scenario: &str, network: &str) -> Cell {
+    Cell {
+        f,
+        n: 3 * f + 1,
+        scenario: scenario.into(),
+        network: network.into(),
+        payload: 128,
+        reply: 8,
+        durability: "sync".into(),
+        application: "counter".into(),
+        load: "open".into(),
+        clients: 64,
+        in_flight: 16,
+        bundle: 1,
+        batch: 400,
+        window: 64,
+        checkpoint_interval: 128,
+        timeout_ms: 1000,
+        layout: "one thread".into(),
+        pipeline: 4,
+        p99_limit_ms: 100,
+        rate: "peak".into(),
+    }
+}
+
+fn point(f: u16, (scenario, factor): (&str, f64), network: &str) -> Point {
+    let far = network != "loopback";
+    let n = f64::from(3 * f + 1);
+    let peak = 118_000.0 / n.powf(1.15) * factor * if far { 0.8 } else { 1.0 };
+    let base_us = if far { 158_000.0 + 900.0 * n } else { 620.0 + 130.0 * n } / factor;
+    let (p50_us, p99_us) = (base_us * 2.6, base_us * 7.1);
+    let run = |wobble: f64| {
+        let (series, marks) = series(peak * wobble, p99_us, scenario.contains("primary"));
+        let histogram = format!("histograms/{scenario}-{f}-{network}-{wobble}.hdr").replace(':', "-");
+        let throughput_rps = peak * wobble;
+        Run {
+            throughput_rps,
+            p50_us,
+            p99_us,
+            p999_us: p99_us * 1.7,
+            steady: wobble > 0.95 || f < 5,
+            histogram,
+            series,
+            marks,
+        }
+    };
+    let phases = ["request", "pre-prepare", "prepare", "commit", "execute", "reply", "client"];
+    let shares = [0.22, 0.12, 0.2, 0.21, 0.05, 0.08, 0.12];
+    let roles = [
+        ("protocol", 3.0),
+        ("verify", 7.2),
+        ("journal", 1.1),
+        ("execute", 0.8),
+        ("clients", 5.5),
+        ("store", 0.2),
+    ];
+    let batch_mean = if far { 240.0 } else { 61.0 };
+    Point {
+        cell: cell(f, scenario, network),
+        problem: None,
+        offered_rps: peak * 1.004,
+        throughput_rps: peak,
+        ci_low: peak * 0.93,
+        ci_high: peak * 1.05,
+        p50_us,
+        p99_us,
+        p999_us: p99_us * 1.7,
+        signatures_verified_per_request: n + n * n * 1.4 / batch_mean,
+        signatures_made_per_request: 2.0 * n / batch_mean,
+        messages_per_request: 2.0 * n + n * (n - 1.0) * 2.2 / batch_mean,
+        bytes_per_request: 300.0 * n + 128.0 * n,
+        syncs_per_request: 2.0 / batch_mean,
+        syncs_per_batch: 2.0,
+        cpu_us_per_request: 2e6 / peak,
+        batch_mean,
+        bundle_mean: 1.0,
+        cpu_bound: f > 1,
+        agreement: true,
+        calls: Calls { offered: 400_000, sent: 400_000, matched: 399_900, timed_out: 3, missed_schedule: 41 },
+        view_changes: u64::from(scenario.contains("primary")) * 3,
+        drops: 0,
+        retransmissions: 1_204,
+        peak_memory_bytes: 41 << 20,
+        cpu_us_per_request_by_role: roles.map(|(role, us)| (role.to_owned(), us * n / 4.0)).into(),
+        phases: phases
+            .iter()
+            .zip(shares)
+            .map(|(phase, share)| PhaseTime { phase: (*phase).into(), mean_us: share * p50_us })
+            .collect(),
+        lies: if scenario.contains("equivocate") {
+            [("equivocate".to_owned(), 1_412)].into()
+        } else {
+            [].into()
+        },
+        model: Model {
+            messages_per_batch: n * (n - 1.0) * 2.01,
+            verifications_per_batch: n * (2.0 * f64::from(f)) * 2.01,
+            primary_bytes_per_request: 150.0 * (n - 1.0),
+            ceiling_rps: 2e6 / (6.9 * n * (1.0 + 0.4 * n / 10.0) + 12.6),
+        },
+        network_check: NetworkCheck {
+            expected_p50_us: if far { 158_000.0 } else { 0.0 },
+            round_trips: if far { 18 } else { 0 },
+            late_us: if far { 61.0 } else { 0.0 },
+            ..NetworkCheck::default()
+        },
+        search: search(peak, base_us),
+        runs: [0.94, 1.0, 1.05].map(run).to_vec(),
+    }
+}
+
+/// Four sizes, five scenarios, two networks, and one point that diverged.
+fn sample() -> Record {
+    let scenarios = [
+        ("none", 1.0),
+        ("crash:f", 1.12),
+        ("silent:f", 0.97),
+        ("equivocate:f", 0.82),
+        ("equivocate-primary", 0.58),
+    ];
+    let mut points = Vec::new();
+    for network in ["loopback", "wan-five-regions"] {
+        for scenario in scenarios {
+            points.extend([1, 2, 3, 5].map(|f| point(f, scenario, network)));
+        }
+    }
+    let problem =
+        "correct replicas 1 and 4 have different histories from slot 7 204 on; their folders are kept".into();
+    points[10] = Point { cell: points[10].cell.clone(), problem: Some(problem), ..Point::default() };
+    Record {
+        title: "Throughput against f: real replicas, five scenarios, two networks".into(),
+        about: "How goodput falls as more replicas are tolerated, and what each kind of fault takes from it."
+            .into(),
+        draw: Vec::new(),
+        configuration: "title = \"Throughput against f\"\nf = [1, 2, 3, 5]\n".repeat(12),
+        provenance: Provenance {
+            began: "2026-02-03T04:05:06Z".into(),
+            took_s: 2_715.0,
+            commit: "0123456789abcdef-dirty".into(),
+            command: "quorate bench configs/bench/throughput-vs-f.toml --out report".into(),
+            file_system: "ext4 at / (/dev/vda1)".into(),
+            machines: vec!["this one".into()],
+            warnings: vec!["Another process used 0.3 cores while this ran.".into()],
+        },
+        limits: limits(),
+        points,
+    }
+}
+
+/// Writes a record, for people too: into the folder that the variable names, or one that goes away.
+fn written(record: &Record, name: &str) -> (tempfile::TempDir, PathBuf, Written) {
+    let folder = tempfile::tempdir().unwrap();
+    let out = match std::env::var_os("QUORATE_REPORTS") {
+        Some(reports) => PathBuf::from(reports).join(name),
+        None => folder.path().join(name),
+    };
+    let written = write(record, &[("histograms/a.hdr".into(), vec![1, 2, 3])], &out).unwrap();
+    (folder, out, written)
+}
+
+fn page_of(record: &Record, name: &str) -> String {
+    let (_folder, _, written) = written(record, name);
+    fs::read_to_string(written.page).unwrap()
+}
+
+#[test]
+fn a_report_has_every_file_and_its_page_is_not_heavy() {
+    let record = sample();
+    let (_folder, out, written) = written(&record, "sample");
+    let names =
+        ["report.html", "points.csv", "points.json", "figure.toml", "provenance.txt", "histograms/a.hdr"];
+    for name in names.map(str::to_owned).into_iter().chain(FIGURES.map(|name| format!("figures/{name}.svg")))
+    {
+        let size = fs::metadata(out.join(&name)).unwrap().len();
+        assert!(size > 2, "{name} has {size} bytes");
+    }
+    for name in FIGURES {
+        let bytes = fs::read(out.join(format!("figures/{name}.png"))).unwrap();
+        assert_eq!(&bytes[1..4], b"PNG");
+        assert!(bytes.len() > 20_000 && bytes.len() < 2 << 20, "{name}.png has {} bytes", bytes.len());
+    }
+    let weight = fs::metadata(&written.page).unwrap().len();
+    println!("the page of {} cells weighs {} KiB", record.points.len(), weight >> 10);
+    assert!(weight < 1 << 20, "{weight} bytes");
+    assert_eq!(written.files.last(), Some(&written.page));
+    let strange = |path: &PathBuf| path.to_string_lossy().contains("partial") || !path.is_file();
+    assert!(!written.files.iter().any(strange));
+    let left = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(!left.collect::<Vec<_>>().iter().any(|name| name.contains("partial")), "nothing is left behind");
+}
+
+#[test]
+fn what_was_written_is_read_back_and_draws_the_same_page() {
+    let mut record = sample();
+    record.points.truncate(12);
+    let (_folder, out, first) = written(&record, "again");
+    let page = fs::read_to_string(&first.page).unwrap();
+    assert!(Record::load(&out).unwrap() == record, "not the same to the last digit");
+    let loaded = Record::load(&out.join("points.json")).unwrap();
+    write(&loaded, &[], &out).unwrap();
+    assert_eq!(fs::read_to_string(&first.page).unwrap(), page);
+    assert!(out.join("histograms/a.hdr").is_file(), "histograms of the first are kept");
+}
+
+#[test]
+fn every_figure_with_throughput_or_latency_says_what_that_is() {
+    let record = sample();
+    let arrangement = arrange::arrange(&record.points).unwrap();
+    let drawings = drawings(&record, &arrangement);
+    assert_eq!(drawings.iter().map(|drawing| drawing.name).collect::<Vec<_>>(), FIGURES);
+    for drawing in &drawings {
+        let caption = drawing.caption.join(" ");
+        let [throughput, latency] = page::DEFINITIONS;
+        if ["throughput-vs-f", "latency-vs-throughput", "series"].contains(&drawing.name) {
+            assert!(caption.contains(throughput), "{}: {caption}", drawing.name);
+        }
+        if ["latency-vs-throughput", "phases", "series"].contains(&drawing.name) {
+            assert!(caption.contains(latency), "{}: {caption}", drawing.name);
+        }
+        let requests = caption.contains("never counted as requests");
+        assert!(requests || drawing.name == "phases", "{}: {caption}", drawing.name);
+    }
+}
+
+#[test]
+fn a_point_that_diverged_has_words_and_no_number() {
+    let mut record = sample();
+    let page = page_of(&record, "diverged");
+    assert!(page.contains("no number: correct replicas 1 and 4 have different histories"));
+    // A record whose writer forgot to say so is not believed either.
+    record.points.truncate(1);
+    record.points[0].agreement = false;
+    let silent = page_of(&record, "silent");
+    assert!(silent.contains("correct replicas did not agree") && silent.contains("0 of 1"));
+    assert!(!silent.contains("Highest goodput"));
+}
+
+#[test]
+fn no_text_of_a_record_becomes_markup() {
+    let hostile =
+        "</title></svg></pre><script>alert(1)</script><img src=x onerror='alert(2)'>\"&\u{0}\u{202e}";
+    let mut record = sample();
+    record.points.truncate(2);
+    record.title = hostile.into();
+    record.about = hostile.into();
+    record.draw = FIGURES.map(str::to_owned).into_iter().chain([hostile.to_owned()]).collect();
+    record.configuration = hostile.into();
+    let provenance = &mut record.provenance;
+    for text in
+        [&mut provenance.began, &mut provenance.commit, &mut provenance.command, &mut provenance.file_system]
+    {
+        *text = hostile.into();
+    }
+    provenance.machines = vec![hostile.into()];
+    provenance.warnings = vec![hostile.into()];
+    record.limits.machine.cpu = hostile.into();
+    record.limits.build.program = hostile.into();
+    for point in &mut record.points {
+        let cell = &mut point.cell;
+        for text in [
+            &mut cell.scenario,
+            &mut cell.network,
+            &mut cell.durability,
+            &mut cell.application,
+            &mut cell.layout,
+        ] {
+            *text = hostile.into();
+        }
+        cell.rate = hostile.into();
+        cell.load = hostile.into();
+        point.network_check.off = vec![hostile.into()];
+        point.lies = [(hostile.to_owned(), 1)].into();
+        point.cpu_us_per_request_by_role = [(hostile.to_owned(), 1.0)].into();
+        point.phases[0].phase = hostile.into();
+        for run in &mut point.runs {
+            run.histogram = "javascript:alert(1)".into();
+            run.marks = vec![Mark { at_s: 1.0, what: hostile.into(), detail: hostile.into() }];
+        }
+    }
+    record.points[1].problem = Some(hostile.into());
+    let (_folder, out, written) = written(&record, "hostile");
+    let mut texts = vec![fs::read_to_string(&written.page).unwrap()];
+    texts.extend(
+        FIGURES.map(|name| fs::read_to_string(out.join(format!("figures/{name}.svg"))).unwrap_or_default()),
+    );
+    for text in texts {
+        for sign in ["<script", "<img", "</pre><", "javascript:", "\u{0}", "\u{202e}"] {
+            let known = sign == "</pre><" || !text.contains(sign);
+            assert!(known, "{sign} in {}", &text[..text.len().min(400)]);
+        }
+        assert!(
+            !text.contains("<script") && text.matches("</title>").count() == text.matches("<title>").count()
+        );
+    }
+}
+
+#[test]
+fn strange_records_are_drawn_without_a_panic() {
+    let whole = sample();
+    let mut records = vec![Record { points: Vec::new(), ..whole.clone() }];
+    let alone = |change: &dyn Fn(&mut Point)| {
+        let mut record = Record { points: whole.points[..1].to_vec(), ..whole.clone() };
+        change(&mut record.points[0]);
+        record
+    };
+    records.push(alone(&|_| {}));
+    records.push(alone(&|point| *point = Point { agreement: true, ..Point::default() }));
+    records.push(alone(&|point| *point = Point::default()));
+    records.push(alone(&|point| point.runs.truncate(1)));
+    for value in [f64::NAN, -5.0, 1e300, 1e-300] {
+        records.push(alone(&|point| {
+            point.throughput_rps = value;
+            point.phases[0].mean_us = value;
+            point.cpu_us_per_request_by_role.insert("verify".into(), value);
+            point.messages_per_request = value;
+            point.model.messages_per_batch = value;
+            point.search[2].p99_us = value;
+            for run in &mut point.runs {
+                run.series[3].at_s = value;
+                run.series[4].p99_us = value;
+                run.marks = vec![Mark { at_s: value, what: "fault".into(), detail: String::new() }];
+            }
+        }));
+    }
+    // What JSON could not hold is written as a point without a number; nothing is drawn of it.
+    records.push(alone(&|point| point.runs[0].series[3].at_s = f64::INFINITY));
+    let long = "a very long name of a scenario that nobody can have meant ".repeat(20);
+    records.push(alone(&|point| point.cell.scenario.clone_from(&long)));
+    let mut dark = whole.clone();
+    dark.limits.signatures.sign_us.median = 0.0;
+    dark.limits.signatures.verify_batch_256_us.median = 0.0;
+    dark.points.truncate(4);
+    records.push(dark);
+    for (at, record) in records.iter().enumerate() {
+        let (_folder, out, written) = written(record, &format!("strange-{at}"));
+        let page = fs::read_to_string(&written.page).unwrap();
+        assert!(!page.contains("NaN") && !page.contains("\"inf"), "record {at}");
+        assert!(page.contains("What is measured"));
+        Record::load(&out).unwrap();
+    }
+}
+
+#[test]
+fn errors_name_the_file_and_the_fix_and_leave_nothing_half_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = Record::load(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("points.json") && error.contains("quorate bench FILE --out DIR"), "{error}");
+    let path = folder.path().join("points.json");
+    fs::write(&path, "{\n  \"title\": 7\n}").unwrap();
+    let error = Record::load(&path).unwrap_err().to_string();
+    assert!(error.contains("points.json:2:") && error.contains("no record of a figure"), "{error}");
+
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = write(&sample(), &[], &file).unwrap_err().to_string();
+    assert!(error.contains("file") && error.contains("may write"), "{error}");
+    for name in ["../a.hdr", "/a.hdr", "a/b/c.hdr", "", ".hidden", "a b", "a/"] {
+        let error = write(&sample(), &[(name.into(), vec![])], folder.path()).unwrap_err();
+        assert!(matches!(error, ReportError::Name { .. }), "{name}: {error}");
+    }
+    // A folder stands where the page would go: what was there stays, and no part of the new one.
+    let out = folder.path().join("out");
+    fs::create_dir_all(out.join("report.html").join("inside")).unwrap();
+    let error = write(&Record { points: Vec::new(), ..sample() }, &[], &out).unwrap_err().to_string();
+    assert!(error.contains("report.html"), "{error}");
+    let left = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(!left.collect::<Vec<_>>().iter().any(|name| name.contains("partial")));
+}
+
+#[test]
+fn pictures_of_an_earlier_report_do_not_stay_behind() {
+    let mut faulty = sample();
+    faulty.points = faulty.points[16..20].to_vec();
+    let (_folder, out, _) = written(&faulty, "before");
+    assert!(out.join("figures/series.svg").is_file());
+    let mut record = sample();
+    record.points.truncate(4);
+    write(&record, &[], &out).unwrap();
+    assert!(!out.join("figures/series.svg").exists() && !out.join("figures/series.png").exists());
+    assert!(out.join("figures/throughput-vs-f.svg").is_file());
+}
+
+#[test]
+fn a_closed_loop_and_a_given_load_are_labelled() {
+    let caption = |change: &dyn Fn(&mut Cell)| {
+        let mut record = sample();
+        record.points.iter_mut().for_each(|point| change(&mut point.cell));
+        drawings(&record, &arrange::arrange(&record.points).unwrap())[0].caption.join(" ")
+    };
+    assert!(caption(&|_| {}).contains("searched for: the highest"));
+    let closed = caption(&|cell| (cell.load, cell.rate) = ("closed".into(), "closed".into()));
+    assert!(closed.contains("Closed loop:") && !closed.contains("searched for"), "{closed}");
+    assert!(caption(&|cell| cell.rate = "5000".into()).contains("given rather than searched for"));
+}
+
+#[test]
+fn pictures_are_those_that_the_figure_asks_for_in_its_order() {
+    let mut record = sample();
+    record.draw = ["series", "costs", "nothing that is known"].map(str::to_owned).into();
+    let arrangement = arrange::arrange(&record.points).unwrap();
+    let names: Vec<_> = drawings(&record, &arrangement).iter().map(|drawing| drawing.name).collect();
+    assert_eq!(names, ["series", "costs", "processor"]);
+    for (_, name) in crate::figure::Chart::ALL {
+        assert!(FIGURES.contains(&name), "a figure's file may ask for {name}");
+    }
+}
+
+#[test]
+fn an_emulated_network_that_was_not_what_it_says_is_warned_of() {
+    let mut record = sample();
+    let page = page_of(&record, "networks");
+    assert!(
+        page.contains("Emulated networks against what was measured")
+            && !page.contains("was not what it says")
+    );
+    record.points[25].network_check.off = vec!["0 to 3: 171 ms, not 158 ms".into()];
+    let page = page_of(&record, "off");
+    assert!(
+        page.contains("The emulated network of one point was not what it says")
+            && page.contains("171 ms, not 158 ms")
+    );
+    record.points.truncate(20);
+    assert!(!page_of(&record, "loopback").contains("Emulated networks"));
+}

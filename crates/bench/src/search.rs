@@ -1,0 +1,186 @@
+//! Looking for the most that a cluster answers within the limits: which load to offer next, and when it is enough.
+//!
+//! Nothing here measures anything. The offered load grows while it is sustained, and falls while it is not; then the
+//! gap between the highest load that was sustained and the lowest that was not is halved until it is small enough.
+//! Whatever the cluster does, the number of trials is bounded.
+
+use crate::record::Trial;
+
+/// By how much the load grows at first, while nothing was too much yet.
+const GROWTH: f64 = 2.0;
+/// By how much it grows after so many trials.
+const LATER_GROWTH: f64 = 1.5;
+const LATER: usize = 2;
+/// By how much it falls while nothing was sustained yet.
+const FALL: f64 = 4.0;
+/// Calls per second that are not worth a trial.
+const LEAST_RPS: f64 = 1.0;
+
+/// What is sustained, and how long the search may take.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// The 99th percentile of latency may be so long, in microseconds.
+    pub p99_us: f64,
+    /// So much of what was offered must be answered within the measured time, from 0 to 1.
+    pub share: f64,
+    /// What to offer first, in calls per second: better too little than too much.
+    pub first_rps: f64,
+    /// The most that the load's machine can offer.
+    pub max_rps: f64,
+    /// The gap that is small enough: 0.05 for 5 %.
+    pub precision: f64,
+    /// Trials at most.
+    pub trials_max: usize,
+}
+
+impl Limits {
+    /// Limits on latency alone; the rest as usual.
+    #[must_use]
+    pub fn new(p99_us: f64, first_rps: f64) -> Self {
+        Self { p99_us, share: 0.98, first_rps, max_rps: 10_000_000.0, precision: 0.05, trials_max: 12 }
+    }
+
+    /// Whether what came of a trial is within these limits.
+    #[must_use]
+    pub fn sustains(&self, trial: &Trial) -> bool {
+        trial.throughput_rps > 0.0
+            && trial.throughput_rps >= self.share * trial.offered_rps
+            && trial.p99_us <= self.p99_us
+    }
+}
+
+/// How a search ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The gap between what was sustained and what was not is small enough.
+    Converged,
+    /// The most that can be offered was sustained: the cluster may be able to do more.
+    Unsaturated,
+    /// Nothing was sustained.
+    Nothing,
+    /// So many trials were not enough; the best one stands all the same.
+    OutOfTrials,
+}
+
+/// A search under way.
+#[derive(Debug, Clone)]
+pub struct Search {
+    limits: Limits,
+    trials: Vec<Trial>,
+    next: Option<f64>,
+    /// The highest load that was sustained, below every one that was not.
+    low: Option<f64>,
+    /// The lowest load that was not, and whether that was seen twice.
+    high: Option<(f64, bool)>,
+    end: Option<End>,
+}
+
+impl Search {
+    /// Begins with the first load of the limits, or with the most that can be offered if that is less.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        let first = limits.first_rps.min(limits.max_rps).max(LEAST_RPS);
+        Self { limits, trials: Vec::new(), next: Some(first), low: None, high: None, end: None }
+    }
+
+    /// What to offer next, in calls per second; none once it is over.
+    #[must_use]
+    pub fn next(&self) -> Option<f64> {
+        self.next
+    }
+
+    /// What came of that. Whether it was sustained is decided here.
+    pub fn note(&mut self, mut trial: Trial) {
+        let Some(offered) = self.next else { return };
+        trial.sustained = self.limits.sustains(&trial);
+        self.trials.push(trial);
+        if trial.sustained {
+            self.low = Some(self.low.map_or(offered, |low| low.max(offered)));
+            // Who bears this now was only unlucky before.
+            self.high = self.high.filter(|(high, _)| *high > offered);
+        } else {
+            let again = self.high.is_some_and(|(high, _)| high <= offered);
+            self.high = Some((self.high.map_or(offered, |(high, _)| high.min(offered)), again));
+        }
+        self.end = self.judge();
+        self.next = if self.end.is_some() { None } else { Some(self.choose(trial)) };
+        if self.end.is_none() && self.trials.len() >= self.limits.trials_max {
+            self.next = None;
+            self.end = Some(if self.low.is_some() { End::OutOfTrials } else { End::Nothing });
+        }
+    }
+
+    /// Whether it is over, except for want of trials.
+    fn judge(&self) -> Option<End> {
+        match (self.low, self.high) {
+            (Some(low), None) if low >= self.limits.max_rps => Some(End::Unsaturated),
+            (None, Some((high, _))) if high <= LEAST_RPS => Some(End::Nothing),
+            (Some(_), Some((_, true))) if self.is_narrow() => Some(End::Converged),
+            _ => None,
+        }
+    }
+
+    fn is_narrow(&self) -> bool {
+        match (self.low, self.high) {
+            (Some(low), Some((high, _))) => high <= low * (1.0 + self.limits.precision),
+            _ => false,
+        }
+    }
+
+    fn choose(&self, last: Trial) -> f64 {
+        match (self.low, self.high) {
+            // One bad moment of the machine must not end a search: what was too much is tried once more.
+            (Some(_), Some((high, _))) if self.is_narrow() => high,
+            (Some(low), Some((high, _))) => self.between(low, high, last),
+            (Some(low), None) => {
+                let growth = if self.trials.len() <= LATER { GROWTH } else { LATER_GROWTH };
+                (low * growth).min(self.limits.max_rps)
+            }
+            (None, Some((high, _))) => {
+                // What came through tells how far to fall, if anything did.
+                let (told, least) = (last.throughput_rps * 0.9, high / FALL);
+                if told > least && told < high * 0.9 { told } else { least.max(LEAST_RPS) }
+            }
+            (None, None) => self.limits.first_rps,
+        }
+    }
+
+    /// A load in the gap. What came through of a load that was too much is about what there is: it is tried, then a
+    /// little more than it. Where that tells nothing, the middle.
+    fn between(&self, low: f64, high: f64, last: Trial) -> f64 {
+        let swamped = |trial: &&Trial| trial.throughput_rps < self.limits.share * trial.offered_rps;
+        let through = self.trials.iter().filter(swamped).map(|trial| trial.throughput_rps);
+        let through = through.fold(0.0, f64::max);
+        let (about, more) = (through * 0.97, low * (1.0 + self.limits.precision * 0.9));
+        if !last.sustained && about > low * 1.02 && about < high * 0.95 {
+            about
+        } else if last.sustained && low >= about && low <= through && more < high {
+            more
+        } else {
+            (low * high).sqrt()
+        }
+    }
+
+    /// The trial that was sustained and answered most.
+    #[must_use]
+    pub fn best(&self) -> Option<Trial> {
+        let sustained = self.trials.iter().filter(|trial| trial.sustained);
+        sustained.max_by(|one, other| one.throughput_rps.total_cmp(&other.throughput_rps)).copied()
+    }
+
+    /// Every trial so far, in order.
+    #[must_use]
+    pub fn trials(&self) -> &[Trial] {
+        &self.trials
+    }
+
+    /// How it ended, once it is over.
+    #[must_use]
+    pub fn end(&self) -> Option<End> {
+        self.end
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,0 +1,278 @@
+//! `quorate bench FILE`: a figure, measured.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _, stderr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use quorate_bench::agent::Link;
+use quorate_bench::cluster::Hand;
+use quorate_bench::figure::{Figure, Runs};
+use quorate_bench::limits::{self, Effort, Limits, Options};
+use quorate_bench::record::{Cell, Record};
+use quorate_bench::run::{self, Measured, Progress, Setting};
+use quorate_bench::worker::{Home, Worker};
+use quorate_bench::{guard, report};
+use quorate_node::key_file;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::limits::echo_program;
+use super::{show_progress, words};
+
+const EXAMPLES: &str = "Examples:
+  quorate bench configs/bench/smoke.toml --out smoke          a minute: everything once, and counts that must not grow
+  quorate bench configs/bench/throughput-vs-f.toml --dry-run  which cells there are, and how long they take
+  quorate bench configs/bench/throughput-vs-f.toml --out figure --only f=1 --only scenario=none,f=2
+  quorate bench diff before after                             which differences exceed the noise
+
+Every cell is measured whatever becomes of the others; Ctrl-C ends early and writes what there is. With machines in the
+file, agents on them run replicas and clients, and this machine runs what none of them does.
+
+Exit codes: 0 every cell has its number; 1 one has none, or a guard of the file was not kept; 130 interrupted.";
+
+/// Arguments of `quorate bench FILE`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct FigureArgs {
+    /// The figure: which cells, with which load and which faults
+    #[arg(value_name = "FILE", required = true)]
+    file: Option<PathBuf>,
+    /// Folder for the report: report.html, points.csv, points.json, figures and histograms
+    #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
+    out: Option<PathBuf>,
+    /// Write the whole record as JSON to standard output, in place of the table
+    #[arg(long)]
+    json: bool,
+    /// Say which cells there are and how long they take, and measure nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Measure only cells with these coordinates, for example f=1 or f=1,scenario=none; may be repeated
+    #[arg(long, value_name = "COORDINATES", value_parser = coordinates)]
+    only: Vec<Only>,
+    /// Key file by which the agents of several machines know this program
+    #[arg(long, value_name = "KEY")]
+    key: Option<PathBuf>,
+}
+
+/// Coordinates that a cell may have, by the names of columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Only(Vec<(String, String)>);
+
+fn coordinates(text: &str) -> Result<Only, String> {
+    let columns = serde_json::to_value(Cell::default()).map_err(|error| error.to_string())?;
+    let known = columns.as_object().map(|all| all.keys().map(String::as_str).collect::<Vec<_>>());
+    let known = known.unwrap_or_default();
+    let coordinate = |part: &str| {
+        let (name, value) = part.split_once('=').ok_or("write a name and a value, such as f=1")?;
+        let (name, value) = (name.trim(), value.trim());
+        if known.contains(&name) {
+            Ok((name.to_owned(), value.to_owned()))
+        } else {
+            Err(format!("`{name}` is no coordinate of a cell; there are {}", known.join(", ")))
+        }
+    };
+    text.split(',').map(coordinate).collect::<Result<Vec<_>, String>>().map(Only)
+}
+
+impl Only {
+    fn is_met(&self, cell: &Cell) -> bool {
+        let Ok(columns) = serde_json::to_value(cell) else { return false };
+        self.0.iter().all(|(name, wanted)| match columns.get(name) {
+            Some(serde_json::Value::String(text)) => text == wanted,
+            Some(value) => *wanted == value.to_string(),
+            None => false,
+        })
+    }
+}
+
+pub(super) fn run(args: &FigureArgs) -> anyhow::Result<ExitCode> {
+    let file = args.file.as_deref().context("name the file of a figure")?;
+    let figure = Figure::load(file)?;
+    let chosen = |cell: &Cell| args.only.is_empty() || args.only.iter().any(|only| only.is_met(cell));
+    let cells: Vec<usize> =
+        figure.cells().iter().enumerate().filter(|(_, cell)| chosen(cell)).map(|(at, _)| at).collect();
+    if cells.is_empty() {
+        bail!("no cell of {} has these coordinates; see them with --dry-run", file.display());
+    }
+    figure.dropped.iter().for_each(|why| eprintln!("left out: {why}"));
+    if args.dry_run {
+        print!("{}", words::plan(&figure, &cells));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let out = args.out.as_deref().context("name a folder for the report with --out")?;
+    check_writable(out)?;
+    crate::survive_file_size_limits()?;
+    let limits = measure_limits(&figure)?;
+    let measured = measure(args, &figure, cells, limits)?;
+    finish((args, out), &figure, &measured)
+}
+
+/// Sees that the report can be written, before anybody waits for it.
+fn check_writable(out: &Path) -> anyhow::Result<()> {
+    let trial = out.join(".quorate-bench");
+    let written = std::fs::create_dir_all(out).and_then(|()| std::fs::write(&trial, b""));
+    written
+        .with_context(|| format!("--out {}: nothing can be written there; name another", out.display()))?;
+    std::fs::remove_file(&trial)?;
+    Ok(())
+}
+
+/// The ceiling that the figure is under, of this machine at this hour, and of the disk that it uses.
+fn measure_limits(figure: &Figure) -> anyhow::Result<Limits> {
+    let folder = figure.data_folder()?;
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    limits::check_folders(std::slice::from_ref(&folder))?;
+    let (dirs, echo) = (vec![folder], echo_program());
+    // Numbers of an unoptimised program are for nobody to publish, and take it long.
+    let effort = if cfg!(debug_assertions) { Effort::Smoke } else { Effort::Full };
+    let limits = limits::measure(&Options { dirs, echo, effort, progress: show_progress });
+    show_progress("");
+    Ok(limits)
+}
+
+fn measure(
+    args: &FigureArgs,
+    figure: &Figure,
+    cells: Vec<usize>,
+    limits: Limits,
+) -> anyhow::Result<Measured> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        // From here on a signal no longer ends this process at once, but waits to be looked at.
+        let (mut interrupt, mut terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let (stop, stopped) = watch::channel(false);
+        let watching = tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                if stop.send_replace(true) {
+                    // Whoever asks twice does not want to wait; replicas end when their standard input does.
+                    std::process::exit(130);
+                }
+                show_line("");
+                eprintln!("ending early; once more to end at once");
+            }
+        });
+        let (hands, client_places, replica_places) = hands(args, figure).await?;
+        let command = std::env::args().map(|word| crate::quoted(&word)).collect::<Vec<_>>().join(" ");
+        let setting = Setting { cells, hands, client_places, replica_places, limits, command };
+        let measured = run::measure(figure, setting, &mut show, stopped).await;
+        show_line("");
+        watching.abort();
+        Ok(measured?)
+    })
+}
+
+/// Who carries out orders, and which of them run clients and replicas: this machine runs what no other one does.
+async fn hands(args: &FigureArgs, figure: &Figure) -> anyhow::Result<(Vec<Hand>, Vec<usize>, Vec<usize>)> {
+    let program = std::env::current_exe()?;
+    let here = Hand::Here(Box::new(Worker::local(program, Home::Within(figure.data_folder()?))));
+    if figure.machines.is_empty() {
+        return Ok((vec![here], vec![0], vec![0]));
+    }
+    let key = args
+        .key
+        .as_deref()
+        .context("the figure names machines: pass the key that their agents know with --key")?;
+    let key = key_file::load(key)?;
+    let places = |runs: Runs| -> Vec<usize> {
+        let machines = (1..).zip(&figure.machines);
+        machines.filter(|(_, machine)| [Runs::Both, runs].contains(&machine.runs)).map(|(at, _)| at).collect()
+    };
+    let or_here = |places: Vec<usize>| if places.is_empty() { vec![0] } else { places };
+    let (clients, replicas) = (or_here(places(Runs::Clients)), or_here(places(Runs::Replicas)));
+    if clients == [0] || replicas == [0] {
+        bail!(
+            "of the machines of the figure none runs {}; name one with `runs = \"both\"`, also if it is this one",
+            if clients == [0] { "clients" } else { "replicas" }
+        );
+    }
+    let mut hands = vec![here];
+    for machine in &figure.machines {
+        let link = Link::connect(machine.address, &key, machine.key).await;
+        hands.push(Hand::There(link.with_context(|| format!("machine `{}`", machine.name))?));
+    }
+    Ok((hands, clients, replicas))
+}
+
+fn show(progress: &Progress) {
+    let Progress { cell, cells, label, doing, left } = progress;
+    show_line(&format!("[{cell}/{cells}] {label}: {doing}; about {} left", words::time(*left)));
+}
+
+/// One line on a terminal, written over by the next; nothing in a log.
+fn show_line(line: &str) {
+    let mut stderr = stderr();
+    if stderr.is_terminal() {
+        // Progress that nobody can see any more is no reason to stop.
+        let _ = write!(stderr, "\r\x1b[K{line}").and_then(|()| stderr.flush());
+    }
+}
+
+/// Writes the report, says what was found, and whether everything was.
+fn finish(
+    (args, out): (&FigureArgs, &Path),
+    figure: &Figure,
+    measured: &Measured,
+) -> anyhow::Result<ExitCode> {
+    let Measured { record, histograms, interrupted } = measured;
+    let written = report::write(record, histograms, out)?;
+    let mut text = words::table(record);
+    let breaches = guard::check(&figure.guards, figure.cells(), &record.points);
+    for breach in &breaches {
+        let _ = writeln!(text, "guard        {breach}");
+    }
+    if !breaches.is_empty() {
+        text.push_str("\nif that is meant to be, these are the numbers for the file:\n\n");
+        for (line, numbers) in guard::renewed(&figure.guards, figure.cells(), &record.points) {
+            let _ = writeln!(text, "# the guard at line {line}\n{numbers}");
+        }
+    }
+    let _ = writeln!(text, "report       {}", written.page.display());
+    if *interrupted {
+        let (done, all) = (record.points.len(), figure.cells().len());
+        let _ = writeln!(text, "interrupted  {done} of {all} cells were measured");
+    }
+    if args.json {
+        eprint(&text);
+        println!("{}", serde_json::to_string_pretty(record).context("the record has no JSON form")?);
+    } else {
+        print!("{text}");
+    }
+    Ok(exit_code(record, *interrupted, breaches.is_empty()))
+}
+
+fn eprint(text: &str) {
+    // Nobody is left to tell if that fails.
+    let _ = stderr().write_all(text.as_bytes());
+}
+
+fn exit_code(record: &Record, interrupted: bool, kept: bool) -> ExitCode {
+    let whole = record.points.iter().all(|point| point.problem.is_none());
+    match (interrupted, whole && kept) {
+        (true, _) => ExitCode::from(130),
+        (false, true) => ExitCode::SUCCESS,
+        (false, false) => ExitCode::FAILURE,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn coordinates_name_columns_and_all_of_them_have_to_be_met() {
+        let cell = Cell { f: 1, scenario: "none".to_owned(), ..Cell::default() };
+        let met = |text: &str| coordinates(text).unwrap().is_met(&cell);
+        assert!(met("f=1") && met("f=1,scenario=none") && met(" f = 1 "));
+        assert!(!met("f=2") && !met("f=1,scenario=crash:f"));
+        assert!(coordinates("g=1").unwrap_err().contains("no coordinate of a cell; there are"));
+        assert!(coordinates("f").unwrap_err().contains("such as f=1"));
+    }
+}

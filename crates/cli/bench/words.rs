@@ -1,0 +1,202 @@
+//! What `quorate bench` says to people.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use quorate_bench::figure::Figure;
+use quorate_bench::limits::Ceiling;
+use quorate_bench::record::{Cell, Point, Record};
+
+/// Coordinates that stand in every table.
+const ALWAYS: [&str; 4] = ["f", "n", "scenario", "network"];
+/// Those that stand in one only if they differ between its cells, with what each is called there.
+const OTHERS: [(&str, &str); 15] = [
+    ("application", "application"),
+    ("durability", "disk"),
+    ("payload", "payload"),
+    ("reply", "reply"),
+    ("load", "load"),
+    ("rate", "rate"),
+    ("clients", "clients"),
+    ("in_flight", "in flight"),
+    ("bundle", "bundle"),
+    ("batch", "batch"),
+    ("window", "window"),
+    ("checkpoint_interval", "K"),
+    ("pipeline", "pipeline"),
+    ("timeout_ms", "T0 ms"),
+    ("layout", "layout"),
+];
+
+/// The coordinates of some cells: what is the same in all of them once, the rest in columns.
+struct Coordinates {
+    same: String,
+    /// The names, and then one row for each cell.
+    rows: Vec<Vec<String>>,
+}
+
+impl Coordinates {
+    fn of(cells: &[&Cell]) -> Self {
+        let cells: Vec<_> = cells.iter().filter_map(|cell| serde_json::to_value(cell).ok()).collect();
+        let text = |cell: &serde_json::Value, name: &str| match cell.get(name) {
+            Some(serde_json::Value::String(text)) => text.clone(),
+            Some(value) => value.to_string(),
+            None => String::new(),
+        };
+        let mut columns: Vec<(&str, &str)> = ALWAYS.map(|name| (name, name)).into();
+        let mut same = Vec::new();
+        for (name, told) in OTHERS {
+            let first = cells.first().map(|cell| text(cell, name)).unwrap_or_default();
+            if cells.iter().all(|cell| text(cell, name) == first) {
+                same.push(format!("{told} {first}"));
+            } else {
+                columns.push((name, told));
+            }
+        }
+        let names = columns.iter().map(|(_, told)| (*told).to_owned()).collect();
+        let row = |cell| columns.iter().map(|(name, _)| text(cell, name)).collect();
+        let rows = std::iter::once(names).chain(cells.iter().map(row)).collect();
+        Self { same: same.join(", "), rows }
+    }
+
+    /// The lines of a table, the names first, each as wide as the widest.
+    fn lines(&self) -> Vec<String> {
+        let columns = self.rows.first().map_or(0, Vec::len);
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|text| text.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let line = |row: &Vec<String>| {
+            let padded = row.iter().zip(&widths).map(|(text, width)| format!("{text:<width$}"));
+            padded.collect::<Vec<_>>().join("  ")
+        };
+        self.rows.iter().map(line).collect()
+    }
+}
+
+/// The cells of a figure, and how long each takes.
+pub(super) fn plan(figure: &Figure, cells: &[usize]) -> String {
+    let chosen: Vec<&Cell> = cells.iter().filter_map(|at| figure.cells().get(*at)).collect();
+    let coordinates = Coordinates::of(&chosen);
+    let mut text = format!("{}\nall of them: {}\n\n", figure.title, coordinates.same);
+    let mut lines = coordinates.lines().into_iter();
+    // Writing to a text never fails.
+    let _ = writeln!(text, "{}  about", lines.next().unwrap_or_default());
+    for (at, line) in cells.iter().zip(lines) {
+        let _ = writeln!(text, "{line}  {}", time(figure.estimate_of(*at)));
+    }
+    let all = cells.iter().map(|at| figure.estimate_of(*at)).sum();
+    let _ = writeln!(text, "\n{} cells, about {} in all", cells.len(), time(all));
+    text
+}
+
+/// A time as people plan with it.
+pub(super) fn time(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
+    }
+}
+
+/// The points, and what this machine leaves possible.
+pub(super) fn table(record: &Record) -> String {
+    let cells: Vec<&Cell> = record.points.iter().map(|point| &point.cell).collect();
+    let coordinates = Coordinates::of(&cells);
+    let mut text = format!("{}\nall of them: {}\n\n", record.title, coordinates.same);
+    let mut lines = coordinates.lines().into_iter();
+    let _ = writeln!(
+        text,
+        "{}  {:>9} {:>9} {:>15} {:>8} {:>8} {:>7} {:>7} {:>6} {:>6}",
+        lines.next().unwrap_or_default(),
+        "offered/s",
+        "calls/s",
+        "95 %",
+        "p50 ms",
+        "p99 ms",
+        "checked",
+        "cpu us",
+        "batch",
+        "bundle"
+    );
+    for (point, line) in record.points.iter().zip(lines) {
+        let _ = writeln!(text, "{line}  {}", numbers(point));
+    }
+    if record.points.iter().any(|point| point.cpu_bound) {
+        text.push_str("\n* more replicas than cores: the point tells of the machine, not of the protocol\n");
+    }
+    text.push('\n');
+    text.push_str(&ceilings(record));
+    for warning in &record.provenance.warnings {
+        let _ = writeln!(text, "warning      {warning}");
+    }
+    text
+}
+
+fn numbers(point: &Point) -> String {
+    if let Some(problem) = &point.problem {
+        return format!("no number: {problem}");
+    }
+    let ms = |us: f64| us / 1000.0;
+    let interval = format!("{:.0}..{:.0}", point.ci_low, point.ci_high);
+    let mut text = format!(
+        "{:>9.0} {:>9.0} {interval:>15} {:>8.2} {:>8.2} {:>7.2} {:>7.0} {:>6.1} {:>6.1}",
+        point.offered_rps,
+        point.throughput_rps,
+        ms(point.p50_us),
+        ms(point.p99_us),
+        point.signatures_verified_per_request,
+        point.cpu_us_per_request,
+        point.batch_mean,
+        point.bundle_mean,
+    );
+    if point.cpu_bound {
+        text.push_str(" *");
+    }
+    if point.runs.iter().any(|run| !run.steady) {
+        text.push_str(" not steady");
+    }
+    text
+}
+
+/// One line for each size of cluster.
+fn ceilings(record: &Record) -> String {
+    let mut sizes: Vec<u16> = record.points.iter().map(|point| point.cell.n).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    let cores = record.limits.machine.cores;
+    let of = |n: &u16| {
+        let ceiling = Ceiling::of(usize::from(*n), cores, &record.limits.signatures);
+        format!("{:.0} (n = {n})", ceiling.operations_per_second)
+    };
+    let all: Vec<String> = sizes.iter().map(of).collect();
+    format!("ceiling      {} calls/s with one signature for each, all cores together\n", all.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_the_same_in_all_cells_is_told_once() {
+        let cell = |f, batch| Cell { f, batch, scenario: "none".to_owned(), payload: 128, ..Cell::default() };
+        let coordinates = Coordinates::of(&[&cell(1, 16), &cell(10, 400)]);
+        assert!(coordinates.same.contains("payload 128") && !coordinates.same.contains("batch"));
+        assert_eq!(
+            coordinates.lines(),
+            [
+                "f   n  scenario  network  batch",
+                "1   0  none               16   ",
+                "10  0  none               400  "
+            ]
+        );
+    }
+
+    #[test]
+    fn times_are_told_in_what_people_plan_with() {
+        let told = [3, 61, 3_700].map(|seconds| time(Duration::from_secs(seconds)));
+        assert_eq!(told, ["3 s", "1 min 1 s", "1 h 1 min"]);
+    }
+}
