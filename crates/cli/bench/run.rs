@@ -79,10 +79,12 @@ fn coordinates(text: &str) -> Result<Only, String> {
 impl Only {
     fn is_met(&self, cell: &Cell) -> bool {
         let Ok(columns) = serde_json::to_value(cell) else { return false };
-        self.0.iter().all(|(name, wanted)| match columns.get(name) {
-            Some(serde_json::Value::String(text)) => text == wanted,
-            Some(value) => *wanted == value.to_string(),
-            None => false,
+        self.0.iter().all(|(name, wanted)| {
+            let found = columns.get(name).map(|value| match value {
+                serde_json::Value::String(text) => text.clone(),
+                value => value.to_string(),
+            });
+            found.as_ref() == Some(wanted)
         })
     }
 }
@@ -105,8 +107,9 @@ pub(super) fn run(args: &FigureArgs) -> anyhow::Result<ExitCode> {
     check_writable(out)?;
     crate::survive_file_size_limits()?;
     let limits = measure_limits(&figure)?;
+    let asked = cells.len();
     let measured = measure(args, &figure, cells, limits)?;
-    finish((args, out), &figure, &measured)
+    finish((args, out), (&figure, asked), &measured)
 }
 
 /// Sees that the report can be written, before anybody waits for it.
@@ -217,7 +220,7 @@ fn show_line(line: &str) {
 /// Writes the report, says what was found, and whether everything was.
 fn finish(
     (args, out): (&FigureArgs, &Path),
-    figure: &Figure,
+    (figure, asked): (&Figure, usize),
     measured: &Measured,
 ) -> anyhow::Result<ExitCode> {
     let Measured { record, histograms, interrupted } = measured;
@@ -235,8 +238,7 @@ fn finish(
     }
     let _ = writeln!(text, "report       {}", written.page.display());
     if *interrupted {
-        let (done, all) = (record.points.len(), figure.cells().len());
-        let _ = writeln!(text, "interrupted  {done} of {all} cells were measured");
+        let _ = writeln!(text, "interrupted  {} of {asked} cells were measured", record.points.len());
     }
     if args.json {
         eprint(&text);

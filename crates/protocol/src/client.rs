@@ -76,7 +76,11 @@ impl Client {
     pub fn new(context: Context, id: ClientId, options: Options) -> Self {
         let parameters = &context.parameters;
         let calls = Calls::new(parameters.client_window, parameters.reply_cache_bytes_max);
-        let backoff = Backoff::new(options.retry_timeout_us, options.retry_timeout_max_us, options.nonce);
+        let first_us = match options.retry_timeout_us {
+            0 => (parameters.timeout_us / 5 * 3).min(options.retry_timeout_max_us),
+            chosen => chosen,
+        };
+        let backoff = Backoff::new(first_us, options.retry_timeout_max_us, options.nonce);
         Self {
             peers: vec![Peer::default(); context.committee.size()],
             view: View(0),

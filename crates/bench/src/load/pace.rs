@@ -16,12 +16,17 @@ pub(super) struct Pace {
 
 impl Pace {
     /// Of client number `client` of `clients` that make so many calls a second all together, from `start` on. Their
-    /// ticks are spread.
+    /// ticks are spread, and so are the calls of all of them where each makes fewer than one in a tick.
     pub(super) fn new(per_second: f64, (client, clients): (usize, usize), start: Instant) -> Self {
-        let gap_ns = 1e9 * clients as f64 / per_second;
-        let offset_ns = TICK_NS * client as u64 / (clients as u64).max(1);
         // A conversion that does not fit ends at the largest number: a call that is never due.
-        Self { first: start + Duration::from_nanos(offset_ns), gap_ns: gap_ns as u64, sent: 0 }
+        let gap_ns = (1e9 * clients as f64 / per_second) as u64;
+        let part = |whole_ns: u64| {
+            let part = u128::from(whole_ns) * client as u128 / (clients as u128).max(1);
+            u64::try_from(part).unwrap_or(u64::MAX)
+        };
+        let first_ns = part(TICK_NS).saturating_add(part(gap_ns) / TICK_NS * TICK_NS);
+        let first = start.checked_add(Duration::from_nanos(first_ns)).unwrap_or(start);
+        Self { first, gap_ns, sent: 0 }
     }
 
     /// When the next call is due.
@@ -75,5 +80,16 @@ mod tests {
         let firsts: Vec<Duration> =
             (0..4).map(|client| Pace::new(400.0, (client, 4), start).next().duration_since(start)).collect();
         assert_eq!(firsts, [0, 2_500, 5_000, 7_500].map(Duration::from_micros));
+    }
+
+    #[test]
+    fn clients_that_call_rarely_do_not_all_call_at_once() {
+        let start = Instant::now();
+        let mut all: Vec<Pace> = (0..16).map(|client| Pace::new(160.0, (client, 16), start)).collect();
+        for tenth in 0..20 {
+            let now = start + Duration::from_millis(50 * tenth + 49);
+            let calls: usize = all.iter_mut().map(|pace| due(pace, now)).sum();
+            assert!((7..=9).contains(&calls), "{calls} of 8 calls in 50 ms");
+        }
     }
 }

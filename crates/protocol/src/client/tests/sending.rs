@@ -148,6 +148,29 @@ fn a_retry_is_the_same_bytes_to_everyone_ever_more_rarely() {
 }
 
 #[test]
+fn the_first_retry_follows_the_timeout_of_the_cluster_unless_it_is_chosen() {
+    let first_wait = |timeout_us: u64, chosen_us: u64| {
+        let mut world = World::open(4, |options, parameters| {
+            options.retry_timeout_us = chosen_us;
+            parameters.timeout_us = timeout_us;
+        });
+        world.one(b"add");
+        let before = world.now;
+        world.wait();
+        world.now.since(before)
+    };
+    for (timeout_us, chosen_us, nominal) in [
+        (4_000_000, 0, 2_400_000),
+        (500_000, 0, 300_000),
+        (60_000_000, 0, 5_000_000),
+        (4_000_000, 70_000, 70_000),
+    ] {
+        let wait = first_wait(timeout_us, chosen_us);
+        assert!((nominal - nominal / 4..=nominal + nominal / 4).contains(&wait), "{wait} for {nominal}");
+    }
+}
+
+#[test]
 fn a_lost_link_to_the_primary_sends_to_everyone_at_once() {
     let mut world = World::open(4, |_, _| {});
     let (_, request) = world.one(b"add");
