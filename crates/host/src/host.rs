@@ -196,12 +196,7 @@ impl Host {
     ///
     /// # Errors
     /// [`Refusal`]: the fault of the connection that delivered it.
-    pub fn client_frame(
-        &mut self,
-        now: Time,
-        (key, frame): (&PublicKey, &[u8]),
-        link: &mut impl Link,
-    ) -> Received {
+    pub fn client_frame(&mut self, (key, frame): (&PublicKey, &[u8]), link: &mut impl Link) -> Received {
         self.counters.client_frames_in += 1;
         self.counters.client_bytes_in += frame.len() as u64;
         let request = self.border.client_frame(key, frame)?;
@@ -214,7 +209,6 @@ impl Host {
         {
             self.tasks.push_back(Task::Screen(Screening::Before(request)));
         } else {
-            self.phases.arrived(now, &request);
             self.border.admit(request);
         }
         Ok(())
@@ -239,10 +233,9 @@ impl Host {
         }
     }
 
-    /// Whether none of a verified request's numbers can have executed: they are beyond all that executed here, and
-    /// beyond all that waits to be executed. Only the primary needs to know without asking the executor.
-    fn is_new(&mut self, request: &Request) -> bool {
-        let before = self.note(request.client(), request.session(), request.last());
+    /// Whether none of a verified request's numbers can have executed: they are beyond all that executed here, or was
+    /// sent `before`, and beyond all that waits to be executed. Only the primary needs to know without asking the executor.
+    fn is_new(&self, request: &Request, before: Option<Number>) -> bool {
         self.replica.primary() == self.replica.id()
             && before.is_some_and(|last| request.first() > last)
             && !self.replica.ordered_since(self.replica.executed(), request)
@@ -282,7 +275,12 @@ impl Host {
                 }
                 Ok(Event::Requests { requests, forwarded_by }) => {
                     for request in requests {
-                        if self.is_new(&request) && forwarded_by.is_none() {
+                        let before = self.note(request.client(), request.session(), request.last());
+                        // Only now it is known to be of its client: anybody can make up what arrives.
+                        if forwarded_by.is_none() && before.is_none_or(|last| request.first() > last) {
+                            self.phases.arrived(now, &request);
+                        }
+                        if self.is_new(&request, before) && forwarded_by.is_none() {
                             together.push(request);
                         } else if self.tasks.len() < UNVERIFIED_MAX {
                             self.tasks.push_back(Task::Screen(Screening::After { request, forwarded_by }));

@@ -2,8 +2,9 @@
 //!
 //! A slot is stamped when its proposal gets this replica's vote, when it prepares, when it is handed over to be executed
 //! in order, and when it has executed; then its phases are counted, once, each as often as the batch has operations, so
-//! that a mean is one over operations. That is the same work for each slot, however large. Of requests one in
-//! [`ONE_IN`] is stamped on arrival, chosen by a byte of its signature, which neither arrival nor batching can favour.
+//! that a mean is one over operations. Of requests one in [`ONE_IN`] is stamped as soon as its client's signature was
+//! found good, chosen by a byte of that signature. Neither arrival nor batching can favour it; a client can, for its own
+//! requests, as it can choose when to send them.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +38,7 @@ impl Spent {
 /// Time spent in each phase.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PhaseTimes {
-    /// From a request's arrival at its primary to its proposal; of the requests that are timed.
+    /// From when its primary found a request's signature good to its proposal; of the requests that are timed.
     pub request: Spent,
     /// From the proposal, by the clock of its primary, to this replica's vote for it: nothing where the two are one. Between
     /// machines it is as exact as their clocks.
@@ -87,7 +88,7 @@ impl Phases {
         self.times
     }
 
-    /// A request came from its client. One that came before keeps its first arrival.
+    /// A request came from its client, whose signature is good. One that came before keeps its first arrival.
     pub(crate) fn arrived(&mut self, now: Time, request: &Request) {
         if is_timed(request) {
             if self.arrivals.len() >= ARRIVALS_MAX {
@@ -173,7 +174,7 @@ impl Phases {
     }
 }
 
-/// Of a signature each byte is as good as chance, and nobody gains by choosing it.
+/// Of a signature that was made as it should be each byte is as good as chance.
 fn is_timed(request: &Request) -> bool {
     request.signature().0[0].is_multiple_of(ONE_IN)
 }

@@ -355,7 +355,7 @@ impl<D: Disk + Send + 'static> Node<D> {
             Inbound::Frames { from: Remote::Client(link), frames, .. } => {
                 let Some(key) = self.links.keys.get(&link).copied() else { return };
                 for frame in frames {
-                    if let Err(refusal) = self.host.client_frame(now, (&key, &frame), &mut self.links) {
+                    if let Err(refusal) = self.host.client_frame((&key, &frame), &mut self.links) {
                         self.refused_frames += 1;
                         tracing::info!(%refusal, "a client is disconnected");
                         self.links.transport.disconnect(link, &refusal.to_string());

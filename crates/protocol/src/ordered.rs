@@ -10,6 +10,25 @@ use crate::parameters::Parameters;
 use crate::request::{Batch, Kind, Request};
 use crate::types::{ClientId, Seq, Session};
 
+/// What requests ask for: how many they are, their operations and their bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Work(pub(crate) [u64; 3]);
+
+impl Work {
+    fn of(request: &Request) -> Self {
+        Self([1, request.len(), request.bytes()].map(|count| count as u64))
+    }
+
+    pub(crate) fn add(&mut self, more: Self) {
+        self.0.iter_mut().zip(more.0).for_each(|(sum, more)| *sum = sum.saturating_add(more));
+    }
+
+    /// Whether it is anything at all.
+    pub(crate) fn is_some(self) -> bool {
+        self != Self::default()
+    }
+}
+
 /// Numbers that are next to each other, up to `last`, and the newest slot that ordered any of them.
 #[derive(Debug, Clone, Copy)]
 struct Stretch {
@@ -138,27 +157,29 @@ impl Ordered {
         }
     }
 
-    /// A batch committed in order; says whether any of its numbers was not ordered before.
-    pub(crate) fn commit(&mut self, seq: Seq, batch: &Batch, executed: Seq) -> bool {
+    /// A batch committed in order; says what it has of requests with a number that was not ordered before.
+    pub(crate) fn commit(&mut self, seq: Seq, batch: &Batch, executed: Seq) -> Work {
         self.ahead.insert(seq);
         self.note(seq, batch, executed)
     }
 
-    /// A batch goes to the executor. Where its body came after it committed, its numbers are noted only now.
-    pub(crate) fn hand_over(&mut self, seq: Seq, batch: Option<&Batch>, executed: Seq) {
+    /// A batch goes to the executor. Where its body came after it committed, its numbers are noted only now, and what is
+    /// new of it is said now.
+    pub(crate) fn hand_over(&mut self, seq: Seq, batch: Option<&Batch>, executed: Seq) -> Work {
         let mut noted = false;
         while self.ahead.first().is_some_and(|first| *first <= seq) {
             noted = self.ahead.pop_first() == Some(seq);
         }
-        if let Some(batch) = batch.filter(|_| !noted) {
-            self.note(seq, batch, executed);
-        }
+        let late = batch.filter(|_| !noted);
+        late.map_or_else(Work::default, |batch| self.note(seq, batch, executed))
     }
 
-    fn note(&mut self, seq: Seq, batch: &Batch, executed: Seq) -> bool {
-        let mut fresh = false;
+    fn note(&mut self, seq: Seq, batch: &Batch, executed: Seq) -> Work {
+        let mut fresh = Work::default();
         for request in batch.requests.iter() {
-            fresh |= self.note_request(seq, request, executed);
+            if self.note_request(seq, request, executed) {
+                fresh.add(Work::of(request));
+            }
         }
         if self.weight > self.sweep_at {
             self.sweep(executed);
@@ -255,7 +276,8 @@ mod tests {
     #[test]
     fn a_batch_is_new_if_one_of_its_numbers_is() {
         let mut ordered = ordered();
-        let mut commit = |seq, numbers| ordered.commit(Seq(seq), &batch(&[&request(1, numbers)]), Seq(0));
+        let mut commit =
+            |seq, numbers| ordered.commit(Seq(seq), &batch(&[&request(1, numbers)]), Seq(0)).is_some();
         assert!(commit(1, (1, 4, 1)));
         assert!(!commit(2, (2, 2, 1)), "both were ordered");
         assert!(commit(3, (4, 2, 1)), "the second was not");
@@ -267,6 +289,17 @@ mod tests {
     }
 
     #[test]
+    fn what_a_batch_has_of_new_requests_is_what_they_ask_for_without_the_copies() {
+        let mut ordered = ordered();
+        let (one, other) = (request(1, (1, 3, 1)), request(2, (1, 1, 1)));
+        let mut both = Work::of(&one);
+        both.add(Work::of(&other));
+        assert_eq!((both.0[0], both.0[1]), (2, 4));
+        assert_eq!(ordered.commit(Seq(1), &batch(&[&one, &other, &one]), Seq(0)), both);
+        assert_eq!(ordered.commit(Seq(2), &batch(&[&one, &other]), Seq(0)), Work::default());
+    }
+
+    #[test]
     fn a_registration_is_new_once() {
         let mut ordered = ordered();
         let operations = Operations::new(std::iter::once(&b"x"[..]));
@@ -274,21 +307,21 @@ mod tests {
         let draft = Draft { session: Session(1), first, ack, kind, operations };
         let cluster = ClusterId(Digest([9; 32]));
         let registration = Arc::new(Request::sign(&SecretKey::from_seed(&[1; 32]), cluster, draft));
-        assert!(ordered.commit(Seq(1), &batch(&[&registration]), Seq(0)));
+        assert!(ordered.commit(Seq(1), &batch(&[&registration]), Seq(0)).is_some());
         assert!(ordered.between(Seq(0), Seq(1), &registration));
         assert!(!ordered.between(Seq(1), Seq(1), &registration));
-        assert!(!ordered.commit(Seq(2), &batch(&[&registration]), Seq(0)));
+        assert!(!ordered.commit(Seq(2), &batch(&[&registration]), Seq(0)).is_some());
     }
 
     #[test]
     fn a_slot_whose_body_came_late_is_noted_when_it_is_handed_over() {
         let mut ordered = ordered();
         let (late, early) = (request(1, (1, 3, 1)), request(1, (2, 1, 1)));
-        assert!(ordered.commit(Seq(2), &batch(&[&early]), Seq(0)));
-        ordered.hand_over(Seq(1), Some(&batch(&[&late])), Seq(0));
+        assert!(ordered.commit(Seq(2), &batch(&[&early]), Seq(0)).is_some());
+        assert_eq!(ordered.hand_over(Seq(1), Some(&batch(&[&late])), Seq(0)), Work::of(&late));
         assert!(ordered.between(Seq(0), Seq(1), &late));
         assert!(!ordered.between(Seq(0), Seq(1), &early), "slot 2 will take it out of the pool again");
-        ordered.hand_over(Seq(2), Some(&batch(&[&early])), Seq(0));
+        assert_eq!(ordered.hand_over(Seq(2), Some(&batch(&[&early])), Seq(0)), Work::default());
         assert!(ordered.between(Seq(1), Seq(2), &early));
         assert!(ordered.ahead.is_empty());
     }
@@ -309,7 +342,8 @@ mod tests {
             let request = request(client, (1 + next(60), 1 + next(9), 1));
             let numbers = request.first().0..=request.last().0;
             let fresh = numbers.clone().filter(|number| seen.insert((client, *number))).count() > 0;
-            assert_eq!(ordered.commit(Seq(seq), &batch(&[&request]), executed), fresh, "slot {seq}");
+            let new = ordered.commit(Seq(seq), &batch(&[&request]), executed);
+            assert_eq!(new.is_some(), fresh, "slot {seq}");
             ordered.hand_over(Seq(seq), Some(&batch(&[&request])), executed);
             slots.push(request);
             let asked = self::request(1 + u8::try_from(next(3)).unwrap(), (1 + next(60), 1 + next(5), 1));

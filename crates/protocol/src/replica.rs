@@ -151,6 +151,8 @@ pub struct Counters {
     pub view_changes: u64,
     /// Of those, views that this replica left because their primary was slower than others were.
     pub slow_primaries: u64,
+    /// Slices of time in which clients waited long, and that the watchdog held against what was done before.
+    pub slices_judged: u64,
     /// Checkpoints that became stable.
     pub stable_checkpoints: u64,
     /// Alarms raised.

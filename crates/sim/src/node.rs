@@ -358,8 +358,8 @@ impl Node {
     }
 
     /// A frame of a client arrives.
-    pub fn client_frame(&mut self, now: Time, key: &quorate_protocol::types::PublicKey, frame: &[u8]) {
-        let _refused = self.host.client_frame(now, (key, frame), &mut self.outbox);
+    pub fn client_frame(&mut self, key: &quorate_protocol::types::PublicKey, frame: &[u8]) {
+        let _refused = self.host.client_frame((key, frame), &mut self.outbox);
     }
 
     /// Time has passed.

@@ -361,8 +361,8 @@ impl World {
                 self.node_did(to)
             }
             Happening::Request { from, to, frame } => {
-                let (key, now) = (self.clients[from].key(), self.clock(to));
-                self.nodes[usize::from(to.0)].client_frame(now, &key, &frame);
+                let key = self.clients[from].key();
+                self.nodes[usize::from(to.0)].client_frame(&key, &frame);
                 self.node_did(to)
             }
             Happening::Done { node, role, life } => self.role_done(node, role, life),

@@ -155,6 +155,7 @@ impl<D: Disk + Send + 'static> Node<D> {
             ("quorate_batches_proposed_total", protocol.proposed),
             ("quorate_view_changes_total", protocol.view_changes),
             ("quorate_slow_primaries_total", protocol.slow_primaries),
+            ("quorate_slices_judged_total", protocol.slices_judged),
             ("quorate_stable_checkpoints_total", protocol.stable_checkpoints),
             ("quorate_alarms_total", protocol.alarms),
             ("quorate_accusations_total", self.host.accused().len() as u64),

@@ -22,6 +22,10 @@ const METRICS: &[(&str, &str)] = &[
     ("batches_proposed_total", "Batches proposed as primary"),
     ("view_changes_total", "Views entered or left for, beyond the first"),
     ("slow_primaries_total", "Of those, views left because their primary was too slow (`watchdog`)"),
+    (
+        "slices_judged_total",
+        "Stretches of time with long waits that were held against the best seen (`watchdog`)",
+    ),
     ("stable_checkpoints_total", "Checkpoints that became stable"),
     ("alarms_total", "Alarms raised: proofs that some replica is faulty; see /status"),
     (

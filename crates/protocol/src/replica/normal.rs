@@ -179,7 +179,9 @@ impl Replica {
             return;
         }
         self.learn_committed(certificate, out);
+        self.watchdog.hears_late(true);
         self.advance(seq, out);
+        self.watchdog.hears_late(false);
     }
 
     /// q COMMITs prove a batch committed, whichever view this replica is in and whether or not it prepared it.
@@ -292,16 +294,12 @@ impl Replica {
         let digest = slot.committed.as_ref()?.statement.digest;
         let useful = match slot.body(&digest) {
             _ if digest == self.null => mutant::is(Mutant::M20),
-            None => {
-                self.watchdog.committed_unseen(now);
-                true
-            }
+            None => true,
             Some(body) => {
                 self.pace.committed(body.batch.requests.len() as u64, now);
-                if self.context.parameters.watchdog {
-                    self.watchdog.committed(&body.batch, now);
-                }
-                self.ordered.commit(seq, &body.batch, self.executed)
+                let fresh = self.ordered.commit(seq, &body.batch, self.executed);
+                self.watchdog.committed(fresh, now);
+                fresh.is_some()
             }
         };
         self.committed = seq;
@@ -323,7 +321,8 @@ impl Replica {
                 break;
             }
             self.handed = seq;
-            self.ordered.hand_over(seq, body.as_ref().map(|body| &body.batch), self.executed);
+            let late = self.ordered.hand_over(seq, body.as_ref().map(|body| &body.batch), self.executed);
+            self.watchdog.committed_late(late, out.now);
             self.counters.committed += 1;
             if let Some(body) = &body {
                 self.counters.committed_operations += body.batch.operations() as u64;

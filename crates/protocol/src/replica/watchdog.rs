@@ -1,25 +1,33 @@
-//! The optional watchdog for a primary that serves everybody, slowly: a primary must bring nine tenths of the best that
-//! was seen of late while requests wait long (Aardvark: Clement et al., NSDI '09, section 4.3).
+//! The optional watchdog for a primary that serves everybody, slowly: a primary must bring three fifths of the best that
+//! was seen of late while requests wait long (after Aardvark: Clement et al., NSDI '09, section 4.3).
 //!
 //! The progress timer asks whether anything useful commits, so who delays every proposal to just below it keeps its seat.
-//! What a cluster can do shows in what it did: the best slice of time of each of the last n views. Only that time is
+//! What a cluster can do shows in what it did: in the best slices of time of each of the last n views. Only that time is
 //! held against a primary in which a request of this replica's own clients, passed on within the primary's room for it,
 //! has waited for longer than a healthy cluster takes. So an idle primary, one with little to do and one whose load ends
 //! have nothing to answer for, however much was done before.
 //!
-//! Nobody can use it to change views without end: one replica that complains moves nobody, as with any other reason to
-//! leave a view; each complaint doubles the time in which the next primaries are not judged; and if f + 1 in a row are
-//! too slow, what was asked of them was too much.
+//! Views that are left because of it are few, not none: one replica that complains leaves its view alone, and takes
+//! nobody along; each complaint doubles the time in which the next primaries are not judged; and where f + 1 primaries
+//! were too slow, one after the other, no more is asked of any than these brought. Whoever can make the rate rise and
+//! fall still costs a correct primary its seat now and then.
 
-use std::collections::BTreeMap;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Out, Replica, Status};
-use crate::request::Batch;
-use crate::types::{Time, View};
+use crate::ordered::Work;
+use crate::types::{ReplicaId, Time, View};
 
 /// A request that waits for less than this part of the base timeout waits for nobody in particular: the timeout is ten
 /// times what a commit takes in a healthy cluster.
 const PATIENCE_OF_TIMEOUT: u64 = 8;
+/// What a primary must bring of the best slice: so many, of so many parts. The best of many slices lies above what any
+/// primary brings for long, by the noise of one slice; nine tenths of it would be asked in vain of who is as fast as ever.
+const SHARE: (u128, u128) = (3, 5);
 /// A slice with long waits counts if these fill a sixteenth of the time at least; else it was a hiccup.
 const DENSITY: u64 = 16;
 /// So many slices in a row must be too slow.
@@ -29,81 +37,122 @@ const GRACE_TIMEOUTS: u64 = 8;
 const DOUBLINGS_MAX: u32 = 6;
 /// One complaint is forgotten after so many such times without another.
 const CALM_GRACES: u64 = 8;
-
-/// What was committed: requests, operations and bytes. Another load has other proportions, and is slower in one of them
-/// only; a slower primary is slower in all.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Work([u64; 3]);
+/// A slice of which more than one part in so many came late tells when links healed, not what a primary brings.
+const LATE_SHARE: u64 = 4;
 
 impl Work {
-    fn of(batch: &Batch) -> Self {
-        let bytes: usize = batch.requests.iter().map(|request| request.bytes()).sum();
-        Self([batch.requests.len(), batch.operations(), bytes].map(|count| count as u64))
-    }
-
-    fn with(self, other: Self, each: impl Fn(u64, u64) -> u64) -> Self {
-        Self([0, 1, 2].map(|index| each(self.0[index], other.0[index])))
-    }
-
-    fn add(&mut self, more: Self) {
-        *self = self.with(more, u64::saturating_add);
-    }
-
     /// In a second, if it was done in so many microseconds.
     fn a_second(self, taken_us: u64) -> Self {
         let rate = |count: u64| u128::from(count) * 1_000_000 / u128::from(taken_us.max(1));
         Self(self.0.map(|count| u64::try_from(rate(count)).unwrap_or(u64::MAX)))
     }
 
-    /// Whether it is less than nine tenths of the other in every respect.
+    /// Whether it is less than the primary's share of the other in every respect.
     fn falls_short_of(self, best: Self) -> bool {
-        let short = |(done, best): (&u64, &u64)| u128::from(*done) * 10 < u128::from(*best) * 9;
+        let short = |(done, best): (&u64, &u64)| u128::from(*done) * SHARE.1 < u128::from(*best) * SHARE.0;
         self.0.iter().zip(&best.0).all(short)
     }
+}
+
+/// The slices that led in requests, in operations and in bytes, each whole: what was never done together is asked of
+/// nobody. A load of few large requests is no slower than one of many small ones, nor is a mixture of the two.
+#[derive(Debug, Clone, Copy, Default)]
+struct Leaders([Work; 3]);
+
+impl Leaders {
+    fn see(&mut self, slice: Work) {
+        for (index, leader) in self.0.iter_mut().enumerate() {
+            if slice.0[index] > leader.0[index] {
+                *leader = slice;
+            }
+        }
+    }
+}
+
+/// All that committed in a stretch of time.
+#[derive(Debug, Clone, Copy, Default)]
+struct Slice {
+    began: Time,
+    work: Work,
+    /// What of it had committed elsewhere before.
+    late: Work,
+    /// Part of it passed while this replica caught up with a stable checkpoint.
+    behind: bool,
+}
+
+impl Slice {
+    fn from(began: Time) -> Self {
+        Self { began, ..Self::default() }
+    }
+
+    /// Whether it tells what a primary can bring. Who sends certificates around to spoil slices has to be faster with a
+    /// quarter of them than the votes they consist of.
+    fn tells(&self) -> bool {
+        let mut parts = self.late.0.iter().zip(&self.work.0);
+        !self.behind && parts.all(|(late, all)| late.saturating_mul(LATE_SHARE) <= *all)
+    }
+}
+
+/// A view and what goes with it.
+#[derive(Debug, Clone, Copy)]
+struct Term {
+    view: View,
+    primary: ReplicaId,
+    /// So many views count.
+    replicas: u64,
+    grace_us: u64,
 }
 
 /// What is known of the rates of primaries. Nothing in a cluster without watchdog.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Watchdog {
-    /// The view that is watched, while it is open.
-    view: Option<View>,
-    /// Until when its primary is not judged.
+    /// The view that is watched and its primary, while it is open.
+    watched: Option<(View, ReplicaId)>,
+    /// Until when the primary is not judged.
     grace: Time,
+    /// When the view has outlived that for as long again.
+    settled: Time,
     /// When it was last looked at.
     last: Time,
-    /// All that committed in this slice, and when that began.
-    all: (Time, Work),
+    slice: Slice,
+    /// Whether what commits now comes by a certificate.
+    by_certificate: bool,
     /// What committed while somebody waited long, for how long in all, and when that began.
     waited: (Time, u64, Work),
     /// From when on somebody waits long; often a time to come.
     waits_from: Option<Time>,
     /// Slices with long waits that were too slow, in a row.
     slow: u32,
-    /// The best slice of each of the last n views, in a second.
-    best: BTreeMap<View, Work>,
+    /// The best slices of each of the last n views, in a second.
+    best: BTreeMap<View, Leaders>,
     complaints: u32,
-    /// Views that were complained about since somebody was fast enough.
-    blamed: u64,
+    /// Primaries that were complained about since one kept its seat.
+    blamed: BTreeSet<ReplicaId>,
     /// The last slice that was too slow, and the best of those that ended a view since then, in a second.
     short: Work,
-    reached: Work,
+    reached: Leaders,
     /// Since when nothing was to complain about.
     calm: Time,
+    judged: u64,
 }
 
 impl Watchdog {
+    fn grace_us(&self, timeout_us: u64) -> u64 {
+        timeout_us.saturating_mul(GRACE_TIMEOUTS) << self.complaints
+    }
+
     /// A view opened: the best of the last ones is what its primary is measured by.
-    fn enter(&mut self, view: View, (grace_us, replicas): (u64, u64), now: Time) {
-        self.view = Some(view);
-        self.best = self.best.split_off(&View(view.0.saturating_sub(replicas - 1)));
-        (self.grace, self.calm, self.last) = (now.plus(grace_us), now, now);
-        (self.all, self.waits_from) = ((now, Work::default()), None);
-        self.forget_waits(now);
+    fn enter(&mut self, term: Term, now: Time) {
+        self.watched = Some((term.view, term.primary));
+        self.best = self.best.split_off(&View(term.view.0.saturating_sub(term.replicas - 1)));
+        (self.grace, self.settled) = (now.plus(term.grace_us), now.plus(term.grace_us.saturating_mul(2)));
+        (self.calm, self.slow) = (now, 0);
+        self.woke(now);
     }
 
     /// This process was asleep until now: what it finds done says nothing about how fast it was done.
     pub(super) fn woke(&mut self, now: Time) {
-        (self.last, self.all, self.waits_from) = (now, (now, Work::default()), None);
+        (self.last, self.slice, self.waits_from) = (now, Slice::from(now), None);
         self.forget_waits(now);
     }
 
@@ -111,18 +160,31 @@ impl Watchdog {
         (self.waited, self.slow) = ((now, 0, Work::default()), 0);
     }
 
-    /// A batch committed.
-    pub(super) fn committed(&mut self, batch: &Batch, now: Time) {
-        let work = Work::of(batch);
-        self.all.1.add(work);
+    /// What commits from now on is learnt from a certificate, or is not any more.
+    pub(super) fn hears_late(&mut self, by_certificate: bool) {
+        self.by_certificate = by_certificate;
+    }
+
+    /// A batch committed with so much that is new: copies are no work, for a primary can make any number of them.
+    pub(super) fn committed(&mut self, fresh: Work, now: Time) {
+        if self.watched.is_none() {
+            return;
+        }
+        self.slice.work.add(fresh);
+        if self.by_certificate {
+            self.slice.late.add(fresh);
+        }
         if self.waits_from.is_some_and(|from| from <= now) {
-            self.waited.2.add(work);
+            self.waited.2.add(fresh);
         }
     }
 
-    /// A batch committed that is not here: how much that was, nobody knows.
-    pub(super) fn committed_unseen(&mut self, now: Time) {
-        self.forget_waits(now);
+    /// The same of a batch that was not here when it committed. Until it is, it neither counts nor excuses anybody, so
+    /// that a primary gains nothing by keeping batches back.
+    pub(super) fn committed_late(&mut self, fresh: Work, now: Time) {
+        let by_certificate = std::mem::replace(&mut self.by_certificate, true);
+        self.committed(fresh, now);
+        self.by_certificate = by_certificate;
     }
 
     /// Time passed.
@@ -131,12 +193,24 @@ impl Watchdog {
         if let Some(from) = self.waits_from {
             self.waited.1 += now.since(from.max(last));
         }
-        let took = now.since(self.all.0);
+        let took = now.since(self.slice.began);
         if took >= slice_us {
-            let (rate, view) = (self.all.1.a_second(took), self.view.unwrap_or_default());
-            let best = self.best.entry(view).or_default();
-            *best = best.with(rate, u64::max);
-            self.all = (now, Work::default());
+            let slice = std::mem::replace(&mut self.slice, Slice::from(now));
+            if let Some((view, _)) = self.watched.filter(|_| slice.tells()) {
+                self.best.entry(view).or_default().see(slice.work.a_second(took));
+            }
+        }
+    }
+
+    /// Forgets what is long over: complaints one by one, and who was blamed as soon as a primary keeps its seat.
+    fn forgive(&mut self, grace_us: u64, now: Time) {
+        if now.since(self.calm) >= grace_us.saturating_mul(CALM_GRACES) {
+            self.complaints = self.complaints.saturating_sub(1);
+            self.calm = now;
+        }
+        if now >= self.settled {
+            self.blamed.clear();
+            self.reached = Leaders::default();
         }
     }
 
@@ -146,14 +220,15 @@ impl Watchdog {
         if now < self.grace {
             self.forget_waits(now);
         } else if waited_us >= slice_us {
-            let best = self.best.values().fold(Work::default(), |best, seen| best.with(*seen, u64::max));
             let rate = work.a_second(waited_us);
-            if rate.falls_short_of(best) {
+            let mut best = self.best.values().flat_map(|leaders| leaders.0);
+            if best.any(|best| rate.falls_short_of(best)) {
                 self.slow += 1;
                 self.short = rate;
             } else {
-                (self.slow, self.blamed, self.reached) = (0, 0, Work::default());
+                self.slow = 0;
             }
+            self.judged += 1;
             self.waited = (now, 0, Work::default());
         } else if now.since(began) >= slice_us.saturating_mul(DENSITY) {
             self.forget_waits(now);
@@ -161,15 +236,16 @@ impl Watchdog {
         self.slow >= SLICES
     }
 
-    /// Gives the next ones more time. Of f + 1 who were too slow one after the other one at least was correct: more than
-    /// these did is asked of nobody any more.
-    fn complain(&mut self, faults: u64, now: Time) {
+    /// Gives the next ones more time. Of f + 1 who were too slow one at least was correct: more than the best of these
+    /// did is asked of nobody any more.
+    fn complain(&mut self, faults: usize, now: Time) {
+        let Some((view, primary)) = self.watched else { return };
         self.complaints = (self.complaints + 1).min(DOUBLINGS_MAX);
-        self.blamed += 1;
-        self.reached = self.reached.with(self.short, u64::max);
-        if self.blamed > faults {
-            self.best = BTreeMap::from([(self.view.unwrap_or_default(), self.reached)]);
-            (self.blamed, self.reached) = (0, Work::default());
+        self.blamed.insert(primary);
+        self.reached.see(self.short);
+        if self.blamed.len() > faults {
+            self.best = BTreeMap::from([(view, std::mem::take(&mut self.reached))]);
+            self.blamed.clear();
         }
         self.calm = now;
         self.forget_waits(now);
@@ -182,28 +258,27 @@ impl Replica {
         if !self.parameters().watchdog {
             return;
         }
-        let (slice_us, now) = (self.parameters().timeout_us, out.now);
+        let (timeout_us, now) = (self.parameters().timeout_us, out.now);
         if self.status != Status::Normal || self.is_mute() {
-            self.watchdog.view = None;
+            self.watchdog.watched = None;
             return;
         }
-        let grace_us = slice_us.saturating_mul(GRACE_TIMEOUTS) << self.watchdog.complaints;
-        if self.watchdog.view != Some(self.view) {
+        let grace_us = self.watchdog.grace_us(timeout_us);
+        let (view, primary) = (self.view, self.primary());
+        if self.watchdog.watched != Some((view, primary)) {
             let replicas = self.context.committee.size() as u64;
-            self.watchdog.enter(self.view, (grace_us, replicas), now);
+            self.watchdog.enter(Term { view, primary, replicas, grace_us }, now);
         }
-        self.watchdog.pass(slice_us, now);
-        if now.since(self.watchdog.calm) >= grace_us.saturating_mul(CALM_GRACES) {
-            self.watchdog.complaints = self.watchdog.complaints.saturating_sub(1);
-            self.watchdog.calm = now;
-        }
+        self.watchdog.slice.behind |= self.is_catching_up();
+        self.watchdog.pass(timeout_us, now);
+        self.watchdog.forgive(grace_us, now);
         self.watchdog.waits_from = self.waits_long_from();
-        if self.watchdog.judge(slice_us, now) {
-            self.watchdog.complain(self.context.committee.faults() as u64, now);
-            let left = self.view;
-            self.start_view_change(left.next(), out);
-            // Who must not leave its view stays, and looks on.
-            self.counters.slow_primaries += u64::from(self.view > left);
+        let too_slow = self.watchdog.judge(timeout_us, now);
+        self.counters.slices_judged = self.watchdog.judged;
+        if too_slow {
+            self.watchdog.complain(self.context.committee.faults(), now);
+            self.counters.slow_primaries += 1;
+            self.start_view_change(view.next(), out);
         }
     }
 
@@ -216,146 +291,10 @@ impl Replica {
         self.pool.waits_since().map(|since| since.plus(patience))
     }
 
-    /// Whether somebody else is primary, and could be heard by now if it spoke.
+    /// Whether somebody else is primary, could be heard by now if it spoke, and could be left. Who must not leave its
+    /// view complains about nobody: each complaint in vain would let the next primaries be slow for longer.
     fn owes_service(&self) -> bool {
-        self.is_served() && !self.is_returning()
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    const SLICE_US: u64 = 500_000;
-
-    /// A watchdog of which every part of the time counts, because somebody always waits.
-    struct Watched {
-        dog: Watchdog,
-        now: Time,
-        view: View,
-        replicas: u64,
-    }
-
-    impl Watched {
-        fn new() -> Self {
-            Self::of(4)
-        }
-
-        fn of(replicas: u64) -> Self {
-            let mut watched = Self { dog: Watchdog::default(), now: Time(1), view: View(0), replicas };
-            watched.enter();
-            watched
-        }
-
-        fn grace(&self) -> u64 {
-            (SLICE_US * GRACE_TIMEOUTS) << self.dog.complaints
-        }
-
-        fn enter(&mut self) {
-            self.dog.enter(self.view, (self.grace(), self.replicas), self.now);
-        }
-
-        /// So much is done in a second, for so long. Says after how long a complaint ended it, and enters the next view.
-        fn live(&mut self, rate: Work, for_us: u64, waits: bool) -> Option<u64> {
-            let (began, step) = (self.now, SLICE_US / 10);
-            while self.now.since(began) < for_us {
-                self.now = self.now.plus(step);
-                let done = Work(rate.0.map(|count| count * step / 1_000_000));
-                self.dog.all.1.add(done);
-                self.dog.waited.2.add(if waits { done } else { Work::default() });
-                self.dog.waits_from = waits.then_some(Time(0));
-                self.dog.pass(SLICE_US, self.now);
-                if self.dog.judge(SLICE_US, self.now) {
-                    self.dog.complain((self.replicas - 1) / 3, self.now);
-                    self.view = self.view.next();
-                    self.enter();
-                    return Some(self.now.since(began));
-                }
-            }
-            None
-        }
-    }
-
-    const FAST: Work = Work([1_000, 4_000, 400_000]);
-    const HOUR_US: u64 = 3_600_000_000;
-
-    #[test]
-    fn a_load_of_another_shape_is_no_slower_primary() {
-        assert!(Work([899, 3_599, 359_999]).falls_short_of(FAST));
-        for other in [Work([900, 1, 1]), Work([1, 3_600, 1]), Work([1, 1, 360_000]), FAST] {
-            assert!(!other.falls_short_of(FAST), "{other:?}");
-        }
-        assert!(!Work::default().falls_short_of(Work::default()), "nothing is asked where nothing was seen");
-    }
-
-    #[test]
-    fn a_primary_that_gets_slow_is_complained_about_and_one_for_whom_nobody_waits_is_not() {
-        let slow = Work(FAST.0.map(|count| count / 2));
-        let mut watched = Watched::new();
-        assert_eq!(watched.live(FAST, 60_000_000, true), None, "it is as fast as itself");
-        assert_eq!(watched.live(slow, HOUR_US, false), None, "nobody waits");
-        assert_eq!(watched.live(slow, HOUR_US, true), Some(u64::from(SLICES) * SLICE_US));
-    }
-
-    #[test]
-    fn a_new_primary_has_its_grace() {
-        let mut watched = Watched::new();
-        assert_eq!(watched.live(FAST, SLICE_US * GRACE_TIMEOUTS, true), None);
-        watched.view = View(1);
-        watched.enter();
-        let (grace, none) = (watched.grace(), Work::default());
-        assert!(watched.live(none, HOUR_US, true).is_some_and(|took| took > grace && took < 2 * grace));
-    }
-
-    #[test]
-    fn a_cluster_that_became_slower_for_good_is_left_in_peace_soon() {
-        let mut watched = Watched::of(31);
-        watched.live(FAST, 60_000_000, true);
-        let slow = Work(FAST.0.map(|count| count / 16));
-        let mut pauses = Vec::new();
-        while let Some(took) = watched.live(slow, HOUR_US, true) {
-            pauses.push(took);
-        }
-        assert_eq!(pauses.len(), 11, "one of f + 1 is correct: {pauses:?}");
-        let first = &pauses[1..usize::try_from(DOUBLINGS_MAX).unwrap()];
-        assert!(first.is_sorted_by(|one, next| one < next), "each primary has longer: {pauses:?}");
-    }
-
-    #[test]
-    fn whoever_makes_the_best_rate_go_up_and_down_forces_a_view_change_now_and_then_and_no_more() {
-        let mut watched = Watched::new();
-        let (mut complaints, began) = (0, watched.now);
-        while watched.now.since(began) < HOUR_US {
-            // As soon as it counts the rate falls.
-            let best = watched.live(FAST, watched.grace(), true);
-            let fall = watched.live(Work::default(), watched.grace(), true);
-            complaints += u64::from(best.is_some()) + u64::from(fall.is_some());
-        }
-        assert!(complaints >= 6, "{complaints} in an hour");
-        assert!(complaints <= 40, "{complaints} in an hour");
-    }
-
-    #[test]
-    fn pauses_that_come_seldom_do_not_add_up() {
-        let mut watched = Watched::new();
-        watched.live(FAST, 60_000_000, false);
-        for _ in 0..1_000 {
-            assert_eq!(watched.live(FAST, 2_000_000, false), None);
-            assert_eq!(watched.live(Work::default(), SLICE_US / 10, true), None, "a hiccup");
-        }
-    }
-
-    #[test]
-    fn what_is_remembered_is_that_of_the_last_views() {
-        let mut watched = Watched { view: View(u64::MAX), ..Watched::new() };
-        watched.enter();
-        watched.view = View(0);
-        for _ in 0..20 {
-            watched.live(FAST, 2 * SLICE_US, false);
-            watched.view = watched.view.next();
-            watched.enter();
-        }
-        assert!(watched.dog.best.len() as u64 <= watched.replicas, "{:?}", watched.dog.best);
+        let next = self.view.next();
+        self.is_served() && !self.is_returning() && next > self.view && self.may_change_to(next)
     }
 }
