@@ -16,9 +16,6 @@ pub(super) const HOLD_US: u64 = 2_000;
 struct Equal<S> {
     since: Time,
     votes: Vec<Signed<S>>,
-    /// So many were asked for, given back to be verified, and not counted yet, of which this is one. Whoever comes
-    /// meanwhile is not needed, unless one of them turns out to be forged.
-    checking: Option<(usize, Signed<S>)>,
 }
 
 /// Votes that wait to be a quorum. Each came over its own signer's channel.
@@ -31,13 +28,6 @@ pub(super) struct Held<S> {
 impl<S> Default for Held<S> {
     fn default() -> Self {
         Self { votes: BTreeMap::new(), of_signer: BTreeMap::new() }
-    }
-}
-
-impl<S> Equal<S> {
-    /// Whether so many are being verified that no more are needed for the time being.
-    fn is_enough(&self, together: usize) -> bool {
-        self.checking.as_ref().is_some_and(|(asked, _)| together >= *asked)
     }
 }
 
@@ -59,27 +49,12 @@ impl<S: Ord + Copy> Held<S> {
     /// Holds a vote; gives back all that say the same once `together` of them are here.
     fn hold(&mut self, now: Time, vote: Signed<S>, together: usize) -> Vec<Signed<S>> {
         let body = vote.body;
-        let equal =
-            self.votes.entry(body).or_insert_with(|| Equal { since: now, votes: Vec::new(), checking: None });
+        let equal = self.votes.entry(body).or_insert(Equal { since: now, votes: Vec::new() });
         if equal.votes.iter().all(|held| held.signer != vote.signer) {
-            if equal.votes.is_empty() {
-                equal.since = now;
-            }
             *self.of_signer.entry(vote.signer).or_default() += 1;
             equal.votes.push(vote);
         }
-        if equal.is_enough(together) { Vec::new() } else { self.take_if_enough(&body, together) }
-    }
-
-    /// Takes out the votes for something if there are so many; they count as being verified from then on.
-    fn take_if_enough(&mut self, body: &S, together: usize) -> Vec<Signed<S>> {
-        let Some(equal) = self.votes.get_mut(body).filter(|equal| equal.votes.len() >= together) else {
-            return Vec::new();
-        };
-        let taken = std::mem::take(&mut equal.votes);
-        equal.checking = taken.last().map(|vote| (together, vote.clone()));
-        taken.iter().for_each(|vote| forget(&mut self.of_signer, vote.signer));
-        taken
+        if equal.votes.len() >= together { self.take(&body) } else { Vec::new() }
     }
 
     fn take(&mut self, body: &S) -> Vec<Signed<S>> {
@@ -112,17 +87,9 @@ impl<S: Ord + Copy> Held<S> {
                 }
                 keep
             });
-            // As long as one that is being verified would still be asked for with as many, none was counted.
-            if let Some((asked, vote)) = &equal.checking
-                && !matches!(need(vote), Need::Together(together) if together >= *asked)
-            {
-                equal.checking = None;
-            }
             match equal.votes.first().map(&need) {
-                Some(Need::Together(together)) if equal.is_enough(together) => {}
-                Some(Need::Together(together)) => needed.extend(self.take_if_enough(&body, together)),
+                Some(Need::Together(together)) if equal.votes.len() < together => {}
                 Some(_) => needed.extend(self.take(&body)),
-                None if equal.checking.is_some() => {}
                 None => drop(self.votes.remove(&body)),
             }
         }

@@ -55,43 +55,6 @@ fn a_vote_that_was_counted_already_takes_no_other_one_with_it() {
     assert_eq!(border.counters().useless, 1);
 }
 
-/// Two COMMITs are counted, one more is needed, and two come at once: what is to be verified then.
-fn one_is_needed_and_two_come() -> (Replica, Vec<Signer>, Border, Vec<Incoming>) {
-    let (mut replica, signers) = replica_1_of_4();
-    let mut border = Border::default();
-    for counted in [0, 1] {
-        replica.step(NOW, Event::Commit(commit_of(&signers[counted])), &mut Vec::new());
-    }
-    for from in [2, 3] {
-        let vote = commit_of(&signers[usize::from(from)]).into_inner();
-        arrive(&mut border, from, &PeerMessage::Commit(vote), &replica);
-    }
-    let job = border.take(&replica, true);
-    (replica, signers, border, job)
-}
-
-#[test]
-fn no_vote_is_verified_while_as_many_as_are_needed_are_being_verified() {
-    let (mut replica, signers, mut border, job) = one_is_needed_and_two_come();
-    assert_eq!(job, [peer(commit(commit_of(&signers[2]).into_inner()))]);
-    assert!(border.take(&replica, true).is_empty(), "the verifier has not answered yet");
-    replica.step(NOW, Event::Commit(commit_of(&signers[2])), &mut Vec::new());
-    assert!(border.take(&replica, true).is_empty());
-    assert_eq!((border.counters().useless, border.deadline()), (1, None));
-}
-
-#[test]
-fn a_forged_vote_keeps_those_that_came_with_it_waiting_for_a_moment_only() {
-    let (replica, signers, mut border, job) = one_is_needed_and_two_come();
-    assert_eq!(job.len(), 1);
-    // It turned out to be forged, so the replica heard nothing of it.
-    let due = border.deadline().unwrap();
-    assert_eq!(due, NOW.plus(held::HOLD_US));
-    border.tick(due);
-    assert_eq!(border.take(&replica, true), [peer(commit(commit_of(&signers[3]).into_inner()))]);
-    assert_eq!((border.counters().overdue, border.deadline()), (1, None));
-}
-
 #[test]
 fn a_batch_that_nobody_asked_for_is_not_verified() {
     let (replica, _) = replica_1_of_4();
