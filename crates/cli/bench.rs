@@ -14,9 +14,14 @@ use self::limits::LimitsArgs;
 use self::redraw::ReportArgs;
 use self::run::FigureArgs;
 
+/// The report needs a folder, and a plan needs none.
+const USAGE: &str = "quorate bench [OPTIONS] --out <DIR> <FILE>
+       quorate bench [OPTIONS] --dry-run <FILE>
+       quorate bench <COMMAND>";
+
 /// Arguments of `quorate bench`.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, override_usage = USAGE)]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Option<Command>,

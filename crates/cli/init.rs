@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// First port; replicas on one host take three each from here on
     #[arg(long, default_value_t = 24_000, value_parser = clap::value_parser!(u16).range(1..))]
     base_port: u16,
-    /// Application that every replica runs
+    /// Application that every replica runs: `kv`, `counter` or `null`
     #[arg(long, default_value = "kv")]
     application: String,
     /// What to call the cluster

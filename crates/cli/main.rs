@@ -68,7 +68,7 @@ enum Command {
     /// Run clusters in virtual time, with faults and liars: scenarios and seeds, a verdict on each, replay and shrinking
     #[cfg(feature = "byzantine")]
     Simulate(Box<simulate::Args>),
-    /// Measure what this machine can do at most
+    /// Measure figures of throughput and latency, and what this machine can do at most
     Bench(bench::Args),
 }
 

@@ -121,8 +121,10 @@ pub struct Lost {
 /// Two records of one figure, held against each other. Field names are part of the interface.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Difference {
-    /// Whether anything differs by more than the noise, or has a number in one of them only.
+    /// Whether anything differs by more than the noise, or is or has a number in one of them only.
     pub differs: bool,
+    /// Measures that could be judged: those of cells with two runs at least in both.
+    pub judged: usize,
     /// Every measure of every cell that has a number in both.
     pub rows: Vec<Row>,
     /// Cells with a number in one only.
@@ -148,6 +150,7 @@ impl Difference {
     pub fn between(a: &Record, b: &Record) -> Result<Self, NothingInCommon> {
         let mut difference = Self {
             differs: false,
+            judged: 0,
             rows: Vec::new(),
             lost: Vec::new(),
             only_in_a: missing(a, b),
@@ -164,7 +167,10 @@ impl Difference {
             return Err(NothingInCommon);
         }
         let counts = |row: &Row| matches!(row.verdict, Verdict::Better | Verdict::Worse);
-        difference.differs = difference.rows.iter().any(counts) || !difference.lost.is_empty();
+        difference.judged =
+            difference.rows.iter().filter(|row| counts(row) || row.verdict == Verdict::Same).count();
+        difference.differs = difference.rows.iter().any(counts)
+            || [difference.lost.len(), difference.only_in_a.len(), difference.only_in_b.len()] != [0; 3];
         Ok(difference)
     }
 
@@ -291,7 +297,8 @@ impl fmt::Display for Difference {
         }
         let only = [("A", self.only_in_a.len()), ("B", self.only_in_b.len())];
         for (which, count) in only.into_iter().filter(|(_, count)| *count > 0) {
-            writeln!(f, "{count} of the cells are in {which} only, and are not compared")?;
+            let (cells, are) = if count == 1 { ("cell", "is") } else { ("cells", "are") };
+            writeln!(f, "{count} {cells} {are} in {which} only, and not compared")?;
         }
         self.conclude(f)
     }
@@ -301,11 +308,11 @@ impl Difference {
     fn conclude(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = |verdict| self.rows.iter().filter(|row| row.verdict == verdict).count();
         let (better, worse) = (count(Verdict::Better), count(Verdict::Worse));
-        let judged = better + worse + count(Verdict::Same);
+        let judged = self.judged;
         match (self.differs, judged) {
-            (false, 0) => {
-                f.write_str("nothing could be judged: it takes two runs of each cell to know the noise")
-            }
+            (false, 0) => f.write_str(
+                "nothing could be judged: it takes numbers, and two runs of each cell to know the noise",
+            ),
             (false, _) => {
                 write!(f, "none of {judged} measures differs by more than the noise")?;
                 let loud = |row: &&Row| row.verdict == Verdict::Same && row.noise > SHOWN;
@@ -317,19 +324,29 @@ impl Difference {
                     ),
                 }
             }
-            (true, 0) => write!(f, "{}", self.lost_in_words()),
+            (true, 0) => write!(f, "no measure could be judged; {}", self.one_sided()),
             (true, _) => {
                 write!(f, "{better} of {judged} measures are better in B, {worse} are worse")?;
-                if self.lost.is_empty() { Ok(()) } else { write!(f, "; {}", self.lost_in_words()) }
+                let one_sided = self.one_sided();
+                if one_sided.is_empty() { Ok(()) } else { write!(f, "; {one_sided}") }
             }
         }
     }
 
-    fn lost_in_words(&self) -> String {
+    /// What one of them has and the other has not, in words; empty if nothing.
+    fn one_sided(&self) -> String {
+        let mut words = Vec::new();
         match self.lost.len() {
-            1 => "1 cell has a number in one of them only".to_owned(),
-            lost => format!("{lost} cells have a number in one of them only"),
+            0 => {}
+            1 => words.push("1 cell has a number in one of them only".to_owned()),
+            lost => words.push(format!("{lost} cells have a number in one of them only")),
         }
+        match self.only_in_a.len() + self.only_in_b.len() {
+            0 => {}
+            1 => words.push("1 cell is in one of them only".to_owned()),
+            only => words.push(format!("{only} cells are in one of them only")),
+        }
+        words.join("; ")
     }
 
     /// What tells a cell from the other cells.

@@ -5,11 +5,13 @@
 
 mod cells;
 mod knobs;
+mod outlook;
 mod reading;
 mod scenario;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod values;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -26,6 +28,7 @@ use crate::network::{Network, NetworkError};
 use crate::record::Cell;
 
 pub use knobs::{Layout, LayoutError, RateError};
+pub use outlook::{Doubt, Outlook};
 pub use scenario::{
     BadClients, Count, Deed, FORMS, Outage, Plan, Scenario, ScenarioError, Strike, Who, Whom,
 };

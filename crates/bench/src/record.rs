@@ -135,8 +135,31 @@ pub struct Point {
     pub batch_mean: f64,
     /// Operations in a request, which is what a client signs.
     pub bundle_mean: f64,
-    /// Whether replicas outnumber cores: then the point tells of the machine, not of the protocol.
+    /// Whether replicas outnumber cores: then the point tells of the machine as well. It is no measurement; what ran out
+    /// is in `saturated_by`.
     pub cpu_bound: bool,
+    /// Processor time of all replicas and clients for each second of load: how many cores were at work. A report shows it
+    /// beside `saturated_by`.
+    #[serde(default)]
+    pub cores_used: f64,
+    /// What kept the point from more, in words to be shown as they are: `processor` (more than 90 % of the cores were at
+    /// work), `clients` (more than 3 % of the calls left late, for want of room at their clients), `latency limit` (more
+    /// load was answered, but too late); empty if none of them is known to have.
+    #[serde(default)]
+    pub saturated_by: String,
+    /// How the search for the load ended, to be shown beside a peak: `bracketed` (a load that is `search_gap` higher was
+    /// too much), `out of trials` (as `bracketed`, but the gap is wider than was asked for, or nothing was too much yet
+    /// and the gap is 0: the peak may be higher), `unsaturated` (the most that can be offered was borne), `nothing
+    /// sustained`; empty where nothing was searched for, or the search was broken off.
+    #[serde(default)]
+    pub search_end: String,
+    /// By how much the lowest load that was too much is above the one that was borne: 0.05 for 5 %. 0 if none was.
+    #[serde(default)]
+    pub search_gap: f64,
+    /// Runs that were within the limits: 99 % of the calls that were answered were fast enough, and 98 % of those due were
+    /// answered. Of a peak it is the majority at least; a report says so where it is not all of them.
+    #[serde(default)]
+    pub runs_within: u32,
     /// Whether the histories of all correct replicas were the same, in every run.
     pub agreement: bool,
     /// What became of the calls, all runs together.
@@ -164,6 +187,9 @@ pub struct Point {
     pub search: Vec<Trial>,
     /// The runs that medians are of.
     pub runs: Vec<Run>,
+    /// What a reader of this point has to know, in sentences to be shown with it.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// An emulated network, checked against what was measured on it. All zero on the machine's own.
@@ -232,7 +258,11 @@ pub struct Trial {
     pub p50_us: f64,
     /// 99 % of calls were faster.
     pub p99_us: f64,
-    /// Whether it was within the limits: p99, and 98 % of what was offered.
+    /// The part of the calls due within the measured time that was answered, from 0 to 1. Records of earlier programs do
+    /// not say, and have 0.
+    #[serde(default)]
+    pub answered_share: f64,
+    /// Whether it was within the limits: p99, and 98 % of the calls that were due.
     pub sustained: bool,
 }
 
@@ -249,6 +279,15 @@ pub struct Run {
     pub p999_us: f64,
     /// Whether throughput was steady: the second half of the measured time within 10 % of the first.
     pub steady: bool,
+    /// Whether p99 and goodput were within the limits of the cell.
+    #[serde(default)]
+    pub within: bool,
+    /// The newest view of a correct replica just before the measured time.
+    #[serde(default)]
+    pub view_at_start: u64,
+    /// The same once the load was over.
+    #[serde(default)]
+    pub view_at_end: u64,
     /// Name of the file with its whole latency histogram, beside the report.
     pub histogram: String,
     /// What happened when.

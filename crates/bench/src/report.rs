@@ -19,9 +19,10 @@ mod tables;
 mod tests;
 mod words;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use self::arrange::Arrangement;
+use self::arrange::{Arrangement, has_number};
 use self::drawing::Drawing;
 use crate::record::{Point, Record};
 
@@ -187,6 +188,44 @@ fn provenance(record: &Record) -> String {
         record.limits,
         record.configuration
     )
+}
+
+/// Removes latency histograms that lie in the folder of a report, and that no run of the record names.
+///
+/// # Errors
+/// [`ReportError`] names the file.
+pub fn remove_stale_histograms(record: &Record, out: &Path) -> Result<(), ReportError> {
+    let folder = out.join("histograms");
+    let Ok(entries) = std::fs::read_dir(&folder) else { return Ok(()) };
+    let runs = record.points.iter().flat_map(|point| &point.runs);
+    let named: BTreeSet<PathBuf> = runs.map(|run| out.join(&run.histogram)).collect();
+    let stale = |path: &PathBuf| path.extension().is_some_and(|kind| kind == "hlog") && !named.contains(path);
+    for path in entries.flatten().map(|entry| entry.path()).filter(stale) {
+        files::remove(&path)?;
+    }
+    Ok(())
+}
+
+impl Point {
+    /// How near a peak is to the most that the cluster bears, as its search left it: `at least`, or `within -0/+26 %`. None
+    /// where nothing was searched for, or nothing was found.
+    #[must_use]
+    pub fn peak(&self) -> Option<String> {
+        let is_peak = self.cell.rate == "peak" && has_number(self);
+        match self.search_end.as_str() {
+            "bracketed" | "out of trials" if is_peak && self.search_gap > 0.0 => {
+                Some(format!("within -0/+{:.0} %", (self.search_gap * 100.0).max(1.0)))
+            }
+            "out of trials" | "unsaturated" if is_peak => Some("at least".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// The interval of its throughput at 95 %; none where one run, or none, says nothing about noise.
+    #[must_use]
+    pub fn interval(&self) -> Option<(f64, f64)> {
+        (self.runs.len() > 1 && self.ci_high >= self.ci_low).then_some((self.ci_low, self.ci_high))
+    }
 }
 
 impl Record {

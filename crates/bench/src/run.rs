@@ -4,6 +4,7 @@
 //! The trials of one search share a cluster for as long as it is healthy: they only find out which load the runs shall
 //! have, and what they leave behind is the same kind of load. Whatever happens in one cell, the next one is measured.
 
+mod bearing;
 mod faults;
 mod marks;
 mod once;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use self::bearing::Next;
 use self::once::Once;
 pub use self::provenance::COMMIT;
 use self::seek::{Found, Known};
@@ -24,7 +26,7 @@ use crate::cluster::{ClusterError, Hand};
 use crate::figure::{Figure, FigureError, Plan, Rate, ScenarioError};
 use crate::limits::{Limits, file_system_of};
 use crate::network::NetworkError;
-use crate::record::{Cell, Record};
+use crate::record::{Cell, Record, Trial};
 use crate::worker::WorkerError;
 
 /// A run at the peak that a search found may turn out to be too much; then so much less is tried.
@@ -69,12 +71,32 @@ pub enum RunError {
     Nothing(String),
     /// No load was sustained.
     #[error(
-        "no load was sustained: even at {least_rps:.0} calls a second p99 or goodput was out of bounds; allow more with \
-         `p99_limit_ms`"
+        "none of the {tried} loads tried was sustained (lowest {:.0} calls/s: p99 {}, limit {}; {:.1} % of the calls \
+         answered); {}",
+        .lowest.offered_rps, words_of(.lowest.p99_us), words_of(*.limit_us), .lowest.answered_share * 100.0,
+        fix_of(*.expected_us, *.limit_us)
     )]
     Unsustained {
-        /// The least that was tried, in calls per second.
-        least_rps: f64,
+        /// How many.
+        tried: usize,
+        /// The lowest of them.
+        lowest: Trial,
+        /// The limit of p99, in microseconds.
+        limit_us: f64,
+        /// What the emulated network alone takes in the median, in microseconds; 0 if nobody knows.
+        expected_us: f64,
+    },
+    /// What the search found was more than runs bear, and so was what was tried in its place.
+    #[error(
+        "most runs were out of the limits at the peak that the search found, and still at {:.0} calls/s (p99 {}, limit \
+         {}; {:.1} % of the calls answered); give trials more time with `measure_ms` under `[search]`",
+        .last.offered_rps, words_of(.last.p99_us), words_of(*.limit_us), .last.answered_share * 100.0
+    )]
+    Unborne {
+        /// The last run at the lowest load.
+        last: Trial,
+        /// The limit of p99, in microseconds.
+        limit_us: f64,
     },
     /// Agreement, as the testbed defines it.
     #[error("{0}")]
@@ -85,6 +107,21 @@ pub enum RunError {
     /// Somebody wants it to end.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// A latency in words.
+fn words_of(us: f64) -> String {
+    if us < 10_000.0 { format!("{:.1} ms", us / 1e3) } else { format!("{:.0} ms", us / 1e3) }
+}
+
+/// What to do where nothing was sustained.
+fn fix_of(expected_us: f64, limit_us: f64) -> String {
+    if expected_us > limit_us {
+        let alone = words_of(expected_us);
+        format!("the network alone takes {alone} in the median, so allow more with `p99_limit_ms`")
+    } else {
+        "allow more with `p99_limit_ms`, or begin lower with `first_rps` under `[search]`".to_owned()
+    }
 }
 
 /// What else is needed besides the figure.
@@ -127,6 +164,9 @@ pub struct Measured {
     pub histograms: Vec<(String, Vec<u8>)>,
     /// Whether somebody wanted it to end early.
     pub interrupted: bool,
+    /// Cells that were measured to their end, with a number or without. After an interruption the record has one point
+    /// more: the runs of a cell that was not.
+    pub finished: usize,
 }
 
 /// What is told to whoever watches, and who may want it to end.
@@ -193,24 +233,28 @@ pub async fn measure(
     let (about, draw) =
         (figure.about.clone(), figure.draw.iter().map(|chart| chart.name().to_owned()).collect());
     let record = Record { title, about, draw, configuration, provenance, limits, points: Vec::new() };
-    let mut measured = Measured { record, histograms: Vec::new(), interrupted: false };
+    let mut measured = Measured { record, histograms: Vec::new(), interrupted: false, finished: 0 };
     let mut known = Known::default();
     for (number, at) in cells.iter().enumerate() {
         let Some(cell) = figure.cells().get(*at) else { continue };
         watch.cell = number + 1;
         watch.label = label(cell);
         watch.over = over(figure, &cells, (number, began));
-        let told = match in_memory(&machines).filter(|_| cell.durability == "sync") {
+        let mut told = CellMeasured::default();
+        let ended = match in_memory(&machines).filter(|_| cell.durability == "sync") {
             Some((machine, kind)) => Err(RunError::InMemory { machine, kind }),
-            None => measure_cell((figure, cell), &mut set, &mut known, &mut watch).await,
+            None => measure_cell((figure, cell), &mut told, (&mut set, &mut known), &mut watch).await,
         };
-        if matches!(told, Err(RunError::Interrupted)) {
-            measured.interrupted = true;
-            break;
-        }
-        let (point, histograms) = point::of((number + 1, cell), told, (&measured.record.limits, cores));
+        measured.interrupted = matches!(ended, Err(RunError::Interrupted));
+        let cores = (cores, stage::all_cores(&machines));
+        let (point, histograms) =
+            point::of((number + 1, cell), (told, ended), (&measured.record.limits, cores));
         measured.record.points.push(point);
         measured.histograms.extend(histograms);
+        if measured.interrupted {
+            break;
+        }
+        measured.finished += 1;
     }
     set.dismiss().await;
     measured.record.provenance.took_s = began.elapsed().as_secs_f64();
@@ -235,60 +279,84 @@ fn over(figure: &Figure, cells: &[usize], (done, began): (usize, Instant)) -> In
     Instant::now() + Duration::from_secs_f64(guessed(ahead) * correction)
 }
 
-/// What came of a cell.
+/// What came of a cell so far.
+#[derive(Default)]
 pub(crate) struct CellMeasured {
     found: Option<Found>,
+    /// The load of the runs, in calls per second; none in a closed loop, and before there is one.
+    rate: Option<f64>,
     runs: Vec<Once>,
+    /// Runs that are asked for.
+    asked: u16,
+    /// Whether the load was looked for, so that runs have to bear it.
+    is_peak: bool,
+    /// Runs that were made anew at a lower load.
+    stepped_back: bool,
+    plan: Plan,
 }
 
+/// Measures a cell, as far as it comes: what is there before an error stays.
 async fn measure_cell(
     (figure, cell): (&Figure, &Cell),
-    set: &mut Set,
-    known: &mut Known,
+    measured: &mut CellMeasured,
+    (set, known): (&mut Set, &mut Known),
     watch: &mut Watch<'_>,
-) -> Result<CellMeasured, RunError> {
+) -> Result<(), RunError> {
     let plan = figure.plan(cell)?;
-    let limits = seek::limits(figure, cell);
-    let (mut rate, found) = match figure.rate(cell) {
-        Rate::Closed => (None, None),
-        Rate::PerSecond(rate) => (Some(rate), None),
+    measured.plan = plan.clone();
+    measured.asked = figure.runs;
+    measured.rate = match figure.rate(cell) {
+        Rate::Closed => None,
+        Rate::PerSecond(rate) => Some(rate),
         rate @ (Rate::Peak | Rate::Share(_)) => {
-            let found = match known.of(cell) {
-                Some(found) => found,
-                None => {
-                    let calm = Plan { strikes: Vec::new(), ..plan.clone() };
-                    let found = seek::seek((figure, cell), &calm, set, watch).await?;
-                    known.note(cell, &found);
-                    found
-                }
-            };
+            let calm = Plan { strikes: Vec::new(), ..plan.clone() };
+            let found = measured.found.insert(known.of(cell).unwrap_or_default());
+            if found.best.is_none() {
+                seek::seek((figure, cell), (&calm, found), set, watch).await?;
+                known.note(cell, found);
+            }
             let share = if let Rate::Share(share) = rate { share } else { 1.0 };
-            (Some(found.best.offered_rps * share), Some(found))
+            found.best.map(|best| best.offered_rps * share)
         }
     };
-    let mut measured = CellMeasured { found, runs: Vec::new() };
-    let is_peak = matches!(figure.rate(cell), Rate::Peak) && plan.strikes.is_empty();
+    measured.is_peak = matches!(figure.rate(cell), Rate::Peak) && plan.strikes.is_empty();
+    let limits = seek::limits(figure, cell);
     let mut steps_back = 0;
-    while measured.runs.len() < usize::from(figure.runs) {
-        let (run, of) = (measured.runs.len() + 1, figure.runs);
-        let at = rate.map_or_else(|| "closed loop".to_owned(), |rate| format!("{rate:.0} calls/s"));
-        watch.doing(format!("run {run} of {of}, {at}"));
-        let once = once::measure((figure, cell), (&plan, rate), set, watch).await?;
-        let trial = once.trial();
-        if is_peak && measured.runs.is_empty() && !limits.sustains(&trial) {
-            steps_back += 1;
-            if steps_back > STEPS_BACK_MAX {
-                return Err(RunError::Unsustained { least_rps: trial.offered_rps });
+    loop {
+        match bearing::after(&measured.runs, figure.runs, measured.is_peak) {
+            Next::Enough => return Ok(()),
+            Next::Run => {}
+            Next::Less => {
+                steps_back += 1;
+                measured.step_back(limits.p99_us, steps_back)?;
             }
-            rate = rate.map(|rate| rate * STEP_BACK);
-            if let Some(found) = &mut measured.found {
-                found.trials.push(trial);
-            }
-            continue;
         }
+        let (run, of) = (measured.runs.len() + 1, figure.runs);
+        let at = measured.rate.map_or_else(|| "closed loop".to_owned(), |rate| format!("{rate:.0} calls/s"));
+        watch.doing(format!("run {run} of {of}, {at}"));
+        let mut once = once::measure((figure, cell), (&plan, measured.rate), set, watch).await?;
+        once.within = limits.sustains(&once.trial());
         measured.runs.push(once);
     }
-    Ok(measured)
+}
+
+impl CellMeasured {
+    /// Less is tried: the runs so far become trials of the search.
+    fn step_back(&mut self, limit_us: f64, steps_back: usize) -> Result<(), RunError> {
+        let runs = std::mem::take(&mut self.runs);
+        let trials = runs.iter().map(|once| Trial { sustained: once.within, ..once.trial() });
+        let trials: Vec<Trial> = trials.collect();
+        let last = trials.iter().rev().find(|trial| !trial.sustained).copied().unwrap_or_default();
+        if let Some(found) = &mut self.found {
+            found.trials.extend(trials);
+        }
+        if steps_back > STEPS_BACK_MAX {
+            return Err(RunError::Unborne { last, limit_us });
+        }
+        self.stepped_back = true;
+        self.rate = self.rate.map(|rate| rate * STEP_BACK);
+        Ok(())
+    }
 }
 
 /// A cell in words that fit a line: what sets it apart from most.

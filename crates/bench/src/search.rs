@@ -13,6 +13,13 @@ const LATER_GROWTH: f64 = 1.5;
 const LATER: usize = 2;
 /// By how much it falls while nothing was sustained yet.
 const FALL: f64 = 4.0;
+/// Of what was offered, so much has to be answered within the measured time as well: else calls pile up, and only a short
+/// time keeps the pile small.
+const PACE: f64 = 0.95;
+/// Calls per second that pace does not depend on: of few calls, one at either end of the measured time is a large part.
+const PACE_RPS: f64 = 2.0;
+/// Loads that differ by less are the same one.
+const SAME: f64 = 0.005;
 /// Calls per second that are not worth a trial.
 const LEAST_RPS: f64 = 1.0;
 
@@ -21,7 +28,7 @@ const LEAST_RPS: f64 = 1.0;
 pub struct Limits {
     /// The 99th percentile of latency may be so long, in microseconds.
     pub p99_us: f64,
-    /// So much of what was offered must be answered within the measured time, from 0 to 1.
+    /// So much of the calls due within the measured time must be answered, from 0 to 1.
     pub share: f64,
     /// What to offer first, in calls per second: better too little than too much.
     pub first_rps: f64,
@@ -40,12 +47,17 @@ impl Limits {
         Self { p99_us, share: 0.98, first_rps, max_rps: 10_000_000.0, precision: 0.05, trials_max: 12 }
     }
 
-    /// Whether what came of a trial is within these limits.
+    /// Whether what came of a trial, or of a run, is within these limits.
     #[must_use]
     pub fn sustains(&self, trial: &Trial) -> bool {
+        self.keeps_up(trial) && trial.p99_us <= self.p99_us
+    }
+
+    /// Whether the calls were answered, however late each of them was.
+    fn keeps_up(&self, trial: &Trial) -> bool {
         trial.throughput_rps > 0.0
-            && trial.throughput_rps >= self.share * trial.offered_rps
-            && trial.p99_us <= self.p99_us
+            && trial.answered_share >= self.share
+            && trial.throughput_rps >= PACE * trial.offered_rps - PACE_RPS
     }
 }
 
@@ -60,6 +72,28 @@ pub enum End {
     Nothing,
     /// So many trials were not enough; the best one stands all the same.
     OutOfTrials,
+}
+
+impl End {
+    /// In words that a record keeps.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Converged => "bracketed",
+            Self::Unsaturated => "unsaturated",
+            Self::Nothing => "nothing sustained",
+            Self::OutOfTrials => "out of trials",
+        }
+    }
+}
+
+/// By how much the lowest load that was too much is above the one that was borne, and that trial; none if none was.
+#[must_use]
+pub fn gap(trials: &[Trial], borne_rps: f64) -> Option<(f64, Trial)> {
+    let above = |trial: &&Trial| !trial.sustained && trial.offered_rps > borne_rps * (1.0 + SAME);
+    let lowest =
+        trials.iter().filter(above).min_by(|one, other| one.offered_rps.total_cmp(&other.offered_rps))?;
+    (borne_rps > 0.0).then(|| (lowest.offered_rps / borne_rps - 1.0, *lowest))
 }
 
 /// A search under way.
@@ -137,9 +171,12 @@ impl Search {
                 (low * growth).min(self.limits.max_rps)
             }
             (None, Some((high, _))) => {
-                // What came through tells how far to fall, if anything did.
+                // What came through tells how far to fall, unless everything did and was only late. It is believed
+                // once; later, only if it is far.
                 let (told, least) = (last.throughput_rps * 0.9, high / FALL);
-                if told > least && told < high * 0.9 { told } else { least.max(LEAST_RPS) }
+                let near = if self.trials.len() == 1 { high * 0.9 } else { high * 0.5 };
+                let tells = !self.limits.keeps_up(&last) && told > least && told < near;
+                if tells { told } else { least.max(LEAST_RPS) }
             }
             (None, None) => self.limits.first_rps,
         }
@@ -148,7 +185,7 @@ impl Search {
     /// A load in the gap. What came through of a load that was too much is about what there is: it is tried, then a
     /// little more than it. Where that tells nothing, the middle.
     fn between(&self, low: f64, high: f64, last: Trial) -> f64 {
-        let swamped = |trial: &&Trial| trial.throughput_rps < self.limits.share * trial.offered_rps;
+        let swamped = |trial: &&Trial| !self.limits.keeps_up(trial);
         let through = self.trials.iter().filter(swamped).map(|trial| trial.throughput_rps);
         let through = through.fold(0.0, f64::max);
         let (about, more) = (through * 0.97, low * (1.0 + self.limits.precision * 0.9));

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use quorate_bench::difference::Difference;
 use quorate_bench::record::Record;
 
-/// What a program is told that could not compare: 1 says that something differs.
+/// What a program is told that could not compare or judge: 1 says that something differs.
 const TROUBLE: u8 = 2;
 
 const EXAMPLES: &str = "Examples:
@@ -18,8 +18,8 @@ Throughput is judged in every cell, p50 and p99 where the load was given (at a p
 Two values differ if the 95 % intervals of their runs (Student's t) share no value, and the medians are 5 % (throughput),
 10 % (p50) or 25 % (p99) apart at least. Costs of a call that changed by 10 % are shown, and not judged.
 
-Exit codes: 0 nothing differs by more than the noise; 1 something does, or has a number in one of them only; 2 the two
-cannot be compared.";
+Exit codes: 0 nothing differs by more than the noise; 1 something does, or a cell is or has a number in one of them only;
+2 the two cannot be compared, or nothing could be judged: noise is known from two runs of a cell on.";
 
 /// Arguments of `quorate bench diff`.
 #[derive(Debug, clap::Args)]
@@ -52,7 +52,11 @@ pub(super) fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     } else {
         println!("{difference}");
     }
-    Ok(if difference.differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(match (difference.differs, difference.judged) {
+        (true, _) => ExitCode::FAILURE,
+        (false, 0) => ExitCode::from(TROUBLE),
+        (false, _) => ExitCode::SUCCESS,
+    })
 }
 
 #[cfg(test)]
@@ -65,9 +69,14 @@ mod tests {
 
     /// A report with one cell of this many replicas, whose three runs answered about so many calls a second.
     fn write(n: u16, rps: f64) -> tempfile::TempDir {
+        write_runs(n, rps, 3)
+    }
+
+    fn write_runs(n: u16, rps: f64, runs: usize) -> tempfile::TempDir {
         let run = |factor: f64| Run { throughput_rps: rps * factor, ..Run::default() };
         let cell = Cell { n, rate: "peak".into(), ..Cell::default() };
-        let point = Point { cell, runs: [0.99, 1.0, 1.01].map(run).into(), ..Point::default() };
+        let runs = [0.99, 1.0, 1.01].map(run).into_iter().take(runs).collect();
+        let point = Point { cell, runs, ..Point::default() };
         let options = Options { dirs: Vec::new(), effort: Effort::Smoke, ..Options::default() };
         let record = Record {
             title: "a".into(),
@@ -96,5 +105,7 @@ mod tests {
         assert_eq!(code(before.path(), more.path()), ExitCode::FAILURE);
         assert_eq!(code(before.path(), other.path()), ExitCode::from(TROUBLE), "nothing in common");
         assert_eq!(code(before.path(), &same.path().join("none")), ExitCode::from(TROUBLE));
+        let single = write_runs(4, 1000.0, 1);
+        assert_eq!(code(single.path(), single.path()), ExitCode::from(TROUBLE), "nothing could be judged");
     }
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use quorate_bench::agent::Link;
 use quorate_bench::cluster::Hand;
-use quorate_bench::figure::{Figure, Runs};
+use quorate_bench::figure::{Figure, Runs, Scenario};
 use quorate_bench::limits::{self, Effort, Limits, Options};
 use quorate_bench::record::{Cell, Record};
 use quorate_bench::run::{self, Measured, Progress, Setting};
@@ -27,10 +27,16 @@ const EXAMPLES: &str = "Examples:
   quorate bench configs/bench/throughput-vs-f.toml --out figure --only f=1 --only scenario=none,f=2
   quorate bench diff before after                             which differences exceed the noise
 
+--only takes coordinates by the names of columns; scenario=silent:1 is also what silent:f means where f = 1. A folder whose
+points would be lost, because they are of cells that are not measured now, is refused unless --force is given.
+
 Every cell is measured whatever becomes of the others; Ctrl-C ends early and writes what there is. With machines in the
 file, agents on them run replicas and clients, and this machine runs what none of them does.
 
-Exit codes: 0 every cell has its number; 1 one has none, or a guard of the file was not kept; 130 interrupted.";
+Exit codes: 0 every cell has its number; 1 one has none, or a guard of the file was not kept; 2 the command is not
+complete; 130 interrupted.";
+/// What a program is told whose command is not complete, as by the parser of arguments.
+const USAGE: u8 = 2;
 
 /// Arguments of `quorate bench FILE`.
 #[derive(Debug, clap::Args)]
@@ -40,7 +46,8 @@ pub(super) struct FigureArgs {
     #[arg(value_name = "FILE", required = true)]
     file: Option<PathBuf>,
     /// Folder for the report: report.html, points.csv, points.json, figures and histograms
-    #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
+    // Asked for by hand, so that a file that is not there is told first.
+    #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Write the whole record as JSON to standard output, in place of the table
     #[arg(long)]
@@ -48,6 +55,9 @@ pub(super) struct FigureArgs {
     /// Say which cells there are and how long they take, and measure nothing
     #[arg(long)]
     dry_run: bool,
+    /// Replace the report in DIR though it has cells that are not measured now
+    #[arg(long)]
+    force: bool,
     /// Measure only cells with these coordinates, for example f=1 or f=1,scenario=none; may be repeated
     #[arg(long, value_name = "COORDINATES", value_parser = coordinates)]
     only: Vec<Only>,
@@ -84,9 +94,15 @@ impl Only {
                 serde_json::Value::String(text) => text.clone(),
                 value => value.to_string(),
             });
-            found.as_ref() == Some(wanted)
+            found.as_ref() == Some(wanted) || name == "scenario" && is_meant(cell, wanted)
         })
     }
+}
+
+/// Whether a scenario is another way to say that of a cell: `silent:1` is `silent:f` where f is 1.
+fn is_meant(cell: &Cell, wanted: &str) -> bool {
+    let meant = |text: &str| text.parse::<Scenario>().ok().map(|scenario| scenario.at(cell.f));
+    meant(wanted).is_some_and(|wanted| meant(&cell.scenario) == Some(wanted))
 }
 
 pub(super) fn run(args: &FigureArgs) -> anyhow::Result<ExitCode> {
@@ -100,16 +116,47 @@ pub(super) fn run(args: &FigureArgs) -> anyhow::Result<ExitCode> {
     }
     figure.dropped.iter().for_each(|why| eprintln!("left out: {why}"));
     if args.dry_run {
-        print!("{}", words::plan(&figure, &cells));
+        // What is refused later is refused here.
+        figure.data_folder()?;
+        print!("{}", words::plan(&figure, &cells)?);
         return Ok(ExitCode::SUCCESS);
     }
-    let out = args.out.as_deref().context("name a folder for the report with --out")?;
+    let Some(out) = args.out.as_deref() else {
+        eprintln!("error: name a folder for the report with --out DIR, or see the plan with --dry-run");
+        return Ok(ExitCode::from(USAGE));
+    };
+    if !args.force {
+        let cells: Vec<&Cell> = cells.iter().filter_map(|at| figure.cells().get(*at)).collect();
+        check_replaceable(out, &cells)?;
+    }
     check_writable(out)?;
     crate::survive_file_size_limits()?;
     let limits = measure_limits(&figure)?;
     let asked = cells.len();
     let measured = measure(args, &figure, cells, limits)?;
     finish((args, out), (&figure, asked), &measured)
+}
+
+/// Sees that no point is lost: whatever the folder has of a report is measured again.
+fn check_replaceable(out: &Path, cells: &[&Cell]) -> anyhow::Result<()> {
+    if !out.join("points.json").exists() {
+        return Ok(());
+    }
+    let place = out.display();
+    let fix = "name another folder, or replace the report with --force";
+    let record = match Record::load(out) {
+        Ok(record) => record,
+        Err(error) => bail!("--out {place}: a report is there that cannot be read ({error}); {fix}"),
+    };
+    let lost = record.points.iter().filter(|point| !cells.contains(&&point.cell)).count();
+    if lost > 0 {
+        let (all, title, began) = (record.points.len(), &record.title, &record.provenance.began);
+        bail!(
+            "--out {place}: `{title}` is there, {all} cells measured at {began}, and {lost} of these would be lost; \
+             {fix}"
+        );
+    }
+    Ok(())
 }
 
 /// Sees that the report can be written, before anybody waits for it.
@@ -223,8 +270,13 @@ fn finish(
     (figure, asked): (&Figure, usize),
     measured: &Measured,
 ) -> anyhow::Result<ExitCode> {
-    let Measured { record, histograms, interrupted } = measured;
+    let Measured { record, histograms, interrupted, finished } = measured;
+    if *interrupted && *finished == 0 && record.points.iter().all(|point| point.runs.is_empty()) {
+        println!("nothing was measured, and nothing was written");
+        return Ok(ExitCode::from(130));
+    }
     let written = report::write(record, histograms, out)?;
+    report::remove_stale_histograms(record, out)?;
     let mut text = words::table(record);
     let breaches = guard::check(&figure.guards, figure.cells(), &record.points);
     for breach in &breaches {
@@ -238,7 +290,7 @@ fn finish(
     }
     let _ = writeln!(text, "report       {}", written.page.display());
     if *interrupted {
-        let _ = writeln!(text, "interrupted  {} of {asked} cells were measured", record.points.len());
+        let _ = writeln!(text, "interrupted  {finished} of {asked} cells were measured");
     }
     if args.json {
         eprint(&text);
@@ -266,6 +318,8 @@ fn exit_code(record: &Record, interrupted: bool, kept: bool) -> ExitCode {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use quorate_bench::record::{Point, Provenance};
+
     use super::*;
 
     #[test]
@@ -276,5 +330,61 @@ mod tests {
         assert!(!met("f=2") && !met("f=1,scenario=crash:f"));
         assert!(coordinates("g=1").unwrap_err().contains("no coordinate of a cell; there are"));
         assert!(coordinates("f").unwrap_err().contains("such as f=1"));
+    }
+
+    #[test]
+    fn a_scenario_is_met_by_what_it_means_at_that_f() {
+        let cell = |f, scenario: &str| Cell { f, scenario: scenario.to_owned(), ..Cell::default() };
+        let met =
+            |cell: &Cell, wanted: &str| coordinates(&format!("scenario={wanted}")).unwrap().is_met(cell);
+        assert!(met(&cell(1, "silent:f"), "silent:1") && met(&cell(3, "crash:f-1"), "crash:2"));
+        assert!(met(&cell(2, "silent:f"), "silent:f"));
+        assert!(!met(&cell(2, "silent:f"), "silent:1") && !met(&cell(1, "silent:f"), "crash:1"));
+        assert!(!met(&cell(1, "none"), "nonsense"));
+    }
+
+    #[test]
+    fn a_folder_with_points_of_other_cells_is_not_replaced() {
+        let cell = |f| Cell { f, ..Cell::default() };
+        let (one, two) = (cell(1), cell(2));
+        let folder = tempfile::tempdir().unwrap();
+        check_replaceable(folder.path(), &[&one]).unwrap();
+        let options = Options { dirs: Vec::new(), effort: Effort::Smoke, ..Options::default() };
+        let point = |cell: &Cell| Point { cell: cell.clone(), ..Point::default() };
+        let record = Record {
+            title: "whole".into(),
+            about: String::new(),
+            draw: Vec::new(),
+            configuration: String::new(),
+            provenance: Provenance::default(),
+            limits: limits::measure(&options),
+            points: vec![point(&one), point(&two)],
+        };
+        let file = folder.path().join("points.json");
+        std::fs::write(&file, serde_json::to_string(&record).unwrap()).unwrap();
+        let refused = check_replaceable(folder.path(), &[&one]).unwrap_err().to_string();
+        for words in ["`whole` is there, 2 cells", "1 of these would be lost", "--force"] {
+            assert!(refused.contains(words), "{refused}");
+        }
+        check_replaceable(folder.path(), &[&one, &two, &cell(3)]).unwrap();
+        std::fs::write(&file, "{").unwrap();
+        assert!(
+            check_replaceable(folder.path(), &[&one]).unwrap_err().to_string().contains("cannot be read")
+        );
+    }
+
+    #[test]
+    fn a_figure_that_is_not_there_is_told_before_a_folder_for_its_report() {
+        let args = FigureArgs {
+            file: Some("no/such/figure.toml".into()),
+            out: None,
+            json: false,
+            dry_run: false,
+            force: false,
+            only: Vec::new(),
+            key: None,
+        };
+        let told = run(&args).unwrap_err().to_string();
+        assert!(told.contains("no/such/figure.toml: cannot be read"), "{told}");
     }
 }

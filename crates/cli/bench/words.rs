@@ -1,10 +1,12 @@
 //! What `quorate bench` says to people.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use quorate_bench::figure::Figure;
+use quorate_bench::figure::{Doubt, Figure, Outlook};
 use quorate_bench::limits::Ceiling;
+use quorate_bench::network::NetworkError;
 use quorate_bench::record::{Cell, Point, Record};
 
 /// Coordinates that stand in every table.
@@ -76,18 +78,66 @@ impl Coordinates {
 }
 
 /// The cells of a figure, and how long each takes.
-pub(super) fn plan(figure: &Figure, cells: &[usize]) -> String {
+///
+/// # Errors
+/// [`NetworkError`] if the file of a network is another one by now.
+pub(super) fn plan(figure: &Figure, cells: &[usize]) -> Result<String, NetworkError> {
     let chosen: Vec<&Cell> = cells.iter().filter_map(|at| figure.cells().get(*at)).collect();
     let coordinates = Coordinates::of(&chosen);
     let mut text = format!("{}\nall of them: {}\n\n", figure.title, coordinates.same);
     let mut lines = coordinates.lines().into_iter();
+    let outlooks = chosen.iter().map(|cell| figure.outlook(cell)).collect::<Result<Vec<_>, _>>()?;
+    let emulated = outlooks.iter().any(Option::is_some);
+    let expected =
+        if emulated { format!("  {:>12}  {:>15}", "expected p50", "calls/s at most") } else { String::new() };
     // Writing to a text never fails.
-    let _ = writeln!(text, "{}  about", lines.next().unwrap_or_default());
-    for (at, line) in cells.iter().zip(lines) {
-        let _ = writeln!(text, "{line}  {}", time(figure.estimate_of(*at)));
+    let _ = writeln!(text, "{}{expected}  about", lines.next().unwrap_or_default());
+    for ((at, line), outlook) in cells.iter().zip(lines).zip(&outlooks) {
+        let expected = match outlook {
+            Some(Outlook { expected_p50, most_rps, .. }) => {
+                format!("  {:>9.1} ms  {most_rps:>15.0}", milliseconds(*expected_p50))
+            }
+            None if emulated => format!("  {:>12}  {:>15}", "-", "-"),
+            None => String::new(),
+        };
+        let _ = writeln!(text, "{line}{expected}  {}", time(figure.estimate_of(*at)));
     }
     let all = cells.iter().map(|at| figure.estimate_of(*at)).sum();
-    let _ = writeln!(text, "\n{} cells, about {} in all", cells.len(), time(all));
+    let number = if cells.len() == 1 { "1 cell".to_owned() } else { format!("{} cells", cells.len()) };
+    let _ = writeln!(text, "\n{number}, about {} in all", time(all));
+    if emulated {
+        text.push_str(
+            "\nExpected is the median that the messages of a call alone take on the emulated network; at most as many calls\n\
+             per second as `clients` times `in_flight` in each of those.\n",
+        );
+    }
+    text.push_str(&doubts(&chosen, &outlooks));
+    Ok(text)
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// What does not fit the networks: a line for each value and network, however many cells have it.
+fn doubts(cells: &[&Cell], outlooks: &[Option<Outlook>]) -> String {
+    let mut found: BTreeMap<(&str, Doubt), (usize, Duration)> = BTreeMap::new();
+    for (cell, outlook) in cells.iter().zip(outlooks) {
+        for doubt in outlook.iter().flat_map(|outlook| &outlook.doubts) {
+            let (cells, worst) = found.entry((cell.network.as_str(), *doubt)).or_default();
+            *cells += 1;
+            *worst = (*worst).max(outlook.as_ref().map_or(Duration::ZERO, |outlook| outlook.expected_p50));
+        }
+    }
+    let mut text = String::new();
+    for ((network, Doubt { key, value, what, then }), (cells, worst)) in found {
+        let worst = milliseconds(worst);
+        let cells = if cells == 1 { "1 cell".to_owned() } else { format!("{cells} cells") };
+        let _ = writeln!(
+            text,
+            "warning      {network}: {key} = {value} {what} ({worst:.0} ms at worst, {cells}): {then}"
+        );
+    }
     text
 }
 
@@ -125,7 +175,9 @@ pub(super) fn table(record: &Record) -> String {
         let _ = writeln!(text, "{line}  {}", numbers(point));
     }
     if record.points.iter().any(|point| point.cpu_bound) {
-        text.push_str("\n* more replicas than cores: the point tells of the machine, not of the protocol\n");
+        text.push_str(
+            "\n* more replicas than cores: the point tells of the machine as well as of the protocol\n",
+        );
     }
     text.push('\n');
     text.push_str(&ceilings(record));
@@ -140,7 +192,8 @@ fn numbers(point: &Point) -> String {
         return format!("no number: {problem}");
     }
     let ms = |us: f64| us / 1000.0;
-    let interval = format!("{:.0}..{:.0}", point.ci_low, point.ci_high);
+    // One run has none.
+    let interval = point.interval().map(|(low, high)| format!("{low:.0}..{high:.0}")).unwrap_or_default();
     let mut text = format!(
         "{:>9.0} {:>9.0} {interval:>15} {:>8.2} {:>8.2} {:>7.2} {:>7.0} {:>6.1} {:>6.1}",
         point.offered_rps,
@@ -157,6 +210,12 @@ fn numbers(point: &Point) -> String {
     }
     if point.runs.iter().any(|run| !run.steady) {
         text.push_str(" not steady");
+    }
+    let limit = Some(&point.saturated_by).filter(|by| !by.is_empty()).map(|by| format!("limited by: {by}"));
+    let peak = point.peak().map(|peak| format!("peak: {peak}"));
+    let notes: Vec<String> = peak.into_iter().chain(limit).chain(point.notes.iter().cloned()).collect();
+    if !notes.is_empty() {
+        let _ = write!(text, "  {}", notes.join("; "));
     }
     text
 }

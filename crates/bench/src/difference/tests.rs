@@ -102,6 +102,7 @@ fn one_run_says_nothing_about_noise() {
     let (a, b) = (record(vec![point(cell(4, "peak"), &[1.0])]), record(vec![point(cell(4, "peak"), &[9.0])]));
     let difference = Difference::between(&a, &b).unwrap();
     assert_eq!((difference.rows[0].verdict, difference.differs), (Verdict::Unknown, false));
+    assert_eq!(difference.judged, 0);
     assert!(difference.to_string().contains("nothing could be judged"), "{difference}");
 }
 
@@ -128,9 +129,13 @@ fn cells_of_one_record_only_are_counted_and_two_figures_are_not_compared() {
     let (four, ten) = (record(vec![both.points[0].clone()]), record(vec![point(cell(10, "peak"), &BEFORE)]));
     let difference = Difference::between(&both, &four).unwrap();
     assert!(
-        !difference.differs && difference.only_in_a == [cell(7, "peak")] && difference.only_in_b.is_empty()
+        difference.differs && difference.only_in_a == [cell(7, "peak")] && difference.only_in_b.is_empty()
     );
-    assert!(difference.to_string().contains("1 of the cells are in A only"), "{difference}");
+    let shown = difference.to_string();
+    assert!(shown.contains("1 cell is in A only, and not compared"), "{shown}");
+    assert!(shown.ends_with("0 are worse; 1 cell is in one of them only"), "{shown}");
+    let back = Difference::between(&four, &both).unwrap();
+    assert!(back.differs && back.only_in_b == [cell(7, "peak")], "in either direction: {back}");
     assert_eq!(Difference::between(&four, &ten), Err(NothingInCommon));
 }
 

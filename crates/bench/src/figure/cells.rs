@@ -14,7 +14,7 @@ use crate::record::Cell;
 
 /// Most cells of a figure: days of measuring.
 pub(super) const CELLS_MAX: usize = 4096;
-/// Requests of a batch where nothing else is said.
+/// Bundles of a batch where nothing else is said.
 const BATCH_REQUESTS: u32 = 1024;
 
 /// One coordinate, and what the file says it may be.
@@ -143,12 +143,25 @@ fn keep(
         }
     }
     if kept.is_empty() {
-        let (what, fix) = ("leaves nothing to measure".into(), "skip less".into());
-        let (at, key) =
-            layers.skips.first().map_or((layers.at, "scenario".into()), |skip| (skip.at, skip.key.clone()));
-        return Err(source.error(at, key, Problem::Rule { what, fix }));
+        return Err(nothing_left(source, layers, &dropped));
     }
     Ok((kept, dropped))
+}
+
+/// Nothing is left: because everything was skipped, or because scenarios are nobody's.
+fn nothing_left(source: &Source<'_>, layers: &Layers, dropped: &[String]) -> Misplaced {
+    if let Some(skip) = layers.skips.first() {
+        let (what, fix) = ("leaves nothing to measure".into(), "skip less".into());
+        return source.error(skip.at, skip.key.clone(), Problem::Rule { what, fix });
+    }
+    let scenario = layers.dimensions.iter().find(|dimension| dimension.knob.name == "scenario");
+    let at = scenario.and_then(|dimension| dimension.values.first()).map_or(layers.at, |value| value.at);
+    let what = match dropped.first() {
+        Some(why) => format!("leaves nothing to measure: {}", why.trim_end_matches(": left out")),
+        None => "leaves nothing to measure".to_owned(),
+    };
+    let fix = "write a larger `f`, or a scenario that makes somebody faulty there".into();
+    source.error(at, "scenario".into(), Problem::Rule { what, fix })
 }
 
 /// A filter that is about no cell says something else than whoever wrote it meant.
@@ -191,7 +204,7 @@ fn check(
     };
     if cell.batch < cell.bundle.into() {
         let what = format!("is {}, less than `bundle`, which is {}", cell.batch, cell.bundle);
-        return rule("batch", &what, "write at least as much: a batch has whole requests");
+        return rule("batch", &what, "write at least as much: a batch has whole bundles");
     }
     if cell.reply > 0 && cell.application != "null" {
         let what = format!("is {}, and the replies of `{}` are its own", cell.reply, cell.application);
@@ -252,7 +265,7 @@ fn parameter_problem(error: ParameterError, cell: &Cell) -> (&'static str, Probl
         other => (other, error.value),
     };
     let fix = match name {
-        "batch" => "a batch has at most 16384 requests of `bundle` operations each".to_owned(),
+        "batch" => "a batch has at most 16384 bundles of `bundle` calls each".to_owned(),
         _ => format!("it {}", error.fix.replace("timeout_max_us", "timeout_max_ms")),
     };
     (name, Problem::Parameter { value, fix })

@@ -1,18 +1,17 @@
 //! From the text of a figure to a [`Figure`]: every check, each with the line it is about.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use quorate_node::cluster_file::{PARAMETERS, Problem, read_parameters};
-use quorate_node::sections::{FromToml, Located, Misplaced, Section, Source};
+use quorate_node::sections::{Located, Misplaced, Section, Source};
 use quorate_protocol::parameters::Parameters;
-use quorate_protocol::types::PublicKey;
 use toml::de::DeValue;
 
 use super::cells::{self, Adjustment, Dimension, Filter, Layers};
-use super::knobs::{KNOBS, Knob, RATE, RPS_MAX, knob, text};
+use super::knobs::{CLOSED, KNOBS, Knob, RATE, knob, text};
+use super::values::{AgentKey, Cost, Reachable, Rps, Words};
 use super::{Chart, Figure, Guard, Machine, Runs, Trials};
 use crate::network::Network;
 
@@ -110,8 +109,6 @@ pub(super) const GUARD: &[&str] = &[
 const VALUES_MAX: usize = 64;
 /// Most tables of one kind.
 const TABLES_MAX: usize = 64;
-/// Most bytes of a title or another text for people.
-const TEXT_BYTES_MAX: usize = 4096;
 /// Longest measured time of a run, and longest warm-up.
 const TIME_MAX_MS: u64 = 3_600_000;
 
@@ -217,6 +214,7 @@ impl<'a> Reader<'a> {
             dimensions.extend(self.dimension(self.top, knob)?);
         }
         self.add_size(&mut dimensions)?;
+        self.check_rates(&dimensions)?;
         self.sort_rates(&mut dimensions);
         let mut adjustments = Vec::new();
         for section in self.tables("adjust", ADJUSTABLE)? {
@@ -249,6 +247,22 @@ impl<'a> Reader<'a> {
                 let size = knob("f").map(|knob| Dimension { knob, values: vec![one] });
                 dimensions.splice(place.unwrap_or(dimensions.len())..place.unwrap_or(dimensions.len()), size);
                 Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A closed loop asks for as much as is answered: where there is no other load, rates are a mistake.
+    fn check_rates(&self, dimensions: &[Dimension]) -> Checked<()> {
+        let mut loads = dimensions.iter().filter(|dimension| dimension.knob.name == "load");
+        let all_closed = |load: &Dimension| load.values.iter().all(|value| value.value == CLOSED);
+        match (loads.any(all_closed), self.top.raw(RATE.name)) {
+            (true, Some(rate)) => {
+                let (what, fix) = (
+                    "stands beside `load = \"closed\"`, which has no rate".into(),
+                    "remove it, or write `load = \"open\"` or `load = [\"open\", \"closed\"]`".into(),
+                );
+                Err(rate.error(&self.source, Problem::Rule { what, fix }))
             }
             _ => Ok(()),
         }
@@ -423,7 +437,7 @@ impl<'a> Reader<'a> {
             let address = address.ok_or_else(|| {
                 missing("address", "add where its `quorate bench agent` listens, such as \"192.0.2.7:4900\"")
             })?;
-            let key = section.optional::<PublicKey>("key")?;
+            let key = section.optional::<AgentKey>("key")?;
             let key = key
                 .ok_or_else(|| missing("key", "add the public key that its `quorate bench agent` prints"))?;
             let runs = section.optional::<Runs>("runs")?.map(|runs| runs.value).unwrap_or_default();
@@ -433,81 +447,8 @@ impl<'a> Reader<'a> {
                     ("has the name or the address of another".into(), "make them differ".into());
                 return Err(name.error(&self.source, Problem::Rule { what, fix }));
             }
-            machines.push(Machine { name: name.value.0, address: address.value.0, key: key.value, runs });
+            machines.push(Machine { name: name.value.0, address: address.value.0, key: key.value.0, runs });
         }
         Ok(machines)
-    }
-}
-
-/// A text of bounded length.
-struct Words(String);
-
-impl FromToml for Words {
-    fn from_toml(value: &DeValue<'_>) -> Result<Self, Problem> {
-        let text = text(value, "a text in quotes")?;
-        if text.trim().is_empty() || text.len() > TEXT_BYTES_MAX {
-            let (what, fix) = (format!("has {} bytes", text.len()), format!("write 1 to {TEXT_BYTES_MAX}"));
-            return Err(Problem::Rule { what, fix });
-        }
-        Ok(Self(text.trim().to_owned()))
-    }
-}
-
-/// A number that may have a fraction, above zero.
-fn fraction(value: &DeValue<'_>, most: f64) -> Result<f64, Problem> {
-    let expected = "a number above 0";
-    let said = match value {
-        DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
-        DeValue::Float(number) => number.as_str(),
-        other => return Err(Problem::Kind { expected, found: other.type_str() }),
-    };
-    let number = said.parse::<f64>().ok().filter(|number| *number > 0.0 && *number <= most);
-    number.ok_or_else(|| Problem::Rule {
-        what: format!("is {said}"),
-        fix: format!("write {expected}, up to {most}"),
-    })
-}
-
-/// Calls per second.
-struct Rps(f64);
-
-impl FromToml for Rps {
-    fn from_toml(value: &DeValue<'_>) -> Result<Self, Problem> {
-        fraction(value, RPS_MAX).map(Self)
-    }
-}
-
-/// What something costs.
-struct Cost(f64);
-
-impl FromToml for Cost {
-    fn from_toml(value: &DeValue<'_>) -> Result<Self, Problem> {
-        fraction(value, 1e12).map(Self)
-    }
-}
-
-/// An address that somebody else can connect to.
-struct Reachable(SocketAddr);
-
-impl FromToml for Reachable {
-    fn from_toml(value: &DeValue<'_>) -> Result<Self, Problem> {
-        let expected = "an IP address and port that can be reached, such as \"192.0.2.7:4900\"";
-        let text = text(value, "an address in quotes")?;
-        match text.parse::<SocketAddr>() {
-            Ok(address) if address.port() != 0 && !address.ip().is_unspecified() => Ok(Self(address)),
-            _ => Err(Problem::Value { expected, found: text.chars().take(64).collect() }),
-        }
-    }
-}
-
-impl FromToml for Runs {
-    fn from_toml(value: &DeValue<'_>) -> Result<Self, Problem> {
-        let expected = "\"replicas\", \"clients\" or \"both\"";
-        match text(value, expected)? {
-            "both" => Ok(Self::Both),
-            "replicas" => Ok(Self::Replicas),
-            "clients" => Ok(Self::Clients),
-            other => Err(Problem::Value { expected, found: other.chars().take(64).collect() }),
-        }
     }
 }

@@ -193,9 +193,11 @@ pub enum Scenario {
     BadSignatures,
 }
 
+/// The behaviour of the workshop that says nothing.
+const MUTE: &str = "mute";
 /// Names of lies, and the behaviour of the workshop that each is.
 const LIES: &[(&str, &str)] = &[
-    ("silent", "mute"),
+    ("silent", MUTE),
     ("equivocate", "equivocate"),
     ("delay", "delay"),
     ("lying-replies", "lying-replies"),
@@ -222,6 +224,14 @@ impl Plan {
     pub fn faulty(&self) -> u16 {
         let struck = self.strikes.iter().filter(|strike| strike.deed.takes_away()).count();
         u16::try_from(self.crashed.len() + self.liars.len() + struck).unwrap_or(u16::MAX)
+    }
+
+    /// Replicas that say nothing from the beginning. Who lies otherwise may still be waited for.
+    #[must_use]
+    pub fn absent(&self) -> Vec<u16> {
+        let mute = |told: &[String]| told.iter().any(|behaviour| behaviour.starts_with(MUTE));
+        let silent = self.liars.iter().filter(|(_, told)| mute(told)).map(|(id, _)| *id);
+        self.crashed.iter().copied().chain(silent).collect()
     }
 }
 
@@ -276,6 +286,19 @@ pub enum Whom {
 }
 
 impl Scenario {
+    /// The same with numbers for `f` and `f-1`: what it means where f are tolerated.
+    #[must_use]
+    pub fn at(&self, f: u16) -> Self {
+        let number = |count: Count| Count::Number(count.of(f));
+        match self {
+            Self::Crash(count) => Self::Crash(number(*count)),
+            Self::Lie { name, who: Who::Backups(count), how } => {
+                Self::Lie { name, who: Who::Backups(number(*count)), how: how.clone() }
+            }
+            Self::None | Self::Outage { .. } | Self::Lie { .. } | Self::BadSignatures => self.clone(),
+        }
+    }
+
     /// Who does what in a cluster of `n` replicas that tolerates `f`. None: nobody does anything, because `f-1` is 0.
     ///
     /// # Errors

@@ -175,6 +175,8 @@ fn every_word_is_one_of_those_that_its_refusal_names() {
     }
     refused("rate = \"closed\"\n", 2, "rate", &["write `load = \"closed\"`"]);
     refused("rate = true\n", 2, "rate", &["is boolean"]);
+    let both = &["stands beside `load = \"closed\"`", "remove it"];
+    refused("load = \"closed\"\nrate = [\"peak\", 500]\n", 3, "rate", both);
     refused(
         "draw = [\"phases\",\n\"heatmap\"]\n",
         3,
@@ -301,7 +303,7 @@ fn a_figure_has_no_more_cells_than_anybody_has_days() {
 #[test]
 fn a_cell_that_makes_no_sense_is_refused_with_the_line_that_makes_it_so() {
     refused("bundle = 64\nbatch = [400,\n10]\n", 4, "batch", &["is 10, less than `bundle`, which is 64"]);
-    refused("bundle = 1\n\nbatch = 16385\n", 4, "batch", &["at most 16384 requests"]);
+    refused("bundle = 1\n\nbatch = 16385\n", 4, "batch", &["at most 16384 bundles"]);
     refused("application = \"kv\"\nreply = 5\n", 3, "reply", &["replies of `kv` are its own"]);
     refused("checkpoint_interval = 100\n", 1, "window", &["is 512", "a multiple of `checkpoint_interval`"]);
     refused("window = 100\n", 2, "window", &["is 100"]);
@@ -347,6 +349,12 @@ fn a_scenario_of_nobody_is_left_out_with_a_word() {
     let figure = figure("f = [1, 2]\nscenario = [\"none\", \"crash:f-1\"]\n");
     assert_eq!(column(&figure, "scenario"), ["none", "none", "crash:f-1"]);
     assert_eq!(figure.dropped, ["`crash:f-1` is nobody where f = 1: left out"]);
+    // Where nobody skipped anything, nobody is told to skip less.
+    let alone = "f = 1\nscenario = \"crash:f-1\"\n";
+    let why = &["leaves nothing to measure: `crash:f-1` is nobody where f = 1", "write a larger `f`"];
+    refused(alone, 3, "scenario", why);
+    let error = Figure::parse(&format!("title = \"a\"\n{alone}"), Path::new("a.toml")).unwrap_err();
+    assert!(!error.to_string().contains("skip"), "{error}");
 }
 
 #[test]
@@ -426,7 +434,8 @@ fn machines_have_a_name_an_address_and_a_key() {
     refused("[[machine]]\nname = \"a\"\naddress = \"192.0.2.7:1\"\n", 2, "machine.key", &["is missing"]);
     refused(&machine("a", "0.0.0.0:4900"), 4, "machine.address", &["can be reached"]);
     refused(&(machine("a", "192.0.2.7:4900") + "runs = \"all\"\n"), 6, "machine.runs", &["\"clients\""]);
-    refused(&machine("a", "192.0.2.7:4900").replace(key, "00"), 5, "machine.key", &["64 hexadecimal digits"]);
+    let bad_key = machine("a", "192.0.2.7:4900").replace(key, "zz");
+    refused(&bad_key, 5, "machine.key", &["64 hexadecimal digits that `quorate bench key FILE` prints"]);
     let twice = machine("a", "192.0.2.7:4900") + &machine("a", "192.0.2.8:4900");
     refused(&twice, 7, "machine.name", &["name or the address of another"]);
 }
@@ -575,4 +584,25 @@ fn no_beginning_of_a_figure_is_more_than_a_reason_to_refuse_it() {
             drop(Figure::parse(&text[..end], &place()));
         }
     }
+}
+
+#[test]
+fn what_leaves_no_room_on_an_emulated_network_is_told_before_anything_is_measured() {
+    let text = "network = [\"loopback\", \"wan-world\"]\nscenario = [\"none\", \"silent-primary\"]\n";
+    let far = figure(text);
+    let outlooks: Vec<Option<Outlook>> = far.cells().iter().map(|cell| far.outlook(cell).unwrap()).collect();
+    let [None, None, Some(calm), Some(deposed)] = &outlooks[..] else { panic!("{outlooks:?}") };
+    assert!(calm.expected_p50 > Duration::from_millis(100) && !deposed.expected_p50.is_zero());
+    // 16 clients of 64 calls each.
+    let most = 1024.0 / calm.expected_p50.as_secs_f64();
+    assert!((calm.most_rps - most).abs() < 1e-6, "{calm:?}");
+    let keys: Vec<&str> = calm.doubts.iter().map(|doubt| doubt.key).collect();
+    assert_eq!(keys, ["p99_limit_ms", "timeout_ms"]);
+    let roomy = "p99_limit_ms = 2000\ntimeout_ms = 4000\nwarm_up_ms = 3000\n[search]\nwarm_up_ms = 3000\n";
+    let roomy = figure(&format!("network = \"wan-world\"\n{roomy}"));
+    assert_eq!(roomy.outlook(&roomy.cells()[0]).unwrap().unwrap().doubts, []);
+    let hurried = figure("network = \"wan-world\"\nrate = 1000000\nwarm_up_ms = 100\n");
+    let outlook = hurried.outlook(&hurried.cells()[0]).unwrap().unwrap();
+    let keys: Vec<&str> = outlook.doubts.iter().map(|doubt| doubt.key).collect();
+    assert_eq!(keys, ["timeout_ms", "warm_up_ms", "rate"]);
 }

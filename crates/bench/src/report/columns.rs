@@ -70,8 +70,8 @@ fn told_without_number(name: &str, coordinates: &[(String, Value)]) -> bool {
         || coordinates.iter().any(|(known, _)| known == name)
 }
 
-/// The whole table, a line per point after a line of names. A point without a number has no numbers: its cells are empty
-/// rather than zero.
+/// The whole table, a line per point after a line of names. A point without a number has no numbers, and one run has no
+/// interval: their cells are empty rather than zero.
 pub(super) fn csv(points: &[Point]) -> String {
     let names: Vec<String> = fields(&Point::default()).into_iter().map(|(name, _)| name).collect();
     let mut out = names.join(",") + "\n";
@@ -80,7 +80,12 @@ pub(super) fn csv(points: &[Point]) -> String {
         let coordinates =
             serde_json::from_str::<Ordered>(&coordinates).map_or_else(|_| Vec::new(), |found| found.0);
         let written = |(name, value): (String, Value)| {
-            let known = has_number(point) || told_without_number(&name, &coordinates);
+            let is_end = matches!(name.as_str(), "ci_low" | "ci_high");
+            let known = if has_number(point) {
+                !is_end || point.interval().is_some()
+            } else {
+                told_without_number(&name, &coordinates)
+            };
             if known { cell(&value) } else { String::new() }
         };
         let line: Vec<String> = fields(point).into_iter().map(written).collect();
@@ -93,6 +98,7 @@ pub(super) fn csv(points: &[Point]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Run;
 
     #[test]
     fn columns_have_the_names_of_the_fields_and_their_order() {
@@ -139,5 +145,18 @@ mod tests {
         assert!(!text.contains("12345") && text.contains("replicas 1 and 2 differ at slot 7"), "{text}");
         let columns = text.lines().next().map_or(0, |line| line.split(',').count());
         assert!(columns > 40, "{columns}");
+    }
+
+    #[test]
+    fn one_run_has_no_interval() {
+        let run = Run { throughput_rps: 77.5, ..Run::default() };
+        let (throughput_rps, ci_low, ci_high) = (77.5, 70.25, 79.75);
+        let mut point = Point { throughput_rps, ci_low, ci_high, agreement: true, ..Point::default() };
+        point.runs = vec![run.clone()];
+        let text = csv(std::slice::from_ref(&point));
+        assert!(text.contains("77.5") && !text.contains("70.25") && !text.contains("79.75"), "{text}");
+        point.runs.push(run);
+        let text = csv(&[point]);
+        assert!(text.contains("70.25") && text.contains("79.75"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! What a request costs against what the message pattern alone says.
+//! What a call costs against what the message pattern alone says.
 
 use super::arrange::{Arrangement, Panel, has_number};
 use super::chart::{Axis, Look, Plot, Range, Sample, Scale, Sheet, bytes, duration, short};
@@ -7,7 +7,7 @@ use super::goodput::MODEL;
 use super::words;
 use crate::record::Point;
 
-/// One thing that a request costs.
+/// One thing that a call costs.
 struct Cost {
     name: &'static str,
     measured: fn(&Point) -> f64,
@@ -22,13 +22,13 @@ fn per(value: f64, of: f64) -> f64 {
 
 const COSTS: [Cost; 5] = [
     Cost {
-        name: "messages per request",
+        name: "messages per call",
         measured: |point| point.messages_per_request,
         model: Some(|point| per(point.model.messages_per_batch, point.batch_mean)),
         said: short,
     },
     Cost {
-        name: "signatures checked per request",
+        name: "signatures checked per call",
         measured: |point| point.signatures_verified_per_request,
         model: Some(|point| {
             per(point.model.verifications_per_batch, point.batch_mean)
@@ -37,19 +37,20 @@ const COSTS: [Cost; 5] = [
         said: short,
     },
     Cost {
-        name: "bytes sent per request",
+        name: "bytes sent per call",
         measured: |point| point.bytes_per_request,
-        model: Some(|point| point.model.primary_bytes_per_request),
+        // The model has the primary's egress only, which is no part of what is drawn here that could be told apart.
+        model: None,
         said: bytes,
     },
     Cost {
-        name: "syncs of a replica's journal per request",
+        name: "syncs of a replica's journal per call",
         measured: |point| point.syncs_per_request,
         model: None,
         said: short,
     },
     Cost {
-        name: "processor time per request, all processes",
+        name: "processor time per call, all processes",
         measured: |point| point.cpu_us_per_request,
         model: None,
         said: duration,
@@ -73,16 +74,17 @@ pub(super) fn draw(arrangement: &Arrangement<'_>) -> Option<Drawing> {
     key.add(Sample::Stroke(MODEL), format!("model, at the batches and bundles of `{first}`"));
     key_of_marks(arrangement, &mut key);
     let caption = vec![
-        "Everything is divided by requests whose f+1 matching replies reached their client inside the measuring window; \
-         batches are never counted as requests."
+        "Everything is divided by calls whose f+1 matching replies reached their client; batches are never counted as \
+         calls."
             .into(),
         "The model counts the protocol's own pattern: of messages those among replicas alone, of signatures the votes of \
-         a quorum and each client's signature once per replica, of bytes those that the primary alone sends; what lies \
-         above it is clients' frames, resending, heartbeats and faults."
+         a quorum and each client's signature once per replica; what lies above it is clients' frames, resending, \
+         heartbeats and faults. Of bytes it knows the primary's egress only (`model.primary_bytes_per_request` in \
+         points.csv), so there is no line beside the bytes of all."
             .into(),
         words::HOLLOW.into(),
     ];
-    let title = "Cost of a request against the model".into();
+    let title = "Cost of a call against the model".into();
     let mut drawing = Drawing { name: "costs", title, caption, key, panels };
     drawing.left_out(left_out);
     Some(drawing)
@@ -96,7 +98,7 @@ fn draw_panel(arrangement: &Arrangement<'_>, panel: &Panel<'_>, cost: &Cost) -> 
     if !stops().any(|stop| (cost.measured)(stop.best) > 0.0) {
         return None;
     }
-    let label = format!("Cost of a request: {}, {}", cost.name, panel.title);
+    let label = format!("Cost of a call: {}, {}", cost.name, panel.title);
     let mut plot = Plot::new((WIDE, HIGH), cost.name, &label);
     let logarithmic = range.ratio() > 40.0;
     let (from, to) = (plot.bottom, plot.top);
@@ -119,7 +121,8 @@ fn draw_panel(arrangement: &Arrangement<'_>, panel: &Panel<'_>, cost: &Cost) -> 
         let stops: Vec<_> = line.stops.iter().filter(|stop| has_number(stop.best)).collect();
         if line.number == 0 && cost.model.is_some() {
             let through = stops.iter().map(|stop| (left(stop.at) - beside, scale.at(modelled(stop.best))));
-            plot.sheet.line(&behind(through.collect()), MODEL);
+            let frame = (plot.left, plot.right);
+            plot.sheet.line(&behind(through.collect(), frame), MODEL);
         }
         let place = |point: &Point, at: usize| (left(at), scale.at((cost.measured)(point)));
         let through: Vec<_> = stops.iter().map(|stop| place(stop.best, stop.at)).collect();

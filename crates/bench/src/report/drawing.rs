@@ -81,10 +81,11 @@ pub(crate) fn aside(number: usize, arrangement: &Arrangement<'_>) -> f64 {
     (middle * 6.5).clamp(-18.0, 18.0)
 }
 
-/// A line behind points: of a single value a short one, so that it can be seen.
-pub(crate) fn behind(through: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+/// A line behind points: of a single value a short one, so that it can be seen, and no further than the frame, beside
+/// which the names of values are.
+pub(crate) fn behind(through: Vec<(f64, f64)>, (left, right): (f64, f64)) -> Vec<(f64, f64)> {
     match through[..] {
-        [(x, y)] => vec![(x - WIDE / 3.0, y), (x + WIDE / 3.0, y)],
+        [(x, y)] => vec![((x - WIDE / 3.0).max(left), y), ((x + WIDE / 3.0).min(right), y)],
         _ => through,
     }
 }
@@ -103,10 +104,7 @@ pub(crate) fn key_of_marks(arrangement: &Arrangement<'_>, key: &mut Key) {
     let lines = || arrangement.panels.iter().flat_map(|panel| &panel.lines);
     let stops = || lines().flat_map(|line| &line.stops);
     if stops().any(|stop| has_number(stop.best) && stop.best.cpu_bound) {
-        key.add(
-            Sample::Marker(Marker::Of(0), Ink::Faint, true),
-            "hollow: CPU-bound, more replicas than cores",
-        );
+        key.add(Sample::Marker(Marker::Of(0), Ink::Faint, true), "hollow: more replicas than cores");
     }
     if stops().any(|stop| !has_number(stop.best)) {
         key.add(Sample::Marker(Marker::Cross, Ink::Faint, false), "no number: see the table");

@@ -21,6 +21,7 @@ fn tried(stop: &Stop<'_>) -> Vec<Trial> {
         p50_us: point.p50_us,
         p99_us: point.p99_us,
         sustained: true,
+        ..Trial::default()
     });
     let usable = |trial: &Trial| trial.throughput_rps > 0.0 && trial.p50_us > 0.0;
     let mut all: Vec<Trial> = searched.chain(given).filter(usable).collect();
@@ -77,7 +78,7 @@ fn key(across: &Across, unsustained: bool) -> Key {
 fn axes(panel: &Panel<'_>) -> Option<(Axis, Axis)> {
     let trials: Vec<Trial> = panel.lines.iter().flat_map(|line| line.stops.iter().flat_map(tried)).collect();
     let rates = trials.iter().map(|trial| trial.throughput_rps);
-    let x = axis(rates, (48.0, WIDE - 14.0), "requests per second", short)?;
+    let x = axis(rates, (48.0, WIDE - 14.0), "calls per second", short)?;
     // Queues that grew while nothing was sustained would leave no room for what was.
     let sustained =
         trials.iter().filter(|trial| trial.sustained).map(|trial| trial.p99_us).fold(0.0, f64::max);
@@ -127,7 +128,7 @@ fn draw_panel(
         }
         for trial in &trials {
             let told = format!(
-                "{}: {} requests/s offered, {} answered, p50 {}, p99 {}{}",
+                "{}: {} calls/s offered, {} answered, p50 {}, p99 {}{}",
                 arrangement.across.said(stop.at),
                 short(trial.offered_rps),
                 short(trial.throughput_rps),

@@ -25,12 +25,7 @@ pub(super) fn phases(arrangement: &Arrangement<'_>) -> Option<Drawing> {
         words::LATENCY.into(),
         "Each bar was measured at the load of its point, so bars of higher loads hold more waiting.".into(),
     ];
-    draw(
-        arrangement,
-        parts,
-        ("phases", "Where the time of a request goes", "mean time of a request"),
-        caption,
-    )
+    draw(arrangement, parts, ("phases", "Where the time of a call goes", "mean time of a call"), caption)
 }
 
 /// Who computes for a call; none where processor time was not measured.
@@ -42,13 +37,12 @@ pub(super) fn roles(arrangement: &Arrangement<'_>) -> Option<Drawing> {
         parts
     };
     let caption = vec![
-        "Processor time of all replicas and clients, per request whose f+1 matching replies reached their client inside \
-         the measuring window; batches are never counted as requests."
+        "Processor time of all replicas and clients, per call whose f+1 matching replies reached their client; batches \
+         are never counted as calls."
             .into(),
         "On a machine whose cores are all busy, throughput is cores divided by this.".into(),
     ];
-    let words =
-        ("processor", "Processor time of a request, by role", "processor time per request, all processes");
+    let words = ("processor", "Processor time of a call, by role", "processor time per call, all processes");
     draw(arrangement, parts, words, caption)
 }
 

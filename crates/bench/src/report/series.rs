@@ -89,7 +89,7 @@ fn draw_panel(title: &str, run: &Run) -> Sheet {
     let most = Range::of(moments.iter().map(|moment| moment.throughput_rps)).map_or(1.0, |range| range.high);
     let upper = Scale::linear(most, split, 62.0);
     (plot.top, plot.bottom) = (62.0, split);
-    plot.frame(&none, &axis(upper, upper.ticks(4), short, "requests per second"));
+    plot.frame(&none, &axis(upper, upper.ticks(4), short, "calls per second"));
     let through: Vec<_> =
         moments.iter().map(|moment| (time.at(moment.at_s), upper.at(moment.throughput_rps))).collect();
     plot.sheet.line(&through, Stroke::new(Ink::Series(0), 1.6));

@@ -8,6 +8,9 @@ use super::goodput::ceiling;
 use crate::limits::{Limits, Spread};
 use crate::record::{Cell, NetworkCheck, Point, Record};
 
+/// Notes of a record in a row, and how long one may be.
+const NOTES_MAX: usize = 8;
+const NOTE_MAX: usize = 300;
 /// Rows on the page at most; the files have all.
 const ROWS_MAX: usize = 600;
 
@@ -43,7 +46,10 @@ type Number = (&'static str, &'static str, fn(&Point) -> String);
 
 /// What came out.
 const RESULTS: [Number; 6] = [
-    ("goodput", "requests/s", |point| short(point.throughput_rps)),
+    ("goodput", "calls/s", |point| match point.peak().as_deref() {
+        Some("at least") => format!("\u{2265} {}", short(point.throughput_rps)),
+        _ => short(point.throughput_rps),
+    }),
     ("95 %", "from .. to", interval),
     ("offered", "calls/s", |point| short(point.offered_rps)),
     ("p50", "", |point| duration(point.p50_us)),
@@ -52,14 +58,18 @@ const RESULTS: [Number; 6] = [
 ];
 
 /// What it took.
-const COSTS: [Number; 8] = [
-    ("batch", "operations", |point| short(point.batch_mean)),
-    ("bundle", "operations", |point| short(point.bundle_mean)),
-    ("messages", "per request", |point| short(point.messages_per_request)),
-    ("checked", "signatures per request", |point| short(point.signatures_verified_per_request)),
-    ("bytes", "per request", |point| bytes(point.bytes_per_request)),
-    ("syncs", "per request", |point| short(point.syncs_per_request)),
-    ("processor", "per request", |point| duration(point.cpu_us_per_request)),
+const COSTS: [Number; 9] = [
+    ("batch", "calls", |point| short(point.batch_mean)),
+    ("bundle", "calls", |point| short(point.bundle_mean)),
+    ("messages", "per call", |point| short(point.messages_per_request)),
+    ("checked", "signatures per call", |point| short(point.signatures_verified_per_request)),
+    ("bytes", "per call", |point| bytes(point.bytes_per_request)),
+    ("syncs", "per call", |point| short(point.syncs_per_request)),
+    ("processor", "per call", |point| duration(point.cpu_us_per_request)),
+    ("cores", "at work", |point| match point.cores_used {
+        used if used > 0.0 => short(used),
+        _ => String::new(),
+    }),
     ("memory", "of a replica", |point| bytes(point.peak_memory_bytes as f64)),
 ];
 
@@ -80,11 +90,9 @@ const NETWORK: [Number; 7] = [
 const OFF_MAX: usize = 20;
 
 fn interval(point: &Point) -> String {
-    if point.ci_high > point.ci_low {
-        format!("{} .. {}", short(point.ci_low), short(point.ci_high))
-    } else {
-        "one run".into()
-    }
+    // One run has none: the cell stays empty, as it does in points.csv.
+    let ends = point.interval().map(|(low, high)| format!("{} .. {}", short(low), short(high)));
+    ends.unwrap_or_default()
 }
 
 /// The tables of all points: what came out, and what it took.
@@ -108,7 +116,7 @@ pub(super) fn points(points: &[Point], arrangement: Option<&Arrangement<'_>>) ->
     );
     let table = Table { points: points.iter().collect(), apart };
     table.write(&mut out, "Points", &RESULTS, Some(notes));
-    out.push_str("<h3>What a request took</h3>");
+    out.push_str("<h3>What a call took</h3>");
     table.write(&mut out, "Costs", &COSTS, None);
     table.networks(&mut out);
     if points.len() > ROWS_MAX {
@@ -136,7 +144,7 @@ impl Table<'_> {
         }
         out.push_str(
             "<h3>Emulated networks against what was measured on them</h3><p>Expected is the latency that the messages of \
-             a request alone cause on this network; what was measured above it are queues, processors and disks. Round \
+             a call alone cause on this network; what was measured above it are queues, processors and disks. Round \
              trips between replicas were measured before the load.</p>",
         );
         let off = points.iter().flat_map(|point| &point.network_check.off).take(OFF_MAX);
@@ -199,8 +207,15 @@ fn class(word: bool) -> &'static str {
 fn notes(point: &Point) -> String {
     let mut notes = Vec::new();
     if point.cpu_bound {
-        notes.push("CPU-bound".to_owned());
+        notes.push("more replicas than cores".to_owned());
     }
+    notes.extend(limit(point));
+    match point.peak().as_deref() {
+        Some("at least") => notes.push("peak: at least this, no load was too much".to_owned()),
+        Some(within) => notes.push(format!("peak: {within}")),
+        None => {}
+    }
+    notes.extend(views(point));
     let unsteady = point.runs.iter().filter(|run| !run.steady).count();
     if unsteady > 0 {
         notes.push(format!("{unsteady} of {} runs not steady", point.runs.len()));
@@ -210,7 +225,7 @@ fn notes(point: &Point) -> String {
         (point.view_changes, "view change", "view changes"),
         (calls.timed_out, "call timed out", "calls timed out"),
         (calls.missed_schedule, "call sent late", "calls sent late"),
-        (point.retransmissions, "request sent again", "requests sent again"),
+        (point.retransmissions, "retransmission", "retransmissions"),
         (point.drops, "frame dropped", "frames dropped"),
     ] {
         match number {
@@ -228,7 +243,33 @@ fn notes(point: &Point) -> String {
     if !lies.is_empty() {
         notes.push(format!("lies told: {}", lies.join(", ")));
     }
+    notes.extend(point.notes.iter().take(NOTES_MAX).map(|note| short_note(note)));
     notes.join("; ")
+}
+
+/// What kept a point from more, where that is known.
+fn limit(point: &Point) -> Option<String> {
+    let by = short_name(&point.saturated_by);
+    (!by.is_empty()).then(|| format!("limited by: {by}"))
+}
+
+/// The views that runs were measured in, where that is not the first one alone.
+fn views(point: &Point) -> Option<String> {
+    let views = || point.runs.iter().flat_map(|run| [run.view_at_start, run.view_at_end]);
+    let (first, last) = (views().min()?, views().max()?);
+    match (first, last) {
+        (0, 0) => None,
+        (first, last) if first == last => Some(format!("measured in view {first}")),
+        (first, last) => Some(format!("measured in views {first} to {last}")),
+    }
+}
+
+/// A note of a record, no longer than a row can bear.
+fn short_note(note: &str) -> String {
+    if note.chars().count() <= NOTE_MAX {
+        return note.to_owned();
+    }
+    note.chars().take(NOTE_MAX - 1).chain(['…']).collect()
 }
 
 /// What the machine can do at most, from the same run.
@@ -289,9 +330,9 @@ fn ceilings(record: &Record) -> String {
         return String::new();
     }
     format!(
-        "<h3>Ceiling for one signature per operation</h3><p>cores / (n v + s): every operation is signed once and checked \
+        "<h3>Ceiling for one signature per call</h3><p>cores / (n v + s): every call is signed once and checked \
          by each of n replicas, all on this machine, and nothing else costs anything.</p><div class=\"scroll small\" \
          tabindex=\"0\" role=\"region\" aria-label=\"Ceilings\"><table><thead><tr><th scope=\"col\">n</th><th scope=\"col\">\
-         operations/s at most</th></tr></thead><tbody>{rows}</tbody></table></div>"
+         calls/s at most</th></tr></thead><tbody>{rows}</tbody></table></div>"
     )
 }

@@ -51,7 +51,14 @@ fn search(peak: f64, base_us: f64) -> Vec<Trial> {
         let p50_us = base_us * (1.0 + 0.625 * load * load / (1.0 - load).max(0.02));
         let throughput_rps = (peak * share).min(peak * 1.03);
         let p99_us = p50_us * (1.8 + 1.2 * load);
-        Trial { offered_rps: peak * share, throughput_rps, p50_us, p99_us, sustained: share <= 1.0 }
+        Trial {
+            offered_rps: peak * share,
+            throughput_rps,
+            p50_us,
+            p99_us,
+            sustained: share <= 1.0,
+            ..Trial::default()
+        }
     };
     [0.12, 0.25, 0.5, 1.0, 1.5, 1.2, 1.1].map(trial).to_vec()
 }
@@ -121,6 +128,7 @@ fn point(f: u16, (scenario, factor): (&str, f64), network: &str) -> Point {
             histogram,
             series,
             marks,
+            ..Run::default()
         }
     };
     let phases = ["request", "pre-prepare", "prepare", "commit", "execute", "reply", "client"];
@@ -185,6 +193,7 @@ fn point(f: u16, (scenario, factor): (&str, f64), network: &str) -> Point {
         },
         search: search(peak, base_us),
         runs: [0.94, 1.0, 1.05].map(run).to_vec(),
+        ..Point::default()
     }
 }
 
@@ -296,8 +305,8 @@ fn every_figure_with_throughput_or_latency_says_what_that_is() {
         if ["latency-vs-throughput", "phases", "series"].contains(&drawing.name) {
             assert!(caption.contains(latency), "{}: {caption}", drawing.name);
         }
-        let requests = caption.contains("never counted as requests");
-        assert!(requests || drawing.name == "phases", "{}: {caption}", drawing.name);
+        let calls = caption.contains("never counted as calls");
+        assert!(calls || drawing.name == "phases", "{}: {caption}", drawing.name);
     }
 }
 
@@ -500,4 +509,95 @@ fn an_emulated_network_that_was_not_what_it_says_is_warned_of() {
     );
     record.points.truncate(20);
     assert!(!page_of(&record, "loopback").contains("Emulated networks"));
+}
+
+#[test]
+fn one_run_and_no_number_are_said_to_be_so() {
+    let mut record = sample();
+    record.points.truncate(4);
+    let page = page_of(&record, "three-runs");
+    assert!(page.contains("Every point is the median of 3 runs, with its 95 % interval."), "{page}");
+    assert!(page.contains("1 of 4 points: some run was not steady"));
+    record.points.iter_mut().for_each(|point| point.runs.truncate(1));
+    let page = page_of(&record, "one-run");
+    assert!(page.contains("Every point is one run, so it has no interval."));
+    assert!(!page.contains("bars are 95 % intervals") && !page.contains("(95 %:"));
+    for point in &mut record.points {
+        *point = Point { cell: point.cell.clone(), problem: Some("nothing".into()), ..Point::default() };
+    }
+    let page = page_of(&record, "no-number");
+    assert!(page.contains("No point has a number.") && !page.contains("Every point is"));
+    let arrangement = arrange::arrange(&record.points).unwrap();
+    let drawing = goodput::draw(&arrangement, &record.limits);
+    let words = drawing.key.entries.iter().any(|entry| entry.words.contains("ceiling"));
+    assert!(!words && !chart::file(&drawing.whole()).contains("ceiling"), "there is nothing under it");
+}
+
+#[test]
+fn the_headline_is_of_what_happens_while_nothing_goes_wrong() {
+    let mut record = sample();
+    record.points.truncate(8);
+    let page = page_of(&record, "headline");
+    let headline = page.split("Highest goodput").nth(1).unwrap();
+    assert!(headline.split("</div>").next().unwrap().contains("none, f = 1"), "though crash:f is faster");
+    record.points.retain(|point| point.cell.scenario != "none");
+    let page = page_of(&record, "headline-of-faults");
+    let headline = page.split("Highest goodput").nth(1).unwrap();
+    assert!(headline.split("</div>").next().unwrap().contains("crash:f, f = 1"));
+}
+
+#[test]
+fn notes_say_what_ran_out_and_how_near_a_peak_is() {
+    let mut record = sample();
+    record.points.truncate(3);
+    for (point, (end, gap)) in record.points.iter_mut().zip([
+        ("bracketed", 0.26),
+        ("out of trials", 0.0),
+        ("nothing sustained", 0.0),
+    ]) {
+        (point.search_end, point.search_gap) = (end.to_owned(), gap);
+        point.cpu_bound = true;
+    }
+    record.points[0].saturated_by = "latency limit".into();
+    record.points[0].cores_used = 0.5;
+    record.points[0].notes = vec!["2 of 3 runs were within the limits".into()];
+    record.points[1].runs[0].view_at_end = 2;
+    let peaks: Vec<_> = record.points.iter().map(Point::peak).collect();
+    assert_eq!(peaks, [Some("within -0/+26 %".to_owned()), Some("at least".to_owned()), None]);
+    let (_folder, out, written) = written(&record, "notes");
+    let page = fs::read_to_string(written.page).unwrap();
+    for words in [
+        "more replicas than cores; limited by: latency limit; peak: within -0/+26 %",
+        "2 of 3 runs were within the limits",
+        "peak: at least this, no load was too much; measured in views 0 to 2",
+    ] {
+        assert!(page.contains(words), "no `{words}`");
+    }
+    assert!(!page.contains("CPU-bound"), "half a core is no bound");
+    let csv = fs::read_to_string(out.join("points.csv")).unwrap();
+    for column in ["cores_used", "saturated_by", "search_end", "search_gap", "runs_within"] {
+        assert!(csv.lines().next().unwrap().split(',').any(|name| name == column), "no column {column}");
+    }
+}
+
+#[test]
+fn a_line_behind_a_single_point_ends_where_the_frame_does() {
+    let frame = (48.0, 386.0);
+    assert_eq!(drawing::behind(vec![(60.0, 9.0)], frame)[0], (48.0, 9.0));
+    assert_eq!(drawing::behind(vec![(380.0, 9.0)], frame)[1], (386.0, 9.0));
+}
+
+#[test]
+fn histograms_that_no_run_names_are_removed() {
+    let mut record = sample();
+    record.points.truncate(1);
+    record.points[0].runs[0].histogram = "histograms/001-kept.hlog".into();
+    let folder = tempfile::tempdir().unwrap();
+    let histograms: Vec<(String, Vec<u8>)> = ["001-kept.hlog", "002-stale.hlog", "notes.txt"]
+        .map(|name| (format!("histograms/{name}"), vec![1]))
+        .into();
+    write(&record, &histograms, folder.path()).unwrap();
+    remove_stale_histograms(&record, folder.path()).unwrap();
+    let left = |name: &str| folder.path().join("histograms").join(name).exists();
+    assert!(left("001-kept.hlog") && !left("002-stale.hlog") && left("notes.txt"), "others' files stay");
 }

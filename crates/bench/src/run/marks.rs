@@ -79,15 +79,17 @@ struct Recovery {
     after: f64,
 }
 
-/// The first moment after a fault from which on goodput is as it was before. A backlog that is answered in one go makes
-/// up for a stall in the mean, so the first moment counts by itself, too.
+/// The first moment after a fault from which on goodput is as it was before: in that moment, and in the mean. A backlog
+/// that is drained makes up for nothing: no moment counts for more than there was before.
 fn recovery(fault_s: f64, series: &[Moment]) -> Option<Recovery> {
     let first = series.iter().position(|moment| moment.at_s >= fault_s)?;
     // The moment of the fault itself is neither before nor after it.
     let before = mean(&series[..first.saturating_sub(1)])?;
     let least = RECOVERED * before;
     let starts = first..series.len().saturating_sub(LASTING - 1);
-    let mut lasting = starts.filter_map(|start| Some((start, mean(&series[start..start + LASTING])?)));
+    let capped = |moment: &Moment| Moment { throughput_rps: moment.throughput_rps.min(before), ..*moment };
+    let lasting = |start: usize| series[start..start + LASTING].iter().map(capped).collect::<Vec<_>>();
+    let mut lasting = starts.filter_map(|start| Some((start, mean(&lasting(start))?)));
     let (start, after) =
         lasting.find(|(start, after)| series[*start].throughput_rps >= least && *after >= least)?;
     Some(Recovery { at_s: series[start].at_s, before, after })
@@ -118,12 +120,11 @@ mod tests {
     }
 
     #[test]
-    fn a_primary_that_is_killed_is_noticed_replaced_and_made_up_for() {
+    fn a_primary_that_is_killed_is_noticed_and_replaced_and_all_is_as_before() {
         let mut rates = vec![1_000.0; 40];
         rates[11..20].fill(0.0);
-        // The backlog comes at once, and then half of the goodput for a while.
         rates[20] = 5_000.0;
-        rates[21..25].fill(500.0);
+        rates[22] = 900.0;
         let fault = Struck {
             at_s: 1.05,
             detail: "replica 0 was killed".to_owned(),
@@ -134,8 +135,20 @@ mod tests {
         let marks = marks(&[fault], &[ViewSeen { view: 1, at_s: 2.04 }], &series(&rates));
         let expected = [(11, "fault"), (16, "detection"), (20, "view change"), (20, "recovery")];
         assert_eq!(told(&marks), expected);
-        assert_eq!(marks[3].detail, "1400 calls/s again, 1000 before the fault");
+        assert_eq!(marks[3].detail, "980 calls/s again, 1000 before the fault");
         assert_eq!(marks[1].detail, "replica 3 left view 0");
+    }
+
+    #[test]
+    fn a_backlog_that_is_drained_is_no_recovery() {
+        let mut rates = vec![1_000.0; 40];
+        rates[11..20].fill(0.0);
+        // The backlog comes at once, and then half of the goodput for a while.
+        rates[20] = 5_000.0;
+        rates[21..25].fill(500.0);
+        assert_eq!(recovery(1.05, &series(&rates)).map(|of| (of.at_s * 10.0).round()), Some(25.0));
+        rates[21..].fill(500.0);
+        assert!(recovery(1.05, &series(&rates)).is_none());
     }
 
     #[test]

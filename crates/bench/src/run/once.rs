@@ -7,7 +7,7 @@ use quorate_node::status::Status;
 
 use super::faults::Faults;
 use super::marks::Struck;
-use super::stage::{Set, Stage};
+use super::stage::{Set, Stage, newest};
 use super::{RunError, Watch};
 use crate::cluster::Verdict;
 use crate::cost::{Costs, Served};
@@ -17,6 +17,8 @@ use crate::record::{Cell, NetworkCheck, Trial};
 
 /// Between two looks whether all answers are there, once the load is over.
 const LOOK: Duration = Duration::from_millis(20);
+/// So long before the measured time everybody is asked which view it is.
+const ASKING: Duration = Duration::from_millis(50);
 /// How long answers are waited for that cannot come, because too few replicas are left.
 const DOUBT: Duration = Duration::from_secs(3);
 /// How long replicas may take to come to rest after the load.
@@ -33,6 +35,10 @@ pub(crate) struct Once {
     pub(super) lies: BTreeMap<String, u64>,
     /// Of the emulated network, if there is one.
     pub(super) network: NetworkCheck,
+    /// The newest view of a correct replica just before the measured time, and once the load was over.
+    pub(super) views: (u64, u64),
+    /// Whether it was within the limits.
+    pub(super) within: bool,
 }
 
 impl Once {
@@ -49,8 +55,15 @@ pub(super) fn trial(report: &LoadReport) -> Trial {
         throughput_rps: report.throughput_rps(),
         p50_us: report.due_latency.value_at_quantile(0.5) as f64,
         p99_us: report.due_latency.value_at_quantile(0.99) as f64,
+        answered_share: answered_share(report),
         sustained: false,
     }
+}
+
+/// The part of the calls due within the measured time that was answered. Answers that came within that time to calls
+/// due before it are none of these.
+fn answered_share(report: &LoadReport) -> f64 {
+    if report.offered == 0 { 0.0 } else { report.answered as f64 / report.offered as f64 }
 }
 
 /// One run, on a cluster of its own.
@@ -73,7 +86,7 @@ pub(super) async fn measure(
 async fn run(stage: &mut Stage, (stint, plan): (Stint, &Plan)) -> Result<Once, RunError> {
     // What the whole load cost is counted from rest to rest, the warming up included: then nothing is cut in two.
     let before = stage.calm().await?;
-    let (report, struck) = load(stage, (stint, &plan.strikes)).await?;
+    let Loaded { report, struck, view } = load(stage, (stint, &plan.strikes)).await?;
     if report.matched == 0 {
         return Err(RunError::Nothing(stage.cluster.last_words().await));
     }
@@ -91,19 +104,30 @@ async fn run(stage: &mut Stage, (stint, plan): (Stint, &Plan)) -> Result<Once, R
     let used = stage.used().await?;
     let after = stage.correct(&after);
     let costs = Costs::between(&before, &after, used, served);
-    let network = stage.network_check((&before, &after), plan);
-    Ok(Once { report, costs, struck, lies, network })
+    let network = stage.network_check((&before, &after), (plan, view));
+    let views = (view, newest(&after).unwrap_or(view));
+    Ok(Once { report, costs, struck, lies, network, views, within: false })
 }
 
-/// One stretch of load, with what strikes during it. During the measured time nobody is asked anything, except after a
-/// fault.
+/// What came of one stretch of load.
+pub(super) struct Loaded {
+    pub(super) report: LoadReport,
+    pub(super) struck: Vec<Struck>,
+    /// The newest view of a correct replica just before the measured time.
+    pub(super) view: u64,
+}
+
+/// One stretch of load, with what strikes during it. Everybody is asked for the view just before the measured time;
+/// during it nobody is asked anything, except after a fault.
 pub(super) async fn load(
     stage: &mut Stage,
     (stint, strikes): (Stint, &[Strike]),
-) -> Result<(LoadReport, Vec<Struck>), RunError> {
+) -> Result<Loaded, RunError> {
     stage.cluster.begin(stint).await?;
     let begin = Instant::now() + stint.warm_up();
     let end = begin + stint.measure();
+    tokio::time::sleep_until((begin - ASKING.min(stint.warm_up())).into()).await;
+    let view = stage.newest_view().await.unwrap_or_default();
     let mut faults = Faults::new(strikes, begin);
     let mut given_up = false;
     loop {
@@ -125,7 +149,7 @@ pub(super) async fn load(
         }
     }
     let report = stage.cluster.finish().await?;
-    Ok((report, faults.into_struck()))
+    Ok(Loaded { report, struck: faults.into_struck(), view })
 }
 
 /// What everybody says when the correct replicas have come to rest and agree.

@@ -35,7 +35,7 @@ pub(super) fn warnings(limits: &Limits, cores: usize, cells: &[&Cell]) -> Vec<St
     if !crowded.is_empty() {
         let words: Vec<String> = crowded.iter().map(ToString::to_string).collect();
         warnings.push(format!(
-            "with {} replicas on {cores} cores, points tell of the machine, not of the protocol",
+            "with {} replicas on {cores} cores, points tell of the machine as well as of the protocol",
             words.join(", "),
         ));
     }

@@ -1,23 +1,36 @@
 //! The load that a cell bears: trials on one cluster, for as long as it is healthy.
 
-use super::once::{self, stint, trial};
-use super::stage::{Set, Stage};
+use std::time::Duration;
+
+use super::once::{self, Loaded, stint, trial};
+use super::stage::{Set, Stage, expected_of};
 use super::{RunError, Watch};
 use crate::figure::{Figure, Plan};
 use crate::load::LoadReport;
 use crate::record::{Cell, Trial};
-use crate::search::{Limits, Search};
+use crate::search::{End, Limits, Search};
 
 /// The first load of a search is so much of what a closed loop was answered: the most that a cluster does within limits
 /// on latency is rarely less.
 const FIRST_OF_PEAK: f64 = 0.7;
+/// A closed loop that was far above the limit makes it so much less at most.
+const SLOW_MOST: f64 = 0.05;
+/// On an emulated network load warms up for so many calls one after the other, and so much longer.
+const WARM_UP_WAYS: u32 = 3;
+const WARM_UP_MORE: Duration = Duration::from_secs(1);
+/// No network takes longer.
+const MINUTE_US: f64 = 60e6;
 
-/// What a search found.
-#[derive(Debug, Clone)]
+/// What a search found, as far as it came.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Found {
     /// The highest load that was sustained.
-    pub(super) best: Trial,
+    pub(super) best: Option<Trial>,
     pub(super) trials: Vec<Trial>,
+    /// How it ended; none if it was broken off.
+    pub(super) end: Option<End>,
+    /// Median latency that the emulated network alone causes, in microseconds; 0 if there is none, or nobody knows.
+    pub(super) expected_us: f64,
 }
 
 /// The last search: cells that differ in nothing but their rate follow each other.
@@ -49,53 +62,85 @@ pub(super) fn limits(figure: &Figure, cell: &Cell) -> Limits {
     Limits { trials_max: usize::from(figure.trials.most), ..Limits::new(p99_us, first) }
 }
 
-/// Looks for the most that a cell bears.
+/// The first load of a search where a closed loop was answered so, and the network alone takes so long in the median: no
+/// more than clients have room for, and less the further the loop was above the limit.
+fn first_rps(cell: &Cell, closed: &Trial, (limit_us, expected_us): (f64, f64)) -> f64 {
+    let in_flight = f64::from(cell.clients) * f64::from(cell.in_flight);
+    let room = if expected_us > 0.0 { in_flight * 1e6 / expected_us } else { f64::INFINITY };
+    let slow = (limit_us / closed.p99_us.max(1.0)).clamp(SLOW_MOST, 1.0);
+    closed.throughput_rps.min(room) * FIRST_OF_PEAK * slow
+}
+
+/// Load before a trial is measured: on an emulated network of long ways, until the first calls have been answered, and
+/// those that were due meanwhile.
+fn warm_up(asked: Duration, expected_us: f64) -> Duration {
+    if expected_us > 0.0 {
+        let ways = Duration::from_secs_f64(expected_us.min(MINUTE_US) / 1e6);
+        asked.max(ways * WARM_UP_WAYS + WARM_UP_MORE)
+    } else {
+        asked
+    }
+}
+
+/// Looks for the most that a cell bears. What was tried is noted as it comes, also if there is no end.
 pub(super) async fn seek(
     (figure, cell): (&Figure, &Cell),
-    plan: &Plan,
+    (plan, found): (&Plan, &mut Found),
     set: &mut Set,
     watch: &mut Watch<'_>,
-) -> Result<Found, RunError> {
-    let mut seeker = Seeker { figure, cell, plan, stage: None };
-    let sought = seeker.seek(set, watch).await;
+) -> Result<(), RunError> {
+    found.expected_us = expected_of((figure, cell), plan).unwrap_or(0.0);
+    let warm_up = warm_up(figure.trials.warm_up, found.expected_us);
+    let mut seeker = Seeker { figure, cell, plan, warm_up, stage: None };
+    let sought = seeker.seek(found, set, watch).await;
     if let Some(stage) = seeker.stage.take() {
         stage.strike(set).await;
     }
-    let search = sought?;
-    let trials = search.trials().to_vec();
-    let least_rps = trials.iter().map(|trial| trial.offered_rps).fold(f64::INFINITY, f64::min);
-    match search.best() {
-        Some(best) => Ok(Found { best, trials }),
-        None => Err(RunError::Unsustained { least_rps }),
+    sought?;
+    if found.best.is_some() {
+        return Ok(());
     }
+    let lowest = found.trials.iter().min_by(|one, other| one.offered_rps.total_cmp(&other.offered_rps));
+    let lowest = lowest.copied().unwrap_or_default();
+    let limit_us = limits(figure, cell).p99_us;
+    let expected_us = found.expected_us;
+    Err(RunError::Unsustained { tried: found.trials.len(), lowest, limit_us, expected_us })
 }
 
 struct Seeker<'a> {
     figure: &'a Figure,
     cell: &'a Cell,
     plan: &'a Plan,
+    warm_up: Duration,
     stage: Option<Stage>,
 }
 
 impl Seeker<'_> {
-    async fn seek(&mut self, set: &mut Set, watch: &mut Watch<'_>) -> Result<Search, RunError> {
+    async fn seek(
+        &mut self,
+        found: &mut Found,
+        set: &mut Set,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), RunError> {
         let mut limits = limits(self.figure, self.cell);
         if self.figure.trials.first_rps.is_none() {
             watch.doing("a closed loop, for a first rate");
-            let peak = self.attempt(None, set, watch).await?.throughput_rps();
-            if peak < 1.0 {
+            let closed = trial(&self.attempt(None, set, watch).await?);
+            if closed.throughput_rps < 1.0 {
                 return Err(RunError::Nothing("not even one at a time".to_owned()));
             }
-            limits.first_rps = peak * FIRST_OF_PEAK;
+            limits.first_rps = first_rps(self.cell, &closed, (limits.p99_us, found.expected_us));
         }
         let mut search = Search::new(limits);
         while let Some(offered) = search.next() {
             watch.doing(format!("trial {}, {offered:.0} calls/s", search.trials().len() + 1));
             let report = self.attempt(Some(offered), set, watch).await?;
             search.note(trial(&report));
+            found.trials = search.trials().to_vec();
         }
         self.part(set).await?;
-        Ok(search)
+        (found.best, found.end) = (search.best(), search.end());
+        Ok(())
     }
 
     /// One trial, on the cluster that is there or on a new one.
@@ -111,11 +156,11 @@ impl Seeker<'_> {
             self.stage = Some(Watch::unless_stopped(&mut stop, setting).await?);
         }
         let Some(stage) = &mut self.stage else { return Err(RunError::Interrupted) };
-        let stint = stint(self.figure.trials.warm_up, self.figure.trials.measure, rate);
+        let stint = stint(self.warm_up, self.figure.trials.measure, rate);
         let work = async {
-            let before = newest_view(stage).await;
-            let (report, _) = once::load(stage, (stint, &[])).await?;
-            let after = newest_view(stage).await;
+            let before = stage.newest_view().await;
+            let Loaded { report, .. } = once::load(stage, (stint, &[])).await?;
+            let after = stage.newest_view().await;
             Ok((report, before == after))
         };
         let (report, calm) = Watch::unless_stopped(&mut stop, work).await?;
@@ -139,12 +184,6 @@ impl Seeker<'_> {
     }
 }
 
-/// The newest view of any correct replica.
-async fn newest_view(stage: &mut Stage) -> Option<u64> {
-    let statuses = stage.cluster.statuses().await;
-    stage.correct(&statuses).iter().map(|status| status.view).max()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,8 +193,50 @@ mod tests {
         let cell = |rate: &str, f| Cell { rate: rate.to_owned(), f, ..Cell::default() };
         let mut known = Known::default();
         assert!(known.of(&cell("peak", 1)).is_none());
-        known.note(&cell("peak", 1), &Found { best: Trial::default(), trials: Vec::new() });
+        known.note(&cell("peak", 1), &Found::default());
         assert!(known.of(&cell("70%", 1)).is_some());
         assert!(known.of(&cell("peak", 2)).is_none());
+    }
+
+    #[test]
+    fn a_search_begins_where_clients_have_room_and_lower_the_later_a_closed_loop_was() {
+        let cell = Cell { clients: 4, in_flight: 25, ..Cell::default() };
+        let closed = |throughput_rps, p99_us| Trial { throughput_rps, p99_us, ..Trial::default() };
+        let near = |found: f64, expected: f64| {
+            assert!((found - expected).abs() < 0.01 * expected, "{found}, not {expected}");
+        };
+        // Fast enough, no network: as ever.
+        near(first_rps(&cell, &closed(10_000.0, 20_000.0), (100_000.0, 0.0)), 7_000.0);
+        // A hundred calls in flight, each of which takes 200 ms on the way: no more than 500 a second.
+        near(first_rps(&cell, &closed(10_000.0, 20_000.0), (100_000.0, 200_000.0)), 350.0);
+        // Four times too late.
+        near(first_rps(&cell, &closed(400.0, 400_000.0), (100_000.0, 200_000.0)), 70.0);
+        // Later than anything: not less than a twentieth of that, for a moment may have been bad.
+        near(first_rps(&cell, &closed(400.0, 1e9), (100_000.0, 0.0)), 14.0);
+    }
+
+    #[test]
+    fn trials_on_long_ways_warm_up_for_three_calls_and_a_second() {
+        let asked = Duration::from_millis(500);
+        assert_eq!(warm_up(asked, 0.0), asked);
+        assert_eq!(warm_up(asked, 300_000.0), Duration::from_millis(1_900));
+        assert_eq!(warm_up(Duration::from_secs(5), 300_000.0), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_search_that_found_nothing_says_what_it_tried() {
+        let lowest = Trial { offered_rps: 81.4, p99_us: 612_345.0, answered_share: 1.0, ..Trial::default() };
+        let told = |limit_us, expected_us| {
+            RunError::Unsustained { tried: 8, lowest, limit_us, expected_us }.to_string()
+        };
+        let said = "none of the 8 loads tried was sustained (lowest 81 calls/s: p99 612 ms, limit 500 ms; 100.0 % of";
+        let error = told(5e5, 2e5);
+        assert!(error.starts_with(said) && error.contains("`first_rps` under `[search]`"), "{error}");
+        // Less load does not make the ways shorter.
+        let error = told(5e5, 6e5);
+        assert!(
+            error
+                .ends_with("the network alone takes 600 ms in the median, so allow more with `p99_limit_ms`")
+        );
     }
 }

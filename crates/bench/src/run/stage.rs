@@ -47,6 +47,13 @@ pub(super) fn cores(machines: &[Described]) -> usize {
     known.values().map(|cores| usize::from(*cores)).sum()
 }
 
+/// Cores of all machines that take part, those with clients alone among them.
+pub(super) fn all_cores(machines: &[Described]) -> usize {
+    let known: BTreeMap<&str, u16> =
+        machines.iter().map(|of| (of.machine.name.as_str(), of.machine.cores)).collect();
+    known.values().map(|cores| usize::from(*cores)).sum()
+}
+
 impl Set {
     pub(super) fn new(hands: Vec<Hand>, client_places: Vec<usize>, replica_places: Vec<usize>) -> Self {
         Self { hands, client_places, replica_places }
@@ -199,15 +206,21 @@ impl Stage {
     }
 
     /// What correct replicas said before a load and after it of the network, if it is an emulated one.
-    pub(super) fn network_check(&self, said: (&[Status], &[Status]), plan: &Plan) -> NetworkCheck {
+    pub(super) fn network_check(
+        &self,
+        said: (&[Status], &[Status]),
+        (plan, view): (&Plan, u64),
+    ) -> NetworkCheck {
         let Some(placement) = &self.placement else { return NetworkCheck::default() };
-        // Who lies otherwise than by saying nothing may still be waited for.
-        let mute = |told: &[String]| told.iter().any(|behaviour| behaviour.starts_with(MUTE));
-        let silent = plan.liars.iter().filter(|(_, told)| mute(told)).map(|(id, _)| *id);
-        let absent: Vec<u16> = plan.crashed.iter().copied().chain(silent).collect();
-        let expected = placement.expected_median(0, &absent).filter(|_| plan.strikes.is_empty());
-        let expected_p50_us = expected.map_or(0.0, |time| time.as_secs_f64() * 1e6);
+        let primary = primary_of(view, self.cluster.size());
+        let expected_p50_us = expected_us(placement, plan, primary).unwrap_or(0.0);
         NetworkCheck { expected_p50_us, ..placement.checked(said.0, said.1) }
+    }
+
+    /// The newest view of any correct replica.
+    pub(super) async fn newest_view(&mut self) -> Option<u64> {
+        let statuses = self.cluster.statuses().await;
+        newest(&self.correct(&statuses))
     }
 
     /// What those say who do not lie.
@@ -222,6 +235,35 @@ impl Stage {
         let usage = self.cluster.usage().await?.since(&self.idle);
         Ok(Used::of(&usage, memory.unwrap_or(0)))
     }
+}
+
+/// The newest view of these.
+pub(super) fn newest(statuses: &[Status]) -> Option<u64> {
+    statuses.iter().map(|status| status.view).max()
+}
+
+/// The primary of a view among `n` replicas.
+pub(super) fn primary_of(view: u64, n: u16) -> u16 {
+    u16::try_from(view % u64::from(n.max(1))).unwrap_or_default()
+}
+
+/// Median latency in microseconds that a network alone causes under a primary; none while somebody is struck or the
+/// primary says nothing.
+fn expected_us(placement: &Placement, plan: &Plan, primary: u16) -> Option<f64> {
+    // Who lies otherwise than by saying nothing may still be waited for.
+    let mute = |told: &[String]| told.iter().any(|behaviour| behaviour.starts_with(MUTE));
+    let silent = plan.liars.iter().filter(|(_, told)| mute(told)).map(|(id, _)| *id);
+    let absent: Vec<u16> = plan.crashed.iter().copied().chain(silent).collect();
+    let expected = placement.expected_median(primary, &absent).filter(|_| plan.strikes.is_empty())?;
+    Some(expected.as_secs_f64() * 1e6)
+}
+
+/// The same before anything is known of a cluster, on the emulated network of a cell: the first replica that is there
+/// and does not lie is taken for the primary, for one that lies is deposed.
+pub(super) fn expected_of((figure, cell): (&Figure, &Cell), plan: &Plan) -> Option<f64> {
+    let placement = placement((figure, cell), 1).ok().flatten()?;
+    let honest = |id: &u16| !plan.crashed.contains(id) && !plan.liars.contains_key(id);
+    expected_us(&placement, plan, (0..cell.n).find(honest)?)
 }
 
 /// The network of a cell; none for the machine's own.
@@ -261,6 +303,23 @@ fn share(all: u16, number: u16, machines: u16) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_call_should_take_follows_from_the_primary_that_serves() {
+        let network = crate::network::Network::find("wan-world", std::path::Path::new("."));
+        let Ok(Some(network)) = network else { panic!("a network that is part of the program") };
+        let placement = network.place(4, 4);
+        let lying = |sin: &str| {
+            let liars = BTreeMap::from([(0, vec![sin.to_owned()])]);
+            Plan { liars, ..Plan::default() }
+        };
+        let told = |sin, view| expected_us(&placement, &lying(sin), primary_of(view, 4));
+        let (before, deposed) = (told("equivocate", 0), told("equivocate", 1));
+        assert!(before.is_some() && deposed.is_some() && before != deposed, "{before:?}, {deposed:?}");
+        assert_eq!(told("equivocate", 4), before, "all views around");
+        // Who says nothing proposes nothing, and is waited for by nobody.
+        assert!(told("mute", 0).is_none() && told("mute", 1).is_some());
+    }
 
     #[test]
     fn clients_are_shared_out_to_the_last_one() {

@@ -20,7 +20,14 @@ impl Server {
         let busy = offered_rps / self.capacity;
         let throughput_rps = if busy > 1.0 { self.capacity * self.overloaded } else { offered_rps };
         let p99_us = if busy < 1.0 { self.service_us * 4.6 / (1.0 - busy) } else { 1e7 };
-        Trial { offered_rps, throughput_rps, p50_us: p99_us / 7.0, p99_us, sustained: true }
+        Trial {
+            offered_rps,
+            throughput_rps,
+            p50_us: p99_us / 7.0,
+            p99_us,
+            answered_share: throughput_rps / offered_rps,
+            sustained: true,
+        }
     }
 }
 
@@ -123,6 +130,40 @@ fn one_bad_moment_does_not_end_a_search() {
 }
 
 #[test]
+fn what_is_only_late_is_left_behind_in_few_trials_however_much_it_was() {
+    // Answers everything, and fast enough only up to 1000 a second.
+    let server = |offered_rps: f64| Trial {
+        offered_rps,
+        throughput_rps: offered_rps,
+        answered_share: 1.0,
+        p50_us: 1_000.0,
+        p99_us: 50_000.0 * offered_rps / 1_000.0,
+        sustained: true,
+    };
+    // A part of the answers comes after the measured time, as on a network of long ways.
+    let far =
+        |offered: f64| Trial { throughput_rps: offered * 0.93, answered_share: 0.97, ..server(offered) };
+    for first in [2_000.0, 5_000.0, 20_000.0, 60_000.0] {
+        let limits = Limits { trials_max: 8, ..Limits::new(50_000.0, first) };
+        let of = |offered| if offered > 1_000.0 { far(offered) } else { server(offered) };
+        for search in [run(limits, server), run(limits, of)] {
+            let best = search.best().map_or(0.0, |best| best.throughput_rps);
+            assert!((700.0..=1_000.0).contains(&best), "{best} from {first}: {:?}", search.trials());
+        }
+    }
+}
+
+#[test]
+fn the_gap_is_to_the_lowest_load_above_that_was_too_much() {
+    let trial = |offered_rps, sustained| Trial { offered_rps, sustained, ..Trial::default() };
+    // 800 failed once, and was borne later.
+    let trials = [trial(800.0, false), trial(2_000.0, false), trial(1_100.0, false), trial(1_000.0, true)];
+    let (by, lowest) = gap(&trials, 1_000.0).unwrap();
+    assert!((by - 0.1).abs() < 1e-9 && (lowest.offered_rps - 1_100.0).abs() < 1e-9, "{by}");
+    assert!(gap(&trials, 2_000.0).is_none() && gap(&trials, 0.0).is_none() && gap(&[], 1.0).is_none());
+}
+
+#[test]
 fn what_never_saturates_ends_at_the_most_that_can_be_offered() {
     let limits = Limits { max_rps: 100_000.0, ..Limits::new(50_000.0, 1_000.0) };
     let search = run(limits, |offered| Server::of(1e9).answer(offered));
@@ -162,10 +203,23 @@ fn a_search_without_trials_left_keeps_the_best_it_had() {
 #[test]
 fn sustained_is_what_the_limits_say_whatever_the_trial_says() {
     let limits = Limits::new(10_000.0, 100.0);
-    let good = Trial { offered_rps: 100.0, throughput_rps: 98.0, p99_us: 10_000.0, ..Trial::default() };
+    let good = Trial {
+        offered_rps: 100.0,
+        throughput_rps: 98.0,
+        answered_share: 0.98,
+        p99_us: 10_000.0,
+        ..Trial::default()
+    };
     for (trial, sustained) in [
         (good, true),
-        (Trial { throughput_rps: 97.9, ..good }, false),
+        (Trial { answered_share: 0.979, ..good }, false),
+        (Trial { answered_share: f64::NAN, ..good }, false),
+        // Answers to calls of the warm-up make up for none of the calls that are judged.
+        (Trial { throughput_rps: 150.0, answered_share: 0.9, ..good }, false),
+        // Answers that come after the measured time are answers, and a pile that grows is no load that is borne.
+        (Trial { throughput_rps: 93.0, answered_share: 1.0, ..good }, true),
+        (Trial { throughput_rps: 92.9, answered_share: 1.0, ..good }, false),
+        (Trial { offered_rps: 4.0, throughput_rps: 3.0, answered_share: 1.0, ..good }, true),
         (Trial { p99_us: 10_001.0, ..good }, false),
         (Trial { p99_us: f64::NAN, ..good }, false),
         (Trial { throughput_rps: f64::NAN, ..good }, false),

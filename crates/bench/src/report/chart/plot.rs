@@ -1,6 +1,6 @@
 //! A frame with two axes, and bars made of parts.
 
-use super::font::width;
+use super::font::{width, wrap};
 use super::ink::Ink;
 use super::scale::Scale;
 use super::sheet::{Anchor, Place, Sheet, Stroke, Words};
@@ -38,7 +38,7 @@ impl Plot {
     /// An empty frame, with room for the names of values; `label` says what it shows.
     pub(crate) fn new((wide, high): Place, title: &str, label: &str) -> Self {
         let mut sheet = Sheet::new(wide, high, label);
-        sheet.text((2.0, 14.0), &shortened(title, TITLE.size * 1.05, wide - 4.0), TITLE);
+        headline(&mut sheet, title, wide - 4.0);
         Self { sheet, left: 48.0, right: wide - 14.0, top: 46.0, bottom: high - 38.0 }
     }
 
@@ -71,6 +71,25 @@ impl Plot {
     /// Words in the upper right corner, where a grid is least missed.
     pub(crate) fn remark(&mut self, words: &str) {
         self.sheet.text((self.right, self.top - 5.0), words, Words::new(LABEL, Ink::Faint, Anchor::End));
+    }
+}
+
+/// A title in one line, or in two that are smaller; what two cannot hold is cut.
+fn headline(sheet: &mut Sheet, title: &str, most: f64) {
+    // Bold letters are wider than those of the font that is measured.
+    let bold = |size: f64| size * 1.1;
+    if width(title, bold(TITLE.size)) <= most {
+        sheet.text((2.0, 14.0), title, TITLE);
+        return;
+    }
+    let small = Words { size: 10.5, ..TITLE };
+    let lines = wrap(title, bold(small.size), most);
+    let first = lines.first().map_or("", String::as_str);
+    let rest = lines.get(1..).unwrap_or_default().join(" ");
+    for (y, line) in [(9.0, first), (21.0, rest.as_str())] {
+        if !line.is_empty() {
+            sheet.text((2.0, y), &shortened(line, bold(small.size), most), small);
+        }
     }
 }
 
@@ -184,6 +203,32 @@ impl Row {
                 let at = (scale.at(sum) + 5.0, y + 10.0);
                 plot.sheet.text(at, note, Words::new(LABEL, Ink::Faint, Anchor::Start));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sheet::Shape;
+    use super::*;
+
+    #[test]
+    fn a_title_that_needs_two_lines_has_two_and_is_not_cut() {
+        let title = "batch 16 · 4 clients · durability none · 64 in flight · closed loop · bundle 1";
+        let plot = Plot::new((400.0, 280.0), title, "");
+        let texts: Vec<(&str, f64)> = plot.sheet.shapes.iter().filter_map(text).collect();
+        let [(first, upper), (second, lower)] = texts[..] else { panic!("{texts:?}") };
+        assert_eq!(format!("{first} {second}"), title);
+        assert!(upper < lower && lower < plot.top - 13.0 - 8.0, "above the name of the axis: {texts:?}");
+        let endless = Plot::new((400.0, 280.0), &"words without end ".repeat(40), "");
+        let texts: Vec<_> = endless.sheet.shapes.iter().filter_map(text).collect();
+        assert!(texts.len() == 2 && texts[1].0.ends_with('…'), "{texts:?}");
+    }
+
+    fn text(shape: &Shape) -> Option<(&str, f64)> {
+        match shape {
+            Shape::Text { at: (_, y), words, .. } => Some((words, *y)),
+            _ => None,
         }
     }
 }
