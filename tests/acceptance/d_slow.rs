@@ -122,7 +122,7 @@ fn d10_with_a_watchdog_primaries_that_delay_every_proposal_lose_their_seats_to_o
 // against the primary. This is what is left: what is out is served about once in each delay.
 #[test]
 fn d10_delays_that_clients_bear_are_noticed_by_nobody_and_all_calls_that_are_out_are_served_in_each() {
-    for by in [60_000, 150_000, 250_000] {
+    for by in [60_000, 100_000, 150_000] {
         let mut lab = usual(4);
         employ(&mut lab, 8);
         lab.run(4 * T0);
@@ -131,7 +131,7 @@ fn d10_delays_that_clients_bear_are_noticed_by_nobody_and_all_calls_that_are_out
         let floor = answers(&mut lab, 10 * T0);
         let most = 32 * 10 * T0 / by;
         println!("{by} us: {floor} calls of {most}");
-        assert!(floor <= most && floor * 10 >= most * 6, "{by} us: {floor} of {most}");
+        assert!(floor <= most && floor * 2 >= most, "{by} us: {floor} of {most}");
         assert_eq!((judged(&lab), complaints(&lab), newest_open_view(&lab)), (0, 0, View(0)));
     }
 }

@@ -155,22 +155,37 @@ fn a_folder_that_lives_in_memory_measures_no_disk() {
     assert!(error.contains("/dev/shm") && error.contains("tmpfs") && error.contains("fix"), "{error}");
 }
 
-#[test]
-fn who_interrupts_a_figure_gets_the_report_of_what_was_measured() {
-    let long = FIGURE.replace("measure_ms = 1000", "measure_ms = 600000");
-    let bench = Bench::of(&long);
+/// Interrupts a figure once so many clusters have run for it; gives back how it ended, and where its report is.
+fn interrupted_in(cluster: usize, figure: &str) -> (Bench, Option<i32>) {
+    let bench = Bench::of(figure);
     let out = bench.out();
     let words = ["bench", bench.file.to_str().unwrap(), "--out", out.to_str().unwrap()];
     let mut child = program().args(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    block(until("replicas", async || (children_of(child.id()).len() >= 4).then_some(())));
+    let mut seen = std::collections::BTreeSet::new();
+    block(until("replicas", async || {
+        seen.extend(children_of(child.id()));
+        (seen.len() >= 4 * cluster).then_some(())
+    }));
     let replicas = children_of(child.id());
     let sent = Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
     let code = block(until("the end", async || child.try_wait().unwrap()));
-    assert_eq!(code.code(), Some(130));
-    assert!(out.join("points.json").is_file());
     let left = |id: &u32| Path::new("/proc").join(id.to_string()).join("exe").exists();
     assert!(!replicas.iter().any(left), "no replica outlives the figure");
+    (bench, code.code())
+}
+
+#[test]
+fn who_interrupts_a_figure_gets_the_report_of_what_was_measured() {
+    // The first cluster is that of the closed loop, whose one run is over when there is another.
+    let (bench, code) = interrupted_in(2, FIGURE);
+    assert_eq!(code, Some(130));
+    let record: Value =
+        serde_json::from_str(&fs::read_to_string(bench.out().join("points.json")).unwrap()).unwrap();
+    assert!(number(&record["points"][0]["throughput_rps"]) > 0.0, "{record:#}");
+    let long = FIGURE.replace("measure_ms = 1000", "measure_ms = 600000");
+    let (bench, code) = interrupted_in(1, &long);
+    assert_eq!((code, bench.out().join("points.json").exists()), (Some(130), false), "nothing was measured");
 }
 
 /// Processes that one has started.
