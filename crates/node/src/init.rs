@@ -23,6 +23,8 @@ use crate::cluster_file::{Addresses, Clients, ClusterFile, Draft, GenerateError,
 use crate::file_disk::{self, FileDisk};
 use crate::key_file::{self, KeyFileError, sync_folder_of};
 
+/// Ports below are those of services that people know.
+const QUIET_PORT_MIN: u16 = 10_240;
 /// Most client keys that are made at once.
 pub const CLIENT_KEYS_MAX: u16 = 1024;
 /// Ports that one replica takes: for peers, clients and its operator.
@@ -199,8 +201,8 @@ pub fn addresses(hosts: &[IpAddr], replicas: u16, base_port: u16) -> Result<Vec<
     all.ok_or(InitError::Ports { base_port, replicas })
 }
 
-/// Addresses on the loopback interface whose ports nobody has right now, chosen by the system. Somebody may take one
-/// before it is bound.
+/// Addresses on the loopback interface whose ports nobody has right now, and the system gives to nobody who does not ask
+/// for them. Somebody else may take one before it is bound.
 ///
 /// # Errors
 /// If the system has no ports left.
@@ -225,7 +227,10 @@ pub fn free_addresses_on(
         if held.len() > PORTS_TRIED_MAX {
             return Err(ErrorKind::AddrInUse.into());
         }
-        let socket = UdpSocket::bind(SocketAddr::new(host, 0))?;
+        let socket = match UdpSocket::bind(SocketAddr::new(host, quiet_port())) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => UdpSocket::bind(SocketAddr::new(host, 0))?,
+            bound => bound?,
+        };
         let address = socket.local_addr()?;
         let listener = TcpListener::bind(address).ok();
         let free = listener.is_some() && !avoid.contains(&address.port());
@@ -244,6 +249,18 @@ pub fn free_addresses_on(
         });
     }
     Ok(addresses)
+}
+
+/// A port below those that the system gives to connections, one of which could have taken it by the time a replica starts;
+/// 0, for any port, where there is none.
+fn quiet_port() -> u16 {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let first: u16 = range.split_whitespace().next().and_then(|port| port.parse().ok()).unwrap_or(0);
+    let (Some(room), Ok(seed)) = (first.checked_sub(QUIET_PORT_MIN).filter(|room| *room > 0), random())
+    else {
+        return 0;
+    };
+    QUIET_PORT_MIN + u16::from_le_bytes([seed[0], seed[1]]) % room
 }
 
 /// Makes the cluster that `draft` describes in `folder`; `admission` takes the place of its clients, and `reserve` says
@@ -516,6 +533,21 @@ mod tests {
         assert!(Layout::new(&new).data(ReplicaId(0)).join("journal").exists());
         trail_of(&folder.path().join("kept")).keep();
         assert!(folder.path().join("kept/keys/client-0.pem").exists());
+    }
+
+    #[test]
+    fn free_ports_are_not_among_those_that_connections_get() {
+        let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+        let first: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
+        if first <= QUIET_PORT_MIN {
+            println!("UNVERIFIED: connections get all ports of this machine, from {first} on");
+            return;
+        }
+        let all = free_addresses(4).unwrap();
+        let ports = all.iter().flat_map(|one| [one.peer.port(), one.client.port(), one.admin.port()]);
+        // A port that somebody has makes way for any.
+        let quiet = ports.filter(|port| (QUIET_PORT_MIN..first).contains(port)).count();
+        assert!(quiet >= 8, "{all:?}");
     }
 
     #[test]
