@@ -305,13 +305,13 @@ impl Snapshot for Ledger {
 /// The 64 digits of the key.
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        fmt::Display::fmt(&PublicKey(self.0), f)
     }
 }
 
 impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -331,14 +331,7 @@ impl FromStr for Account {
     type Err = NoAccount;
 
     fn from_str(text: &str) -> Result<Self, NoAccount> {
-        if text.len() != 2 * NAME_BYTES || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return Err(NoAccount);
-        }
-        let mut account = Self([0; NAME_BYTES]);
-        for (place, byte) in account.0.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&text[2 * place..2 * place + 2], 16).map_err(|_| NoAccount)?;
-        }
-        Ok(account)
+        text.parse().map(|PublicKey(key)| Self(key)).map_err(|_| NoAccount)
     }
 }
 

@@ -29,9 +29,7 @@ use crate::record::Cell;
 
 pub use knobs::{Layout, LayoutError, RateError};
 pub use outlook::{Doubt, Outlook};
-pub use scenario::{
-    BadClients, Count, Deed, FORMS, Outage, Plan, Scenario, ScenarioError, Strike, Who, Whom,
-};
+pub use scenario::{BadClients, Count, FORMS, Outage, Plan, Scenario, ScenarioError, Strike, Who, Whom};
 
 /// Most bytes of a figure's file.
 pub const FIGURE_BYTES_MAX: u64 = 1 << 20;

@@ -27,6 +27,12 @@ impl Deed {
         }
     }
 
+    /// Whether somebody is gone after it.
+    #[must_use]
+    pub fn takes_away(self) -> bool {
+        self.undone_by().is_some()
+    }
+
     /// As people type it.
     #[must_use]
     pub fn verb(self) -> &'static str {

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use quorate_node::cluster_file::Problem;
 
+use crate::cluster::Deed;
+
 /// Connections over which a client signs badly.
 const BAD_CONNECTIONS: u16 = 100;
 /// The part of client traffic that they are.
@@ -253,27 +255,6 @@ pub struct Strike {
     pub deed: Deed,
     /// To whom.
     pub whom: Whom,
-}
-
-/// What is done to a replica's process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deed {
-    /// SIGKILL.
-    Kill,
-    /// It is started again.
-    Restart,
-    /// SIGSTOP.
-    Pause,
-    /// SIGCONT.
-    Resume,
-}
-
-impl Deed {
-    /// Whether somebody is gone after it.
-    #[must_use]
-    pub fn takes_away(self) -> bool {
-        matches!(self, Self::Kill | Self::Pause)
-    }
 }
 
 /// Whom a strike hits.

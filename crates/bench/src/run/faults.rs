@@ -7,7 +7,7 @@ use super::RunError;
 use super::marks::Struck;
 use super::stage::Stage;
 use crate::cluster::Deed;
-use crate::figure::{self, Strike, Whom};
+use crate::figure::{Strike, Whom};
 
 /// Between two looks at replicas that have not noticed a fault yet: as exact as its mark is. Nobody is asked anything
 /// during the measured time but then, and an answer costs a replica less than 100 µs.
@@ -70,7 +70,7 @@ impl Faults {
     }
 
     async fn strike(&mut self, strike: Strike, stage: &mut Stage) -> Result<(), RunError> {
-        let (deed, takes_away) = (deed(strike.deed), strike.deed.takes_away());
+        let (deed, takes_away) = (strike.deed, strike.deed.takes_away());
         let reign = match strike.whom {
             Whom::Primary => primary(stage).await,
             Whom::Last => None,
@@ -98,15 +98,6 @@ impl Faults {
 
 fn seconds(begin: Instant, now: Instant) -> f64 {
     now.saturating_duration_since(begin).as_secs_f64()
-}
-
-fn deed(deed: figure::Deed) -> Deed {
-    match deed {
-        figure::Deed::Kill => Deed::Kill,
-        figure::Deed::Restart => Deed::Restart,
-        figure::Deed::Pause => Deed::Pause,
-        figure::Deed::Resume => Deed::Resume,
-    }
 }
 
 fn word(deed: Deed) -> &'static str {
