@@ -18,7 +18,9 @@ use std::{fs, panic};
 
 use quorate_protocol::accusation::Accusation;
 use quorate_protocol::codec::{self, CodecError, Decode, Encode};
-use quorate_protocol::message::{BusyReason, ClientMessage, Outcome, PeerMessage, Sworn, Transfer};
+use quorate_protocol::message::{
+    BusyReason, ClientFrame, ClientMessage, Found, Outcome, PeerMessage, Sworn, Transfer, Unanswered,
+};
 use quorate_protocol::request::{Kind, Request};
 use quorate_protocol::standing::{Exclusion, Standing};
 
@@ -122,6 +124,7 @@ fn the_corpus_has_every_kind_of_message_between_replicas() {
 #[test]
 fn the_corpus_has_every_kind_of_message_to_and_from_clients() {
     let (mut tags, mut outcomes, mut reasons) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let (mut found, mut unanswered) = (BTreeSet::new(), BTreeSet::new());
     let inputs = accepted("client_message");
     assert_eq!(selectors(&inputs), BTreeSet::from([0, 1]), "one that is a hello, and others");
     for bytes in inputs.iter().filter(|bytes| bytes[0] == 0) {
@@ -134,13 +137,21 @@ fn the_corpus_has_every_kind_of_message_to_and_from_clients() {
             ClientMessage::Busy { reason, .. } => {
                 reasons.insert(tag(&reason));
             }
+            ClientMessage::Query { reply, .. } => {
+                found.insert(tag(&reply.found));
+                unanswered.extend(if let Found::Nothing(why) = &reply.found { Some(tag(why)) } else { None });
+            }
         }
     }
+    assert_eq!((found, unanswered), (kinds::<Found>(), kinds::<Unanswered>()));
     assert_eq!(tags, kinds::<ClientMessage>());
     assert_eq!(outcomes, kinds::<Outcome>());
     assert_eq!(reasons, kinds::<BusyReason>());
     let requests = accepted("request");
-    assert_eq!(selectors(&requests), BTreeSet::from([0, 1]), "one that is a batch, and others");
+    assert_eq!(selectors(&requests), BTreeSet::from([0, 1, 2]), "batches, frames, and requests alone");
+    let frames = requests.iter().filter(|bytes| bytes[0] == 2);
+    let sent = frames.map(|bytes| tag(&codec::decode::<ClientFrame>(&bytes[1..]).unwrap()));
+    assert_eq!(sent.collect::<BTreeSet<_>>(), kinds::<ClientFrame>());
     let alone = requests.iter().filter(|bytes| bytes[0] == 0);
     let asked = alone.map(|bytes| tag(&codec::decode::<Request>(&bytes[1..]).unwrap().kind()));
     assert_eq!(asked.collect::<BTreeSet<_>>(), kinds::<Kind>());

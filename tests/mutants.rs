@@ -212,6 +212,11 @@ const KILLERS: &[Killer] = &[
         "views changed",
     ),
     by(
+        Mutant::M29,
+        "acceptance::f_reads::f3_a_write_that_only_f_plus_one_replicas_answered_is_not_acknowledged_or_a_fast_read_could_miss_it",
+        "fits nowhere; what clients saw has no order",
+    ),
+    by(
         Mutant::M30,
         "acceptance::p_views::p74_a_primary_that_serves_one_client_and_not_another_loses_its_seat",
         "left out for ever",
@@ -312,6 +317,36 @@ const KILLERS: &[Killer] = &[
         Mutant::M48,
         "simulation::crashes::c7_one_replica_dies_anywhere_and_breaks_no_promise",
         "before it was durable",
+    ),
+    by(
+        Mutant::M49,
+        "acceptance::p_views::p98_nobody_but_its_primary_ends_a_view_alone",
+        "ends a view that is not its own",
+    ),
+    by(
+        Mutant::M50,
+        "acceptance::p_views::p98_a_primary_takes_nobody_to_the_view_that_it_names",
+        "a liar chooses the view",
+    ),
+    by(
+        Mutant::M51,
+        "acceptance::p_views::p98_a_view_that_was_handed_over_makes_no_timeout_longer",
+        "counts as a view that failed",
+    ),
+    by(
+        Mutant::M52,
+        "acceptance::f_reads::f3_nothing_is_answered_before_it_is_durable_how_far_the_replica_may_have_answered",
+        "sent an answer from slot",
+    ),
+    by(
+        Mutant::M53,
+        "acceptance::f_reads::f3_a_replica_that_comes_back_answers_no_fast_read_before_it_is_as_far_as_it_may_have_been",
+        "answered a fast read from slot",
+    ),
+    by(
+        Mutant::M54,
+        "acceptance::f_reads::f3_equal_results_of_different_slots_are_no_fast_read_or_a_later_one_could_go_back",
+        "fits nowhere; what clients saw has no order",
     ),
 ];
 

@@ -121,7 +121,7 @@ fn steady(commands: u64) -> Scenario {
     setting.parameters.timeout_max_us = 8_000_000;
     setting.parameters.checkpoint_interval = 512;
     setting.parameters.window = 1024;
-    let load = Load { commands, in_flight: 2, bundle: 1, think_us: 10_000 };
+    let load = Load { commands, in_flight: 2, bundle: 1, think_us: 10_000, ..Load::default() };
     let heal_at = Time(1_000_000).plus(commands * 10_000);
     Scenario { setting, faults: Vec::new(), heal_at, clients: vec![load] }
 }

@@ -4,9 +4,11 @@
 //! sample: a check that cannot fail checks nothing.
 
 mod acceptance;
+mod book;
 mod dependencies;
 mod formatting;
 mod layers;
+mod metrics;
 mod readme;
 mod source;
 
@@ -37,6 +39,7 @@ const OURS: &[&str] = &[
     "README.md",
     "STYLE.md",
     "benches",
+    "book",
     "clippy.toml",
     "configs",
     "crates",

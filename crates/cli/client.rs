@@ -4,6 +4,7 @@ mod counter;
 mod kv;
 mod ledger;
 mod lock;
+mod reading;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use quorate_apps::ledger::Account;
-use quorate_node::client::{self, Caller};
+use quorate_node::client::{self, Caller, Report};
 use quorate_node::cluster_file::ClusterFile;
 use quorate_node::init::Layout;
 use quorate_node::key_file;
@@ -22,15 +23,19 @@ use quorate_node::transport::{ClientTransportConfig, Limits, Remote};
 use quorate_protocol::client::{Answer, Options};
 use quorate_protocol::message::Outcome;
 use serde::Serialize;
+use serde_json::Value;
 
 use self::counter::Counter;
 use self::kv::Kv;
 use self::ledger::Ledger;
 use self::lock::Lock;
+use self::reading::Reading;
+use crate::own::Own;
 
 const EXAMPLES: &str = "Examples:
   quorate client kv put a 1
   quorate client kv get a
+  quorate client kv get a --read fast                   without a slot, in a cluster made with `fast_reads`
   quorate client kv cas a 1 2
   quorate client counter add 5 --cluster prod/cluster.toml --key me.pem
   quorate client ledger transfer 40 --to 3d40..5b8c     forty tokens to the account with that public key
@@ -61,8 +66,17 @@ pub(crate) struct Args {
     /// Print one JSON object
     #[arg(long, global = true)]
     json: bool,
+    /// How to read; what cannot be read so is ordered, and the answer says so
+    #[arg(long, global = true, value_enum, value_name = "KIND", default_value_t)]
+    read: Reading,
+    /// Also print the name that the operation has in the logs of clients and replicas
+    #[arg(long, short, global = true)]
+    verbose: bool,
     #[command(subcommand)]
     application: Application,
+    /// The application of the program that this is
+    #[arg(skip)]
+    pub(crate) own: Option<Own>,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -79,6 +93,12 @@ enum Application {
     /// Locks with leases
     #[command(subcommand)]
     Lock(Lock),
+    /// The application of a program of one's own: a command in JSON, and the reply as well
+    #[command(hide = true)]
+    Call {
+        /// The command in JSON
+        command: String,
+    },
     /// Any application: bytes in, bytes out, in hex
     Raw {
         /// The operation in hex, two digits for each byte
@@ -92,34 +112,46 @@ impl Args {
     }
 }
 
-/// What an application answered, for people.
+/// What an application answered.
 struct Told {
-    /// Nothing where a key was read that is not there.
+    /// For people; nothing where a key was read that is not there.
     text: Option<String>,
+    /// For programs, if that is more than the text.
+    fields: Option<Value>,
     /// Whether what was asked for was found, or done.
     found: bool,
 }
 
 impl Told {
     fn found(text: String) -> Self {
-        Self { text: Some(text), found: true }
+        Self { text: Some(text), fields: None, found: true }
+    }
+
+    fn with_fields(self, fields: Value) -> Self {
+        Self { fields: Some(fields), ..self }
     }
 }
 
 /// What is printed.
 #[derive(Debug, Serialize)]
 struct Printed {
-    /// Null where a key was read that is not there.
-    reply: Option<String>,
+    /// Null where a key was read that is not there; fields where the application has some.
+    reply: Value,
     sequence: u64,
     view: u64,
     vouched_by: Vec<u16>,
     dissented: Vec<u16>,
+    /// Which kind of read it is: `ordered`, `fast`, `session` or `stale`.
+    read: &'static str,
+    /// Why it was ordered although that was not asked for.
+    fallback: Option<&'static str>,
+    /// The name that the operation has in logs; null of one that was not ordered.
+    request: Option<String>,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let cluster = ClusterFile::load(&args.cluster)?;
-    check_application(&args.application, cluster.application())?;
+    check_application(&args.application, cluster.application(), args.own.as_ref())?;
     let folder = args.cluster.parent().filter(|folder| !folder.as_os_str().is_empty());
     let layout = Layout::new(folder.unwrap_or_else(|| Path::new(".")));
     let key = key_file::load(&args.key.clone().unwrap_or_else(|| layout.client_key(0)))?;
@@ -141,19 +173,26 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             return hold.run(&caller, args.patience()).await;
         }
         let operation = operation(&args, own, &caller).await?;
-        let answered = caller.call_within(operation, args.patience()).await;
-        let cause = likely_cause(&caller, quorum, &args.cluster).await;
+        let answered = caller.read_within(operation, args.read.into(), args.patience()).await;
+        let report = caller.report().await;
+        let cause =
+            report.as_ref().map_or_else(String::new, |report| likely_cause(report, quorum, &args.cluster));
+        let request = report.and_then(|report| report.newest).map(|id| id.to_string());
+        if args.verbose
+            && let Some(request) = &request
+        {
+            eprintln!("request {request}");
+        }
         caller.close().await;
         match answered {
-            Ok(answer) => print(&args, own, &answer),
+            Ok(answer) => print(&args, own, (&answer, request)),
             Err(error) => bail!("{error}{cause}"),
         }
     })
 }
 
 /// What may have kept an answer from coming, and the command that tells more, each on a line of its own.
-async fn likely_cause(caller: &Caller, quorum: usize, cluster: &Path) -> String {
-    let Some(report) = caller.report().await else { return String::new() };
+fn likely_cause(report: &Report, quorum: usize, cluster: &Path) -> String {
     let down = report.links.iter().filter(|link| !link.up).filter_map(|link| match link.remote {
         Remote::Replica(replica) => Some((replica.0, link.trouble.as_deref())),
         Remote::Client(_) => None,
@@ -194,8 +233,11 @@ fn missing(down: &[(u16, Option<&str>)]) -> String {
     }
 }
 
-fn check_application(asked: &Application, running: &str) -> anyhow::Result<()> {
+fn check_application(asked: &Application, running: &str, own: Option<&Own>) -> anyhow::Result<()> {
     let name = match asked {
+        Application::Call { .. } => own.map(Own::name).with_context(|| {
+            format!("`call` is for programs of one's own application (`quorate new`); use `client {running}`, or `raw`")
+        })?,
         Application::Kv(_) => "kv",
         Application::Counter(_) => "counter",
         Application::Ledger(_) => "ledger",
@@ -212,11 +254,16 @@ fn check_application(asked: &Application, running: &str) -> anyhow::Result<()> {
 async fn operation(args: &Args, own: Account, caller: &Caller) -> anyhow::Result<Bytes> {
     Ok(match &args.application {
         Application::Raw { operation } => unhex(operation)?.into(),
+        Application::Call { command } => own_application(args)?.encode(command)?.into(),
         Application::Counter(command) => command.encode()?,
         Application::Kv(command) => command.encode()?,
         Application::Lock(command) => command.encode()?,
         Application::Ledger(command) => command.encode((own, caller, args.patience())).await?,
     })
+}
+
+fn own_application(args: &Args) -> anyhow::Result<&Own> {
+    args.own.as_ref().context("this program has no application of its own")
 }
 
 fn unhex(text: &str) -> anyhow::Result<Vec<u8>> {
@@ -230,7 +277,11 @@ fn unhex(text: &str) -> anyhow::Result<Vec<u8>> {
         .collect()
 }
 
-fn print(args: &Args, own: Account, answer: &Answer) -> anyhow::Result<ExitCode> {
+fn print(
+    args: &Args,
+    own: Account,
+    (answer, request): (&Answer, Option<String>),
+) -> anyhow::Result<ExitCode> {
     let ids = |set: &quorate_protocol::client::ReplicaSet| {
         set.iter().map(|replica| replica.0).collect::<Vec<u16>>()
     };
@@ -247,14 +298,16 @@ fn print(args: &Args, own: Account, answer: &Answer) -> anyhow::Result<ExitCode>
         (false, true) => ExitCode::from(NOT_FOUND),
         (true, true) => ExitCode::SUCCESS,
     };
-    let printed =
-        Printed { reply: told.text, sequence: answer.seq.0, view: answer.view.0, vouched_by, dissented };
+    let reply = told.fields.unwrap_or_else(|| told.text.clone().into());
+    let (sequence, view) = (answer.seq.0, answer.view.0);
+    let (read, fallback) = (reading::word(answer.how), reading::reason(answer.how));
+    let printed = Printed { reply, sequence, view, vouched_by, dissented, read, fallback, request };
     if args.json {
         println!("{}", serde_json::to_string_pretty(&printed)?);
         return Ok(code);
     }
     let names = |who: &[u16]| who.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
-    match &printed.reply {
+    match &told.text {
         Some(reply) => println!("{reply}"),
         // On standard output it would look like a value.
         None => eprintln!("there is no such key"),
@@ -265,7 +318,8 @@ fn print(args: &Args, own: Account, answer: &Answer) -> anyhow::Result<ExitCode>
         format!("; OTHERWISE said replicas {}", names(&printed.dissented))
     };
     eprintln!(
-        "sequence {}, view {}, vouched for by replicas {}{dissent}",
+        "{}sequence {}, view {}, vouched for by replicas {}{dissent}",
+        reading::preface(answer.how),
         printed.sequence,
         printed.view,
         names(&printed.vouched_by)
@@ -277,6 +331,10 @@ fn print(args: &Args, own: Account, answer: &Answer) -> anyhow::Result<ExitCode>
 fn told(args: &Args, own: Account, reply: &[u8]) -> anyhow::Result<Told> {
     match &args.application {
         Application::Raw { .. } => Ok(Told::found(reply.iter().map(|byte| format!("{byte:02x}")).collect())),
+        Application::Call { .. } => {
+            let reply = own_application(args)?.show(reply)?;
+            Ok(Told::found(reply.to_string()).with_fields(reply))
+        }
         Application::Counter(_) => counter::told(reply),
         Application::Kv(_) => kv::told(reply),
         Application::Ledger(_) => ledger::told(reply),

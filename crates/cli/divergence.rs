@@ -17,6 +17,8 @@ use quorate_protocol::standing::{Divergence, Proof};
 use quorate_protocol::types::{Digest, ReplicaId, Seq, Signature};
 use serde_json::{Value, json};
 
+use crate::own::{self, Own};
+
 const EXAMPLES: &str = "Examples:
   quorate divergence data/replica-2                              with ./cluster.toml and its application
   quorate divergence data/replica-2 --cluster prod/cluster.toml  replays what led to the wrong state
@@ -51,6 +53,9 @@ pub(crate) struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    /// The application of the program that this is
+    #[arg(skip)]
+    pub(crate) own: Option<Own>,
 }
 
 /// What there is to tell.
@@ -94,9 +99,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 fn replay(args: &Args, cluster: &ClusterFile, disk: FileDisk, case: &Case) -> anyhow::Result<Report> {
     let name = args.application.as_deref().unwrap_or(cluster.application());
-    let machine = || quorate_apps::by_name(name, args.reply_bytes);
+    let machine = || own::machine(args.own.as_ref(), name, args.reply_bytes);
     if machine().is_none() {
-        let known = quorate_apps::NAMES.join(", ");
+        let known = own::names(args.own.as_ref());
         bail!(
             "this program has no application `{name}`, only {known}; fix: run the program that the replica ran"
         );

@@ -9,6 +9,8 @@ use quorate_node::cluster_file::{Clients, Draft, Preset};
 use quorate_node::init::{Admission, Written, addresses, init};
 use quorate_protocol::committee::{faults, quorum};
 
+use crate::own::{self, Own};
+
 const EXAMPLES: &str = "Examples:
   quorate init                                          four replicas on this machine, in the current folder
   quorate init trial --replicas 7                       seven, of which two may fail
@@ -31,7 +33,7 @@ pub(crate) struct Args {
     /// First port; replicas on one host take three each from here on
     #[arg(long, default_value_t = 24_000, value_parser = clap::value_parser!(u16).range(1..))]
     base_port: u16,
-    /// Application that every replica runs: `kv`, `counter` or `null`
+    /// Application that every replica runs: `kv`, `counter`, `ledger`, `lock`, `null`, or one of your own program
     #[arg(long, default_value = "kv")]
     application: String,
     /// What to call the cluster
@@ -43,6 +45,9 @@ pub(crate) struct Args {
     /// File with [parameters] and [node] sections that take the place of the defaults
     #[arg(long)]
     preset: Option<PathBuf>,
+    /// Allow linearizable reads without ordering; every answer to a client then needs a quorum of equal ones
+    #[arg(long)]
+    fast_reads: bool,
     /// Let replicas accept a Byzantine behaviour
     #[arg(long)]
     testing: bool,
@@ -61,14 +66,15 @@ fn admission(text: &str) -> Result<Admission, String> {
     text.parse().map(Admission::Listed).map_err(|_| "write `open` or a number of clients".to_owned())
 }
 
-pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: Args, own: Option<&Own>) -> anyhow::Result<ExitCode> {
     crate::survive_file_size_limits()?;
-    print!("{}", report(&make(args)?, &crate::program()));
+    print!("{}", report(&make(args)?, &crate::program(), own));
     Ok(ExitCode::SUCCESS)
 }
 
 fn make(args: Args) -> anyhow::Result<Written> {
-    let preset = args.preset.as_deref().map(Preset::load).transpose()?.unwrap_or_default();
+    let mut preset = args.preset.as_deref().map(Preset::load).transpose()?.unwrap_or_default();
+    preset.parameters.fast_reads |= args.fast_reads;
     let draft = Draft {
         name: args.name,
         application: args.application,
@@ -84,7 +90,7 @@ fn make(args: Args) -> anyhow::Result<Written> {
 }
 
 /// What was written, and what to type next.
-fn report(written: &Written, program: &str) -> String {
+fn report(written: &Written, program: &str, own: Option<&Own>) -> String {
     let Written { cluster, layout, client_keys } = written;
     let n = cluster.replicas().len();
     let last = n.saturating_sub(1);
@@ -107,15 +113,15 @@ fn report(written: &Written, program: &str) -> String {
     if cluster.testing() {
         text += "Its replicas may be told to lie (`quorate replica --byzantine`): a cluster for trials, never where it matters.\n";
     }
-    text + &next(written, program)
+    text + &next(written, program, own)
 }
 
 /// What to type next.
-fn next(written: &Written, program: &str) -> String {
+fn next(written: &Written, program: &str, own: Option<&Own>) -> String {
     let Written { cluster, layout, client_keys } = written;
     let application = cluster.application();
-    if !quorate_apps::NAMES.contains(&application) {
-        let known = quorate_apps::NAMES.join(", ");
+    if own::machine(own, application, 0).is_none() {
+        let known = own::names(own);
         return format!(
             "Next, your own program: `{application}` is none of the ready applications ({known}), so `{program} replica` \
              cannot run it. It loads the cluster file, and for replica N the key in keys/replica-N.pem and the data folder \
@@ -127,10 +133,11 @@ fn next(written: &Written, program: &str) -> String {
     for entry in cluster.replicas() {
         text += &format!("  {program} replica {} --cluster {file}\n", entry.id);
     }
-    let example = match application {
-        "kv" => Some("kv put hello world"),
-        "counter" => Some("counter add 1"),
-        _ => None,
+    let example = match (own, application) {
+        (Some(own), _) => Some(format!("call {}", crate::quoted(own.example()))),
+        (None, "kv") => Some("kv put hello world".to_owned()),
+        (None, "counter") => Some("counter add 1".to_owned()),
+        (None, _) => None,
     };
     if let (Some(example), [_, ..]) = (example, client_keys.as_slice()) {
         text += &format!("then:\n  {program} client --cluster {file} {example}\n");
@@ -163,7 +170,7 @@ mod tests {
         let words = ["init", path, "--clients", "2", "--testing"];
         let written = make(Alone::try_parse_from(words).unwrap().args).unwrap();
         assert!(written.cluster.testing());
-        let text = report(&written, "quorate");
+        let text = report(&written, "quorate", None);
         assert!(text.contains("4 replicas, 1 of them may be Byzantine; 3 equal votes decide"), "{text}");
         assert!(
             text.contains("4 replica keys (replica-0 to replica-3) and 2 client keys (client-0 to client-1)")
@@ -184,7 +191,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_str().unwrap();
         let words = ["init", path, "--application", "auction"];
-        let text = report(&make(Alone::try_parse_from(words).unwrap().args).unwrap(), "quorate");
+        let text = report(&make(Alone::try_parse_from(words).unwrap().args).unwrap(), "quorate", None);
         assert!(
             text.contains("`auction` is none of the ready applications (") && text.contains("kv"),
             "{text}"
@@ -197,7 +204,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("my cluster");
         let written = make(Alone::try_parse_from(["init", path.to_str().unwrap()]).unwrap().args).unwrap();
-        let text = report(&written, "quorate");
+        let text = report(&written, "quorate", None);
         assert!(text.contains(&format!("replica 3 --cluster '{}/cluster.toml'\n", path.display())), "{text}");
     }
 

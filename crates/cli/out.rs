@@ -8,9 +8,12 @@
 use std::fmt::Arguments;
 use std::io::{Error, ErrorKind, Write, stderr, stdout};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Why not everything could be said.
 static FAILURE: OnceLock<Error> = OnceLock::new();
+/// Whether whoever read standard output reads no more.
+static GONE: AtomicBool = AtomicBool::new(false);
 
 /// As the standard library's, but for a reader that is gone.
 macro_rules! print {
@@ -40,11 +43,17 @@ pub(crate) fn say_aside(words: Arguments<'_>) {
 }
 
 fn note(written: Result<(), Error>) {
-    if let Err(error) = written
-        && error.kind() != ErrorKind::BrokenPipe
-    {
-        drop(FAILURE.set(error));
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => GONE.store(true, Ordering::Relaxed),
+        Err(error) => drop(FAILURE.set(error)),
+        Ok(()) => {}
     }
+}
+
+/// Whether nobody reads standard output any more, or it cannot be written: a command without an end of its own comes to
+/// it then.
+pub(crate) fn reader_is_gone() -> bool {
+    GONE.load(Ordering::Relaxed) || FAILURE.get().is_some()
 }
 
 /// Whether everything was said that anybody wanted to hear.

@@ -4,6 +4,7 @@ mod failure;
 mod output;
 mod picture;
 mod progress;
+mod recorded;
 mod sweep;
 
 use std::num::NonZeroUsize;
@@ -36,6 +37,7 @@ const EXAMPLES: &str = "Examples:
   quorate simulate --replay 17 --picture 17.svg --from 1.2s --until 1.5s
                                                     that part of it; times are those of traces and pictures
   quorate simulate --replay 17 --save 17.toml       as a scenario file, to be read and changed
+  quorate simulate --seed 17 --record 17.jsonl      what a live page would have shown; `quorate view 17.jsonl` does
   quorate simulate --replay 17 --regression what_went_wrong
                                                     a failing one, shrunk, as tests/regressions/what_went_wrong.toml,
                                                     which the tests run for ever
@@ -70,7 +72,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FROM..END", value_parser = seeds)]
     seeds: Option<Range<u64>>,
     /// Run the world of one number
-    #[arg(long, value_name = "SEED")]
+    #[arg(long, visible_alias = "seed", value_name = "SEED")]
     replay: Option<u64>,
     /// Shrink every run that fails, not only the first, and until nothing more can go
     #[arg(long)]
@@ -81,6 +83,9 @@ pub(crate) struct Args {
     /// Draw the messages as an SVG, from the first lie or crash on; of a run that fails, the end of what it shrank to
     #[arg(long, value_name = "FILE.svg")]
     picture: Option<PathBuf>,
+    /// Record the run for `quorate view`: what each replica saw of each slot, views, votes, faults, lies and the verdict
+    #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
+    record: Option<PathBuf>,
     /// Draw from this time on, for example 1.25s or 1250ms; worlds begin at 1s
     #[arg(long, value_name = "TIME", value_parser = picture::time, requires = "picture")]
     from: Option<Time>,
@@ -213,6 +218,9 @@ fn one(args: &Args, case: &Case) -> anyhow::Result<bool> {
         output::write(path, &(trace.join("\n") + "\n"))?;
         output::say_where(voice(args), "trace", path, "");
     }
+    if let Some(path) = &args.record {
+        recorded::save(args, case, path)?;
+    }
     if let Some(path) = &args.save {
         let (about, scenario, expect) = (case.about.clone(), case.scenario.clone(), case.expect.clone());
         output::write(path, &ScenarioFile { about, scenario, expect }.to_toml())?;
@@ -280,7 +288,7 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent_and_name_one_thing_to_run() {
         Alone::command().debug_assert();
-        for good in [&["x", "a.toml"][..], &["x", "--seeds", "0..3"], &["x", "--replay", "7"]] {
+        for good in [&["x", "a.toml"][..], &["x", "--seeds", "0..3"], &["x", "--seed", "7"]] {
             assert!(Alone::try_parse_from(good).is_ok(), "{good:?}");
         }
         for bad in [
@@ -290,6 +298,7 @@ mod tests {
             &["x", "--seeds", "3..3"],
             &["x", "--seeds", "7"],
             &["x", "--seeds", "0..3", "--trace", "a.txt"],
+            &["x", "--seeds", "0..3", "--record", "a.jsonl"],
             &["x", "--replay", "7", "--regression", "Not a name"],
         ] {
             assert!(Alone::try_parse_from(bad).is_err(), "{bad:?}");

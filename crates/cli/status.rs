@@ -1,5 +1,9 @@
 //! `quorate status`: where every replica of a cluster stands.
 
+mod rows;
+mod screen;
+mod watch;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,7 +26,7 @@ const SILENT_MS: u64 = 2_000;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 a quorum answers and executes, and no more than f replicas have forgotten votes, \
-                        1 not."
+                        1 not. With `--watch` 0 when it is told to stop, or nobody reads any more."
 )]
 pub(crate) struct Args {
     /// The cluster file
@@ -31,13 +35,23 @@ pub(crate) struct Args {
     /// How long to wait for the replicas, which are asked at the same time, in seconds, at most 60
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
     timeout: u64,
-    /// Print one JSON array instead of a table
+    /// Print one JSON array instead of a table; with `--watch` one JSON object a line
     #[arg(long)]
     json: bool,
+    /// Look again every so many seconds, at most 3600, until Ctrl-C: in a terminal in the same place, and what has changed
+    /// stands out
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
+    watch: Option<u64>,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let cluster = ClusterFile::load(&args.cluster)?;
+    if let Some(seconds) = args.watch {
+        let Args { timeout: timeout_seconds, json, .. } = args;
+        let how = watch::Watching { every: Duration::from_secs(seconds), timeout_seconds, json };
+        return watch::run(&cluster, &how);
+    }
     let answers = ask_all::<Status>(&cluster, None, ("/status", args.timeout), |status| &status.cluster)?;
     if args.json {
         let found: Vec<_> = answers.iter().map(|(_, answer)| answer.as_ref().ok()).collect();
@@ -59,35 +73,43 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 pub(crate) fn ask_all<T: serde::de::DeserializeOwned + Send + 'static>(
     cluster: &ClusterFile,
     only: Option<u16>,
+    what: (&'static str, u64),
+    named: impl Fn(&T) -> &String,
+) -> anyhow::Result<Vec<(u16, anyhow::Result<T>)>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(ask_each(cluster, only, what, named))
+}
+
+/// As [`ask_all`], on a runtime that there is.
+async fn ask_each<T: serde::de::DeserializeOwned + Send + 'static>(
+    cluster: &ClusterFile,
+    only: Option<u16>,
     (path, timeout_seconds): (&'static str, u64),
     named: impl Fn(&T) -> &String,
 ) -> anyhow::Result<Vec<(u16, anyhow::Result<T>)>> {
     let asked = cluster.replicas().iter().filter(|replica| only.is_none_or(|id| id == replica.id.0));
     let (ids, places): (Vec<_>, Vec<_>) =
         asked.map(|replica| (replica.id.0, replica.addresses.admin)).unzip();
-    let answers = ask_places::<T>(&places, path, timeout_seconds)?;
+    let answers = ask_places::<T>(&places, path, timeout_seconds).await?;
     let answers = places.iter().zip(answers);
     let answers = answers.map(|(place, answer)| of_cluster(answer, (cluster, *place), &named));
     Ok(ids.into_iter().zip(answers).collect())
 }
 
 /// Asks all of them at once, so that those who do not answer keep nobody waiting in turn.
-fn ask_places<T: serde::de::DeserializeOwned + Send + 'static>(
+async fn ask_places<T: serde::de::DeserializeOwned + Send + 'static>(
     places: &[SocketAddr],
     path: &'static str,
     timeout_seconds: u64,
 ) -> anyhow::Result<Vec<anyhow::Result<T>>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let patience = Duration::from_secs(timeout_seconds);
-    runtime.block_on(async {
-        let ask = |address| tokio::spawn(admin::fetch_within::<T>(address, path, patience));
-        let asked: Vec<_> = places.iter().map(|address| ask(*address)).collect();
-        let mut answers = Vec::with_capacity(asked.len());
-        for answer in asked {
-            answers.push(answer.await?.map_err(anyhow::Error::from));
-        }
-        Ok(answers)
-    })
+    let ask = |address| tokio::spawn(admin::fetch_within::<T>(address, path, patience));
+    let asked: Vec<_> = places.iter().map(|address| ask(*address)).collect();
+    let mut answers = Vec::with_capacity(asked.len());
+    for answer in asked {
+        answers.push(answer.await?.map_err(anyhow::Error::from));
+    }
+    Ok(answers)
 }
 
 fn print_table(answers: &[(u16, anyhow::Result<Status>)]) {
@@ -298,7 +320,9 @@ mod tests {
         let address = |listener: &std::net::TcpListener| listener.local_addr().expect("it is bound");
         let places: Vec<_> = silent.iter().map(address).collect();
         let begun = std::time::Instant::now();
-        let answers = ask_places::<Status>(&places, "/status", 1).expect("a runtime starts");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let asking = ask_places::<Status>(&places, "/status", 1);
+        let answers = runtime.expect("a runtime starts").block_on(asking).expect("no task panics");
         assert!(answers.len() == 4 && answers.iter().all(Result::is_err));
         assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     }

@@ -12,7 +12,9 @@ mod plan;
 mod proofs;
 mod rejoin;
 mod report;
+mod rolling;
 mod table;
+mod web;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,11 +23,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use clap::builder::ArgPredicate;
 use quorate_bench::cluster::{Cluster, ClusterConfig, Hand, Liars, Verdict};
 use quorate_bench::load::{GIVE_UP, Live, Load, LoadReport, Running};
 use quorate_bench::worker::{Home, Worker};
 use quorate_node::cluster_file::{Durability, Preset};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 use self::against::Earlier;
 use self::amount::Rate;
@@ -33,19 +37,24 @@ use self::demand::Demand;
 use self::faults::Faults;
 use self::plan::{At, plan};
 use self::report::{Report, Run, Statuses};
-use self::table::Table;
+use self::table::{Sampler, Table};
+use self::web::{Asked, Web};
+use crate::own::Own;
 
 const EXAMPLES: &str = "Examples:
   quorate testbed                                       four replicas, ten seconds, key-value load
+  quorate testbed --web                                 a page in the browser: look, kill, part, and let somebody lie
   quorate testbed --replicas 7 --application counter
   quorate testbed --clients 1 --in-flight 1 --payload 128 --application null --durability none
   quorate testbed --kill primary@3s --restart last@6s   the primary dies, another takes over, it comes back
   quorate testbed --kill-all 4s --restart-all 5s        a power cut: nothing that was acknowledged may be lost
+  quorate testbed --rolling                             every replica in turn is stopped in good order and comes back
   quorate testbed --pause primary@3s --resume last@8s   the primary stops (SIGSTOP) and goes on
   quorate testbed --application counter --duration 250s --kill primary@every:5s
                                                         50 primaries die at random times and come back
   quorate testbed --byzantine 2:equivocate              one replica lies; the others agree
   quorate testbed --json result.json                    what was measured, for a program to read
+  quorate testbed --kill primary@3s --record run.jsonl  what the page would show, for `quorate view run.jsonl`
   quorate testbed --preload 256MiB                      full load on a large state
   quorate testbed --preload 256MiB --rate 50% --kill 3@10s --restart 3@after:100000
                                                         a replica misses 100000 requests at half of peak load
@@ -56,6 +65,12 @@ throughout.
 
 At most f replicas may be gone at the end; those that are left must agree then. With `after:` the load goes on until
 those who come back have caught up, and then for 10 s more, or for --duration if that is less.
+
+With --web a page of this machine shows the run, at an address with a token that is printed on a line of its own. At the
+page replicas can be killed, restarted, parted from each other and told to lie: the testbed's cluster is one for trials
+(`testing = true` in its cluster file), where that is allowed. More of it than the cluster bears is allowed too; page and
+verdict say what is promised no more. The run goes on until Ctrl-C, a day at most, and ends with the verdict, for which
+all links are mended; a second Ctrl-C ends everything at once. --record keeps the same for later.
 
 With --preload the clients first put so many bytes of entries; then three of four operations put to one of those keys
 at random, or to one of the part that --hot leaves, and one put in 128 to a new key; each fourth operation reads the
@@ -85,6 +100,13 @@ const SETTLE: Duration = Duration::from_secs(10);
 /// How long it goes on at most beyond its duration.
 const EXTENSION_MAX: Duration = Duration::from_secs(900);
 
+/// Whether a flag was given, whatever it says.
+const IS_PRESENT: ArgPredicate = ArgPredicate::IsPresent;
+/// How long a run lasts at most that somebody is to end: a day.
+const ENDLESS: &str = "1440m";
+/// Operations due each second where somebody looks: a page on the same machine keeps up.
+const FOLLOWED: &str = "100";
+
 /// Arguments of `quorate testbed`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = help())]
@@ -102,8 +124,9 @@ pub(crate) struct Args {
     /// 1024
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     bundle: u16,
-    /// How long to measure after a second of warming up, for example 10s, 500ms or 2m
-    #[arg(long, default_value = "10s", value_parser = duration)]
+    /// How long to measure after a second of warming up, for example 10s, 500ms or 2m; with --web until Ctrl-C, unless it
+    /// is given
+    #[arg(long, default_value = "10s", default_value_if("web", IS_PRESENT, ENDLESS), value_parser = duration)]
     duration: Duration,
     /// What the replicas run
     #[arg(long, default_value = "kv", value_parser = clap::builder::PossibleValuesParser::new(quorate_bench::load::APPLICATIONS))]
@@ -120,8 +143,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PER CENT", value_parser = clap::value_parser!(u8).range(1..=100))]
     hot: Option<u8>,
     /// Operations due each second, for example 5000, or a share of the most that the cluster answers, for example 50%,
-    /// which is measured before [default: each client is in a hurry]
-    #[arg(long)]
+    /// which is measured before [default: each client is in a hurry; with --web 100, which a page can follow]
+    #[arg(long, default_value_if("web", IS_PRESENT, FOLLOWED))]
     rate: Option<Rate>,
     /// Bytes of each reply of the application `null`
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=131_072))]
@@ -134,6 +157,14 @@ pub(crate) struct Args {
     /// primary@every:5s for one in every 5 s at a random time, restarted half of that later; may be repeated
     #[arg(long, value_name = "WHO@WHEN")]
     kill: Vec<At>,
+    /// Ask a replica to stop in good order (SIGTERM), as for --kill: a primary hands its view over first; may be repeated
+    #[arg(long, value_name = "WHO@WHEN")]
+    stop: Vec<At>,
+    /// Stop every replica in turn in good order and start it again, as soon as the one before has caught up, so many
+    /// times; the load goes on until then [default: once, if it is not said how often]
+    #[arg(long, value_name = "ROUNDS", num_args = 0..=1, default_missing_value = "1")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rolling: Option<u16>,
     /// Start a killed replica again: 0@6s, last@6s for whoever is gone since last, or 0@after:100000 when so many
     /// requests were answered since it went; may be repeated
     #[arg(long, value_name = "WHO@WHEN")]
@@ -167,9 +198,21 @@ pub(crate) struct Args {
     /// Compare with an earlier run, whose --json wrote this file
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
+    /// Show the run in a browser of this machine, and take commands there; at this port, or at one that is free
+    #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "0")]
+    web: Option<u16>,
+    /// Record what the page shows to a new file, a line for each moment, for `quorate view`
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Where a recording ends, for example 1GiB [default: 256MiB]
+    #[arg(long, value_name = "SIZE", requires = "record", value_parser = amount::bytes)]
+    record_max: Option<u64>,
     /// Write one JSON object about the run to this file; `-` for standard output
     #[arg(long)]
     json: Option<PathBuf>,
+    /// The application of the program that this is
+    #[arg(skip)]
+    pub(crate) own: Option<Own>,
 }
 
 fn help() -> String {
@@ -206,31 +249,37 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let (plan, liars) = (plan(args)?, liars::liars(args)?);
         let warning = liars::warning(&liars, args.replicas, &plan);
-        let mut faults = Faults::new(plan);
+        let mut faults = Faults::new(plan).rolling(rolling::Rolling::new(args)?);
         let demand = Demand::new(args)?;
         let earlier = args.against.as_deref().map(|path| Earlier::load(path, (args, &demand))).transpose()?;
         let preset = args.preset.as_deref().map(Preset::load).transpose()?.unwrap_or_default();
         check_writable(args.json.as_deref())?;
-        eprintln!(
-            "starting {} replica processes on this machine, then load for {:?}",
-            args.replicas, args.duration
-        );
+        let mut web = Web::open(args).await?;
+        announce(args, web.as_ref());
         warning.iter().for_each(|words| eprintln!("{words}"));
         let mut cluster = start(args, preset, liars).await?;
+        let (stop, stopped) = watch::channel(false);
+        let gently = args.web.is_some().then_some(&stop);
         let done = tokio::select! {
-            done = measure((args, demand), &mut cluster, &mut faults) => done.map(Some),
-            _ = interrupt.recv() => Ok(None),
-            _ = terminate.recv() => Ok(None),
+            done = measure((args, demand), (&mut cluster, &mut faults), (&mut web, stopped)) => done.map(Some),
+            () = interrupted((&mut interrupt, &mut terminate), gently) => Ok(None),
         };
+        web.iter_mut().for_each(Web::rest);
         cluster.stop().await;
-        match done? {
-            None => {
+        match done {
+            Err(error) => {
+                web::finish(web, format!("the run failed: {error:#}")).await;
+                Err(error)
+            }
+            Ok(None) => {
+                web::finish(web, "interrupted, so there is no verdict".to_owned()).await;
                 eprintln!("\ninterrupted; everything is cleaned up");
                 Ok(ExitCode::from(130))
             }
-            Some(mut report) => {
+            Ok(Some(mut report)) => {
                 report.compare(earlier.zip(args.against.as_deref()));
                 print_end(args, &report);
+                web::finish(web, report.summary()).await;
                 report
                     .write(args.json.as_deref())
                     .context("the run is over, but its report cannot be written")?;
@@ -238,6 +287,42 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             }
         }
     })
+}
+
+/// Says what begins now, and where to look at it.
+fn announce(args: &Args, web: Option<&Web>) {
+    let long = match duration(ENDLESS) {
+        Ok(endless) if args.duration == endless => "until Ctrl-C".to_owned(),
+        _ => format!("for {:?}", args.duration),
+    };
+    eprintln!("starting {} replica processes on this machine, then load {long}", args.replicas);
+    let Some(url) = web.and_then(Web::url) else { return };
+    eprintln!("the page of this run, for a browser of this machine:");
+    if args.json.as_deref() == Some(Path::new("-")) {
+        eprintln!("{url}");
+    } else {
+        println!("{url}");
+    }
+}
+
+/// Ready when somebody wants everything to end. Whoever looks at the page wants the verdict: then the first Ctrl-C ends
+/// the load only.
+async fn interrupted(
+    (interrupt, terminate): (&mut Signal, &mut Signal),
+    gently: Option<&watch::Sender<bool>>,
+) {
+    if let Some(stop) = gently {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => return,
+        }
+        stop.send_replace(true);
+        eprintln!("\nending the load, for the verdict; another Ctrl-C ends everything at once");
+    }
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
 }
 
 /// Starts the replicas as processes of this machine.
@@ -255,15 +340,17 @@ async fn start(args: &Args, preset: Preset, liars: Liars) -> anyhow::Result<Clus
         liars,
         emulate: None,
         places: Vec::new(),
+        controlled: args.web.is_some(),
     };
     Ok(Cluster::start(config, &mut vec![Hand::Here(Box::new(worker))]).await?)
 }
 
 async fn measure(
     (args, demand): (&Args, Demand),
-    cluster: &mut Cluster,
-    faults: &mut Faults,
+    (cluster, faults): (&mut Cluster, &mut Faults),
+    (web, stopped): (&mut Option<Web>, watch::Receiver<bool>),
 ) -> anyhow::Result<Report> {
+    web.iter_mut().for_each(|web| web.follow(cluster.file()));
     cluster.wait_until_up(PATIENCE).await?;
     let config = demand.config(args, cluster.file());
     let mut load = match Load::connect(config.clone(), PATIENCE).await {
@@ -278,7 +365,8 @@ async fn measure(
     };
     let before = cluster.statuses().await;
     let running = load.begin(WARM_UP, args.duration, prepared.rate).await;
-    let outcome = watched(running, (cluster, faults), (&live, SETTLE.min(args.duration))).await?;
+    let settle = SETTLE.min(args.duration);
+    let outcome = watched(running, (cluster, faults), (&live, settle), (web, stopped)).await?;
     faults.give_up(&live, cluster);
     let highest = live.highest.load(Ordering::Relaxed);
     // A cluster without a quorum catches up with nothing any more.
@@ -299,7 +387,8 @@ async fn measure(
     // What a liar says of itself is no measurement.
     let [at_start, before, after] = [&at_start, &before, &statuses].map(|told| cluster.liars().trusted(told));
     let statuses = Statuses { at_start: &at_start, before: &before, after: &after };
-    let run = Run { load: &outcome, statuses, faults, rejoined, audit, prepared, lies };
+    let lost = web.as_ref().and_then(Web::lost);
+    let run = Run { load: &outcome, statuses, faults, rejoined, audit, prepared, lies, lost };
     Ok(Report::new((args, demand.payload()), cluster, run, verdict))
 }
 
@@ -309,8 +398,10 @@ async fn watched(
     running: Running,
     (cluster, faults): (&mut Cluster, &mut Faults),
     (live, settle): (&Arc<Live>, Duration),
+    (web, mut stopped): (&mut Option<Web>, watch::Receiver<bool>),
 ) -> anyhow::Result<LoadReport> {
-    let mut table = Table::new(live);
+    let (mut table, mut sampler) = (Table::new(), Sampler::new(live));
+    web.iter_mut().for_each(Web::begin);
     faults.begin();
     let began = tokio::time::Instant::now();
     let latest = live.end() + EXTENSION_MAX;
@@ -318,10 +409,11 @@ async fn watched(
     let mut tick = tokio::time::interval(Duration::from_millis(500));
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut told = false;
+    let (mut told, mut over, mut ended) = (false, false, false);
     loop {
-        let next = faults.next();
-        if faults.is_unfinished(cluster) {
+        web.iter_mut().for_each(|web| web.note(cluster, faults));
+        let next = faults.next().filter(|_| !ended);
+        if faults.is_unfinished(cluster) && !ended {
             live.extend((Instant::now() + settle).min(latest));
         }
         tokio::select! {
@@ -332,18 +424,48 @@ async fn watched(
             () = tokio::time::sleep_until(began + next.unwrap_or_default()), if next.is_some() => {
                 faults.strike(cluster, live).await?;
             }
+            _ = stopped.wait_for(|stopped| *stopped), if !ended => {
+                ended = true;
+                live.end_now();
+            }
+            asked = asked(web), if !over => {
+                if let Some(web) = web {
+                    web.obey(asked, (cluster, faults), live).await;
+                }
+            }
+            () = tokio::time::sleep_until(live.end().into()), if !over => {
+                // Others may have put it off meanwhile.
+                over = live.end() <= Instant::now();
+                if let Some(web) = web.as_mut().filter(|_| over) {
+                    web.end(cluster).await;
+                }
+            }
             () = tokio::time::sleep_until((live.end() + DOUBT).into()), if !told => {
                 told = true;
                 say_what_is_waited_for(cluster, live);
             }
+            // Whoever waits for an answer knows of no earlier end.
+            () = tokio::time::sleep_until((live.end() + GIVE_UP).into()), if ended && !live.is_given_up() => {
+                live.give_up();
+            }
             _ = look.tick(), if faults.is_watching() => faults.look(cluster, live).await?,
             _ = tick.tick() => {
                 cluster.survey().await;
+                let sample = sampler.take(live);
+                web.iter_mut().for_each(|web| web.sample(&sample, live));
                 if table.is_watched() {
-                    table.draw(&cluster.statuses().await, live);
+                    table.draw(&cluster.statuses().await, &sample, live);
                 }
             }
         }
+    }
+}
+
+/// What somebody at the page wants next, if there is a page.
+async fn asked(web: &mut Option<Web>) -> Asked {
+    match web {
+        Some(web) => web.asked().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -378,7 +500,7 @@ fn check_writable(path: Option<&Path>) -> anyhow::Result<()> {
 fn print_end(args: &Args, report: &Report) {
     let hint = if cfg!(feature = "byzantine") && args.replicas == 4 && report.lies.is_empty() {
         "testbed --byzantine 2:equivocate   (replica 2 tells different replicas different things)"
-    } else if args.replicas == 4 {
+    } else if args.replicas == 4 && args.own.is_none() {
         "testbed --replicas 7 --application counter   (seven replicas, of which two may fail)"
     } else {
         "init trial   (a cluster of your own that stays)"

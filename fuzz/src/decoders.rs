@@ -17,7 +17,7 @@ use quorate_protocol::committee::Committee;
 use quorate_protocol::crypto::{Claim, SecretKey};
 use quorate_protocol::map::{Chunk, Page};
 use quorate_protocol::message::{
-    Checkpoint, ClientMessage, Commit, Hello, NewView, PeerMessage, Prepare, Summary, ViewChange,
+    Checkpoint, ClientFrame, ClientMessage, Commit, Hello, NewView, PeerMessage, Prepare, Summary, ViewChange,
 };
 use quorate_protocol::parameters::{Context, Parameters};
 use quorate_protocol::replica::Replica;
@@ -137,13 +137,18 @@ fn client_message(bytes: &[u8], meter: Meter) -> bool {
     one_of(bytes, meter, &decoders)
 }
 
-/// What clients ask, alone and in a batch.
+/// What clients ask, alone, in a batch, and as it comes over their connections.
 fn request(bytes: &[u8], meter: Meter) -> bool {
-    let decoders: [fn(&[u8], Meter) -> bool; 2] = [
+    let decoders: [fn(&[u8], Meter) -> bool; 3] = [
         |bytes, meter| wire::<Request>(bytes, meter).is_some_and(|request| looked_at(&request)),
         |bytes, meter| {
             let batch = wire::<Batch>(bytes, meter);
             batch.is_some_and(|batch| batch.requests.iter().all(|request| looked_at(request)))
+        },
+        |bytes, meter| match wire::<ClientFrame>(bytes, meter) {
+            Some(ClientFrame::Request(request)) => looked_at(&request),
+            Some(ClientFrame::Query(_)) => true,
+            None => false,
         },
     ];
     one_of(bytes, meter, &decoders)

@@ -1,6 +1,5 @@
 //! C9: a replica whose journal rotted comes back bound by what it may have promised, and gets well.
 
-use quorate_host::disk::Crash;
 use quorate_protocol::types::ReplicaId;
 use quorate_sim::damage::{Damage, Part, Rot};
 use quorate_sim::world::Outage;
@@ -18,7 +17,7 @@ fn struck(victim: u16, seed: u64) -> Lab {
         lab.run(3_000 + 500 * number);
     }
     let damage = Some(Damage { rot: Rot::Copies, part: Part::Journal, seed });
-    let outage = Outage { left: Crash::Keep, damage, down_us: 0, clock_us: None };
+    let outage = Outage { damage, ..Outage::clean(0) };
     lab.world.kill(ReplicaId(victim), outage).unwrap();
     lab.world.start(ReplicaId(victim)).unwrap();
     lab

@@ -64,5 +64,6 @@ fn c1_drawn_worlds_with_faults_and_liars_hold_every_invariant_and_answer_every_r
     }
     let sum = |what: fn(&Run) -> u64| lived.iter().map(|(.., run)| what(run)).sum::<u64>();
     assert!(sum(|run| run.outcome.injected.crashes) > 20 && sum(|run| run.outcome.injected.restarts) > 100);
+    assert!(sum(|run| run.outcome.injected.handed_over) > 3, "hardly any view is handed over");
     assert!(sum(|run| u64::from(run.outcome.lies_told() > 0)) > 30, "liars hardly lie");
 }

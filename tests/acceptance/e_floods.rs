@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use quorate_protocol::codec::{self, Frames};
-use quorate_protocol::message::{Checkpoint, Commit, PeerMessage, PrePrepare};
+use quorate_protocol::message::{Checkpoint, ClientFrame, Commit, PeerMessage, PrePrepare};
 use quorate_protocol::replica::Footprint;
 use quorate_protocol::request::{Draft, Kind, Request};
 use quorate_protocol::types::{Digest, Number, ReplicaId, Seq, Session, View};
@@ -58,7 +58,7 @@ fn forged(lab: &Lab, client: usize, number: u64) -> Bytes {
     let draft = Draft { session, first, ack, kind: Kind::Operations, operations };
     let cluster = lab.world.context().cluster;
     let signed = Request::sign(&World::secret_of_client(client), cluster, draft);
-    let mut frame = codec::encode(&signed).unwrap();
+    let mut frame = codec::encode(&ClientFrame::from(signed)).unwrap();
     *frame.last_mut().unwrap() ^= 1;
     frame.into()
 }

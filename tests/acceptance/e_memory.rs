@@ -11,7 +11,8 @@ use quorate_protocol::certificate::Certificate;
 use quorate_protocol::codec::{self, Blob, List};
 use quorate_protocol::crypto::SecretKey;
 use quorate_protocol::message::{
-    Checkpoint, Commit, NewView, PeerMessage, PrePrepare, Prepare, Status, Transfer, ViewChange, WINDOW_MAX,
+    Checkpoint, ClientFrame, Commit, NewView, PeerMessage, PrePrepare, Prepare, Status, Transfer, ViewChange,
+    WINDOW_MAX,
 };
 use quorate_protocol::replica::Footprint;
 use quorate_protocol::request::{Batch, Draft, Kind, Nondet, Operations, Registration, Request};
@@ -106,7 +107,8 @@ impl Flood {
         let (mut prepares, mut commits, mut known) = (Vec::new(), Vec::new(), Vec::new());
         for (_, passed) in lab.world.take_passed() {
             if let Passed::Request { frame, .. } = &passed {
-                known.push(Arc::new(codec::decode::<Request>(frame).unwrap()));
+                let asked = codec::decode::<ClientFrame>(frame).unwrap();
+                known.extend(if let ClientFrame::Request(request) = asked { Some(request) } else { None });
             }
             let Passed::Frame { frame, .. } = passed else { continue };
             match codec::decode::<PeerMessage>(&frame) {

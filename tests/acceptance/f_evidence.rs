@@ -27,7 +27,7 @@ fn with_liar(liar: u16, sin: &str, seed: u64) -> Scenario {
     setting.profile = Profile { jitter_us: 3_000, ..Profile::calm(1_000) };
     setting.parameters.timeout_max_us = 4 * T0;
     setting.liars.insert(ReplicaId(liar), vec![sin.parse().unwrap()]);
-    let load = Load { commands: 40, in_flight: 4, bundle: 1, think_us: 20_000 };
+    let load = Load { commands: 40, in_flight: 4, bundle: 1, think_us: 20_000, ..Load::default() };
     Scenario { setting, faults: Vec::new(), heal_at: Time(4_000_000), clients: vec![load; 2] }
 }
 

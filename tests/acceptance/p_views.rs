@@ -181,6 +181,45 @@ fn p27_a_liars_enormous_view_moves_nobody_there() {
 }
 
 #[test]
+fn p98_a_view_ends_for_everybody_when_its_primary_leaves_it() {
+    let mut puppets = puppets();
+    let gone = puppets.pens.view_change(0, 1, None, &[]);
+    puppets.leave(&[gone]);
+    assert_eq!(puppets.view(), 1, "nothing more can come of its view, and it waits for more");
+    assert_eq!(puppets.heard("VIEW-CHANGE v1"), 1);
+}
+
+#[test]
+fn p98_nobody_but_its_primary_ends_a_view_alone() {
+    for backup in [1, 3] {
+        let mut puppets = puppets();
+        let gone = puppets.pens.view_change(backup, 1, None, &[]);
+        puppets.leave(&[gone]);
+        assert_eq!(puppets.view(), 0, "replica {backup} ends a view that is not its own");
+    }
+}
+
+#[test]
+fn p98_a_primary_takes_nobody_to_the_view_that_it_names() {
+    let mut puppets = puppets();
+    let far = puppets.pens.view_change(0, 1 << 60, None, &[]);
+    puppets.leave(&[far]);
+    assert_eq!(puppets.view(), 1, "a liar chooses the view, not only its own end");
+    puppets.lab.run(20 * T0);
+    assert_eq!(puppets.view(), 1, "alone it does not run ahead");
+}
+
+#[test]
+fn p98_a_view_that_was_handed_over_makes_no_timeout_longer() {
+    let mut puppets = puppets();
+    let gone = puppets.pens.view_change(0, 1, None, &[]);
+    puppets.leave(&[gone]);
+    assert_eq!(puppets.view(), 1);
+    let timeout = puppets.lab.replica(ME).waiting().timeout_us;
+    assert_eq!(timeout, T0, "a hand-over counts as a view that failed");
+}
+
+#[test]
 fn p30_a_network_slower_than_the_timeout_is_served_because_timeouts_grow() {
     let mut setting: Setting = calm(4, 1);
     setting.profile = Profile::calm(150_000);

@@ -163,6 +163,7 @@ fn config() -> ClusterConfig {
         liars: Liars::default(),
         emulate: None,
         places: Vec::new(),
+        controlled: false,
     }
 }
 

@@ -1,5 +1,7 @@
 //! The ready applications, as somebody at a terminal uses them.
 
+use serde_json::{Value, json};
+
 use super::processes::{Cluster, text};
 
 #[test]
@@ -24,6 +26,14 @@ fn tokens_move_once_and_only_by_their_owner() {
     let forger = of_another(&["ledger", "issue", "5"]);
     assert!(text(&forger.stderr).contains("another account issues the tokens"), "{}", text(&forger.stderr));
     cluster.answers(&["ledger", "supply"], &format!("100 tokens, issued by {own}\n"));
+
+    // For programs, fields and no sentences.
+    let reply = |words: &[&str]| {
+        let output = cluster.client(&[&["--json"], words].concat());
+        serde_json::from_str::<Value>(&text(&output.stdout)).unwrap()["reply"].clone()
+    };
+    assert_eq!(reply(&["ledger", "balance"]), json!({ "balance": 60, "next_nonce": 2 }));
+    assert_eq!(reply(&["ledger", "supply"]), json!({ "tokens": 100, "issuer": own }));
 }
 
 #[test]
@@ -38,6 +48,9 @@ fn a_program_runs_while_its_lock_is_held_and_leaves_it_to_the_next() {
     // It was given back, so nobody waits for a lease to end; and the token grew.
     cluster.answers(&["lock", "acquire", "leader", "--lease", "60m"], "token 2\n");
     cluster.answers(&["lock", "holder", "leader"], "this client, token 2\n");
+    let holder = cluster.client(&["--json", "lock", "holder", "leader"]);
+    let holder: Value = serde_json::from_str(&text(&holder.stdout)).unwrap();
+    assert_eq!((&holder["reply"]["own"], &holder["reply"]["token"]), (&true.into(), &2.into()), "{holder}");
     let stale = cluster.client(&["lock", "release", "leader", "1"]);
     assert_eq!(stale.status.code(), Some(4), "{}", text(&stale.stdout));
     cluster.answers(&["lock", "release", "leader", "2"], "released\n");

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use quorate_node::transport::{self, ClientInbound, ClientTransport, RefusalKind};
 use quorate_protocol::codec;
 use quorate_protocol::crypto::SecretKey;
-use quorate_protocol::message::{ClientMessage, Outcome, Reply};
+use quorate_protocol::message::{ClientFrame, ClientMessage, Outcome, Reply};
 use quorate_protocol::request::{Draft, Kind, Operations, Registration, Request};
 use quorate_protocol::types::{ClientId, Number, ReplicaId, Seq, Session};
 use tokio::sync::mpsc;
@@ -109,7 +109,7 @@ async fn registered(cluster: &Cluster, key: &SecretKey, stranger: &mut Stranger)
 }
 
 fn encoded(request: &Request) -> Vec<u8> {
-    codec::encode(request).unwrap()
+    codec::encode(&ClientFrame::from(request.clone())).unwrap()
 }
 
 fn serves(cluster: &Cluster) {
@@ -128,7 +128,7 @@ fn a_client_that_is_not_listed_is_told_so_and_others_are_served() {
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
     assert!(said.contains("key is not one that the cluster file allows here"), "{said}");
-    cluster.until_counted(0, "quorate_links_refused_unknown_key_total", 1);
+    cluster.until_counted(0, "quorate_links_refused_total{reason=\"unknown_key\"}", 1);
     serves(&cluster);
 }
 
@@ -145,7 +145,7 @@ fn a_client_of_another_cluster_or_configuration_is_told_what_differs() {
     };
     let said = trouble(&|config| config.context.cluster.0.0[0] ^= 1);
     assert!(said.contains("no common protocol: another cluster or version"), "{said}");
-    cluster.until_counted(0, "quorate_links_refused_other_protocol_total", 1);
+    cluster.until_counted(0, "quorate_links_refused_total{reason=\"other_protocol\"}", 1);
 
     // Their names for the protocol are the same, so the hello has to tell them apart.
     let said = trouble(&|config| config.context.cluster.0.0[31] ^= 1);
@@ -166,8 +166,8 @@ fn frames_that_are_no_request_end_the_link_with_their_reason() {
         let key = SecretKey::from_seed(&[77; 32]);
         let good = encoded(&request(&cluster, &key, Session(1), 1, &get("a")));
         let mut stranger = Stranger::connect(cluster.client_config(key)).await.linked().await;
-        // What stands before the operations: key, session, two numbers, kind and the count of operations.
-        let length_at = 32 + 8 + 8 + 8 + 4 + 4;
+        // What stands before the operations: that it is a request, key, session, two numbers, kind, count of operations.
+        let length_at = 4 + 32 + 8 + 8 + 8 + 4 + 4;
         let with_length = |length: [u8; 4]| [&good[..length_at], &length, &good[length_at + 4..]].concat();
         let cases = [
             (good[..good.len() - 1].to_vec(), "ends early"),
@@ -178,7 +178,7 @@ fn frames_that_are_no_request_end_the_link_with_their_reason() {
                 [&good[..length_at - 8], &[9, 0, 0, 0], &good[length_at - 4..]].concat(),
                 "unknown message kind",
             ),
-            (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "ends early"),
+            (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "unknown message kind"),
             (vec![0; 3 << 20], "3145728"),
         ];
         for (frame, reason) in cases {
@@ -188,11 +188,11 @@ fn frames_that_are_no_request_end_the_link_with_their_reason() {
     });
     let refused = RefusalKind::Disconnected.name();
     let counts = [
-        ("quorate_frames_truncated_total".to_owned(), 2),
+        ("quorate_frames_truncated_total".to_owned(), 1),
         ("quorate_frames_trailing_total".to_owned(), 1),
         ("quorate_frames_malformed_total".to_owned(), 6),
-        (format!("quorate_links_refused_{refused}_total"), 6),
-        (format!("quorate_links_refused_{}_total", RefusalKind::Oversized.name()), 1),
+        (format!("quorate_links_refused_total{{reason=\"{refused}\"}}"), 6),
+        (format!("quorate_links_refused_total{{reason=\"{}\"}}", RefusalKind::Oversized.name()), 1),
     ];
     for (name, count) in counts {
         cluster.until_counted(0, &name, count);
@@ -233,7 +233,7 @@ fn a_forged_signature_between_good_ones_costs_its_own_request_only() {
         }
         client.answered(session, &[1, 2, 3, 4, 6, 7, 8, 9]).await;
         for id in 0..4 {
-            let name = "quorate_messages_invalid_forged_total";
+            let name = "quorate_messages_invalid_total{kind=\"forged\"}";
             until(name, async || {
                 cluster.status(id).await.filter(|status| status.counter(name) >= 1).map(drop)
             })

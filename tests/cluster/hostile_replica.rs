@@ -115,7 +115,7 @@ fn an_oversized_frame_of_a_replica_ends_its_link_only() {
         let mut traitor = Traitor::join(&cluster, |_| {}).await;
         traitor.linked().await;
         traitor.say(Class::Bulk, vec![0; 9 << 20]);
-        counted(&cluster, "quorate_links_refused_oversized_total", 1).await;
+        counted(&cluster, "quorate_links_refused_total{reason=\"oversized\"}", 1).await;
         traitor.linked().await;
     });
     serves(&cluster);
@@ -137,14 +137,14 @@ fn votes_in_anothers_name_and_forged_ones_are_counted_and_do_nothing() {
         let signature = Signature([7; 64]);
         let state = Checkpoint { seq: Seq(128), root: Digest([6; 32]), epoch_end: Seq::MAX };
         say(PeerMessage::Checkpoint(Signed { body: state, signer: ReplicaId(3), signature }));
-        counted(&cluster, "quorate_messages_invalid_forged_total", 1).await;
+        counted(&cluster, "quorate_messages_invalid_total{kind=\"forged\"}", 1).await;
         say(PeerMessage::Checkpoint(Signed { body: state, signer: ReplicaId(9), signature }));
-        counted(&cluster, "quorate_messages_invalid_outsider_total", 1).await;
+        counted(&cluster, "quorate_messages_invalid_total{kind=\"outsider\"}", 1).await;
         // The third replica is no primary of view 0, and may not propose.
         let own = Signer::new(Arc::new(cluster.replica_key(3)), context.cluster, Epoch(0), ReplicaId(3));
         let prepare = own.sign(vote).into_inner();
         say(PeerMessage::PrePrepare(quorate_protocol::message::PrePrepare { prepare, batch: None }));
-        counted(&cluster, "quorate_messages_invalid_not_primary_total", 1).await;
+        counted(&cluster, "quorate_messages_invalid_total{kind=\"not_primary\"}", 1).await;
     });
     serves(&cluster);
 }
@@ -166,7 +166,7 @@ fn a_replica_with_another_configuration_is_not_linked_and_both_say_what_differs(
         let links = traitor.transport.links();
         assert!(links.iter().all(|link| !link.up), "{links:?}");
         let status = cluster.status(0).await.unwrap();
-        let here = status.counter("quorate_links_refused_other_configuration_total");
+        let here = status.counter("quorate_links_refused_total{reason=\"other_configuration\"}");
         let there = status.counter("quorate_links_refused_by_others_total");
         assert!(here + there > 0);
     });

@@ -71,7 +71,10 @@ fn who_lies_says_so_at_its_start_in_its_status_in_its_metrics_and_at_its_end() {
         None
     }));
     assert_eq!(told.counter("quorate_lies_total"), told.lies.values().sum::<u64>());
-    assert_eq!(told.counter("quorate_lies_equivocate_prepare_total"), told.lies["equivocate-prepare"]);
+    assert_eq!(
+        told.counter("quorate_lies_total{lie=\"equivocate-prepare\"}"),
+        told.lies["equivocate-prepare"]
+    );
     let honest = block(cluster.status(1)).unwrap();
     assert!(honest.lies.is_empty() && !honest.counters.iter().any(|(name, _)| name.contains("lies")));
     let file = cluster.layout.cluster_file();

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::future::Future;
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -193,6 +194,28 @@ impl Cluster {
         let mut child = self.members[id].take().unwrap();
         drop(child.stdin.take());
         assert!(child.wait().unwrap().success(), "{}", self.log(id));
+    }
+
+    /// Writes a line to a replica's standard input.
+    pub(super) fn tell(&mut self, id: usize, line: &str) {
+        let child = self.members[id].as_mut().unwrap();
+        writeln!(child.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// Sends a signal to a replica that runs.
+    pub(super) fn signal(&self, id: usize, signal: &str) {
+        // It is a child of this process that nobody has waited for, so the id is still its own.
+        let process = self.members[id].as_ref().unwrap().id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &process]).status().unwrap();
+        assert!(sent.success(), "replica {id} took no SIG{signal}");
+    }
+
+    /// Waits until a replica that was told to stop has stopped as it should.
+    pub(super) async fn until_stopped(&mut self, id: usize) {
+        let mut child = self.members[id].take().unwrap();
+        // Whoever waits for a child closes its input first, which would be another way to stop it.
+        let status = until("it stops", async || child.try_wait().unwrap()).await;
+        assert!(status.success(), "{status}: {}", self.log(id));
     }
 
     /// A power cut of several machines: none of them is left to see another one go.

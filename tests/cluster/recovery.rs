@@ -260,7 +260,7 @@ fn a_replica_that_was_away_for_many_checkpoints_under_load_comes_back_with_the_s
     cluster.answers(&["kv", "put", "after", "it"], "stored\n");
     assert!(block(cluster.until_enough_agree(3)) > seq);
     let served: u64 = [0, 1]
-        .map(|id| block(cluster.status(id)).unwrap().counter("quorate_transfer_bytes_served_total"))
+        .map(|id| block(cluster.status(id)).unwrap().counter("quorate_transfer_served_bytes_total"))
         .iter()
         .sum();
     assert!(served > 0 || block(cluster.status(3)).unwrap().counter("quorate_transfer_chunks_total") > 0);

@@ -23,7 +23,7 @@ const SHORT_LOG: &str = "[parameters]\ncheckpoint_interval = 8\nwindow = 16\nbat
 
 const CHUNKS: &str = "quorate_transfer_chunks_total";
 const BYTES: &str = "quorate_transfer_bytes_total";
-const REUSED_BYTES: &str = "quorate_transfer_bytes_reused_total";
+const REUSED_BYTES: &str = "quorate_transfer_reused_bytes_total";
 const REFUSED: &str = "quorate_transfer_answers_refused_total";
 const OVERDUE: &str = "quorate_transfer_answers_overdue_total";
 const BANNED: &str = "quorate_transfer_sources_banned_total";

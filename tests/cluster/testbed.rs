@@ -105,6 +105,24 @@ fn a_paused_primary_is_replaced_and_follows_when_it_goes_on() {
     assert_eq!((&report["rejoined"][0]["rejoined"], &report["lost"]), (&true.into(), &0.into()), "{report}");
 }
 
+#[test]
+fn a_ledger_loses_no_transfer_and_does_none_twice_while_its_primary_dies() {
+    // Each operation signed on its own: what orders a client's transfers is its session, not the bundle they share.
+    let words = "--application ledger --bundle 1 --duration 3s --kill primary@1s --restart last@2s";
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let report = report(&words);
+    assert_eq!((&report["application"], &report["failed"]), (&"ledger".into(), &0.into()), "{report}");
+    assert_eq!((&report["lost"], &report["duplicated"]), (&0.into(), &0.into()), "{report}");
+    assert!(report["view_changes"].as_u64().is_some_and(|count| count >= 1), "{report}");
+}
+
+#[test]
+fn four_replicas_with_locks_that_all_clients_want_agree() {
+    let report = report(&["--application", "lock", "--durability", "none"]);
+    is_good(&report, 4, 1);
+    assert_eq!(report["application"], "lock");
+}
+
 /// Every deed of a plan was done, everybody who was gone caught up, and clients were told nothing that was not so.
 #[track_caller]
 fn survived(report: &Value, deeds: usize, back: usize) {

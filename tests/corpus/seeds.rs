@@ -9,8 +9,9 @@ use quorate_protocol::codec::{self, Blob, Encode, Frames, List};
 use quorate_protocol::crypto::SecretKey;
 use quorate_protocol::map::{Chunk, Map};
 use quorate_protocol::message::{
-    Bits, BusyReason, Checkpoint, ClientMessage, Commit, Hello, NamedViewChange, NewView, Outcome, Part,
-    PeerMessage, PrePrepare, Prepare, Reply, Status, Summary, Sworn, Transfer, ViewChange,
+    Bits, BusyReason, Checkpoint, ClientFrame, ClientMessage, Commit, Found, Hello, NamedViewChange, NewView,
+    Outcome, Part, PeerMessage, PrePrepare, Prepare, Query, QueryReply, Reply, Status, Summary, Sworn,
+    Transfer, Unanswered, ViewChange,
 };
 use quorate_protocol::parameters::Parameters;
 use quorate_protocol::process::Record;
@@ -240,6 +241,18 @@ fn client_messages() -> Vec<(String, Vec<u8>)> {
     ];
     let busy = |(name, reason)| (name, ClientMessage::Busy { session, first: Number(5), reason });
     all.extend(reasons.map(busy));
+    let found = [
+        ("answer", Found::Reply(Blob(b"answer".to_vec().into()))),
+        ("answer-needs-order", Found::Nothing(Unanswered::NeedsOrder)),
+        ("answer-not-offered", Found::Nothing(Unanswered::NotOffered)),
+        ("answer-not-ready", Found::Nothing(Unanswered::NotReady)),
+        ("answer-busy", Found::Nothing(Unanswered::Busy)),
+    ];
+    let answered = |(name, found)| {
+        let reply = QueryReply { number: 7, executed: Seq(9), found };
+        (name, ClientMessage::Query { epoch: Epoch(0), view: View(1), reply })
+    };
+    all.extend(found.map(answered));
     let config = Digest([5; 32]);
     let hello = Hello { version: 1, cluster: CLUSTER, config, executed: Seq(9), view: View(1) };
     let all = all.into_iter().map(|(name, message)| (name.to_owned(), behind(0, &encoded(&message))));
@@ -249,7 +262,14 @@ fn client_messages() -> Vec<(String, Vec<u8>)> {
 fn requests() -> Vec<(String, Vec<u8>)> {
     let kinds = [("operations", Kind::Operations), ("fifo", Kind::Fifo), ("register", Kind::Register)];
     let alone = kinds.map(|(name, kind)| (name.to_owned(), behind(0, &encoded(&request(kind)))));
-    alone.into_iter().chain([("batch".to_owned(), behind(1, &encoded(&batch())))]).collect()
+    let query = Query { number: 7, fast: true, command: Blob(b"what".to_vec().into()) };
+    let others = [
+        ("batch", behind(1, &encoded(&batch()))),
+        ("frame-of-a-request", behind(2, &encoded(&ClientFrame::Request(request(Kind::Operations))))),
+        ("frame-of-a-query", behind(2, &encoded(&ClientFrame::Query(query)))),
+    ];
+    let others = others.map(|(name, bytes)| (name.to_owned(), bytes));
+    alone.into_iter().chain(others).collect()
 }
 
 fn certificates() -> Vec<(String, Vec<u8>)> {

@@ -216,6 +216,8 @@ fn the_phases_of_a_slot_are_the_links_that_it_waited_for() {
         assert_eq!(grown(now.prepare, before.prepare), to_prepare, "{replica}");
         assert_eq!(grown(now.commit, before.commit), once, "{replica}");
         assert_eq!(grown(now.execute, before.execute), nothing, "{replica}");
+        let agreement = (to_prepare.0 + once.0, BATCHES);
+        assert_eq!(grown(now.agreement, before.agreement), agreement, "{replica}");
     }
     assert!(trial.phases(0).request.count > 0);
     assert_eq!(trial.phases(1).request, Spent::default(), "requests arrive at their primary");
@@ -247,6 +249,6 @@ fn requests_that_their_client_did_not_sign_have_no_arrival_that_counts() {
     let invalid = trial.world.node(ReplicaId(0)).host().counters().invalid_by_kind[Invalid::Signature.kind()];
     assert_eq!(invalid, BATCHES, "each was looked at");
     trial.ask();
-    let Spent { sum_us, count } = trial.phases(0).request;
+    let Spent { sum_us, count, .. } = trial.phases(0).request;
     assert!(count > 0 && sum_us == 0, "{sum_us} us in {count} requests that were proposed at once");
 }

@@ -29,7 +29,7 @@ fn recorded() -> Scenario {
     setting.costs.execute_us = 300;
     setting.costs.store_us = 2_000;
     let sleep = Fault::Pause(ReplicaId(0), Time(1_600_000));
-    let load = Load { commands: COMMANDS, in_flight: 6, bundle: 1, think_us: 0 };
+    let load = Load { commands: COMMANDS, in_flight: 6, bundle: 1, think_us: 0, ..Load::default() };
     Scenario {
         setting,
         faults: vec![(Time(1_110_000), sleep)],

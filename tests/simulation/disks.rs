@@ -26,13 +26,13 @@ fn busy(seed: u64) -> Scenario {
     setting.profile = Profile { jitter_us: 2_000, loss: 20_000, ..Profile::calm(500) };
     setting.parameters.timeout_us = 150_000;
     setting.parameters.timeout_max_us = 600_000;
-    setting.parameters.checkpoint_interval = 16;
+    setting.parameters.checkpoint_interval = 12;
     setting.parameters.window = 32;
     setting.parameters.pipeline_depth = 4;
     setting.parameters.batch_requests_max = 2;
     setting.costs.write_us = 2_000;
     setting.costs.store_us = 2_000;
-    let load = Load { commands: 60, in_flight: 4, bundle: 2, think_us: 2_000 };
+    let load = Load { commands: 60, in_flight: 4, bundle: 2, think_us: 2_000, ..Load::default() };
     Scenario { setting, faults: Vec::new(), heal_at: Time(1_600_000), clients: vec![load] }
 }
 

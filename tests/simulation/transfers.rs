@@ -26,7 +26,7 @@ fn small(commands: u64) -> Scenario {
     setting.parameters.timeout_max_us = 2_400_000;
     setting.costs.write_us = 500;
     setting.costs.store_us = 2_000;
-    let load = Load { commands, in_flight: 2, bundle: 1, think_us: 5_000 };
+    let load = Load { commands, in_flight: 2, bundle: 1, think_us: 5_000, ..Load::default() };
     Scenario { setting, faults: Vec::new(), heal_at: Time(3_000_000), clients: vec![load] }
 }
 

@@ -1,4 +1,4 @@
-//! Who may depend on whom: `cli, tests, benches -> bench, quorate -> node, sim, apps -> host -> protocol`.
+//! Who may depend on whom: `quorate, tests, benches -> cli -> bench -> node, sim, apps -> host -> protocol`.
 
 use super::{array, assert_none, metadata, string};
 
@@ -10,9 +10,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("quorate-sim", &["quorate-protocol", "quorate-host"]),
     ("quorate-apps", &["quorate-protocol", "quorate-host"]),
     ("quorate-bench", &["quorate-protocol", "quorate-host", "quorate-node", "quorate-sim", "quorate-apps"]),
-    ("quorate", &["quorate-protocol", "quorate-host", "quorate-node", "quorate-sim", "quorate-apps"]),
     (
         "quorate-cli",
+        &["quorate-protocol", "quorate-host", "quorate-node", "quorate-sim", "quorate-apps", "quorate-bench"],
+    ),
+    (
+        "quorate",
         &[
             "quorate-protocol",
             "quorate-host",
@@ -20,7 +23,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "quorate-sim",
             "quorate-apps",
             "quorate-bench",
-            "quorate",
+            "quorate-cli",
         ],
     ),
 ];

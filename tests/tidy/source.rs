@@ -311,7 +311,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
             "crates/sim/src/",
         ],
     ),
-    (&["axum"], &["crates/node/src/admin"]),
+    (&["axum"], &["crates/node/src/admin", "crates/node/src/live"]),
     (&["clap"], &["crates/cli/"]),
     (&["hdrhistogram"], &["crates/bench/src/"]),
     (&["tiny_skia", "ttf_parser", "dejavu"], &["crates/bench/src/report/chart/"]),

@@ -37,9 +37,7 @@ impl Snapshot for Store {
     const SAVES_ANEW: bool = true;
 
     fn save(&mut self, map: &mut Map) -> Result<(), ApplicationError> {
-        self.entries.seal();
-        map.clone_from(&self.entries);
-        Ok(())
+        self.entries.save(map)
     }
 
     fn load(map: &Map) -> Result<Self, ApplicationError> {

@@ -274,9 +274,7 @@ impl Snapshot for Ledger {
     const SAVES_ANEW: bool = true;
 
     fn save(&mut self, map: &mut Map) -> Result<(), ApplicationError> {
-        self.accounts.seal();
-        map.clone_from(&self.accounts);
-        Ok(())
+        self.accounts.save(map)
     }
 
     fn load(map: &Map) -> Result<Self, ApplicationError> {

@@ -7,16 +7,20 @@
 //! that two answers have, or one above the final value, belongs to an operation that is gone; values that nobody was
 //! told, beyond the operations that were never answered, belong to operations that executed twice. Both are exact.
 //!
+//! *Ledger*: every transfer carries its account's next nonce, so an account's nonce counts those that executed. One below
+//! an acknowledged transfer's is a loss, and so is a sum of all accounts other than what was issued; one above that of
+//! every transfer that was asked for is one that executed twice. Both are exact.
+//!
 //! *Key-value store*: every put writes its own number, and only one client writes a key. A read, during the run or at
 //! the end, must show the put that was acknowledged at the highest slot before it, or one that was never answered. To
 //! execute a put twice leaves a trace only where a newer one was overwritten, and then that one is lost.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use quorate_apps::kv;
+use quorate_apps::{kv, ledger};
 use quorate_protocol::codec;
 
-use crate::load::{Keys, Workload};
+use crate::load::{Keys, Workload, transfers, transfers_before};
 
 /// Puts of one key that are remembered: more than can be under way, so the newest acknowledged one is among them.
 const PUTS_MAX: usize = 1024;
@@ -28,6 +32,13 @@ pub enum Observed {
     Counter(i64),
     /// Every entry of the store: its key, and the number of the put that its value says it is of.
     Kv(BTreeMap<String, Option<u64>>),
+    /// The ledger.
+    Tokens {
+        /// Of each client's account, in order: the nonce that is due.
+        nonces: Vec<u64>,
+        /// Whether the accounts have together what was issued.
+        balanced: bool,
+    },
 }
 
 /// What a comparison came to.
@@ -48,6 +59,8 @@ pub enum Ledger {
     Counter(CounterLedger),
     /// By users of a store.
     Kv(KvLedger),
+    /// By users of a ledger.
+    Tokens(TokensLedger),
     /// Nothing that could be compared.
     Nothing,
 }
@@ -59,7 +72,17 @@ impl Ledger {
         match workload {
             Workload::Counter => Self::Counter(CounterLedger::default()),
             Workload::Kv(keys) => Self::Kv(KvLedger { workload: keys, ..KvLedger::default() }),
-            Workload::Null => Self::Nothing,
+            Workload::Ledger => Self::Tokens(TokensLedger::default()),
+            Workload::Lock | Workload::Null | Workload::Own => Self::Nothing,
+        }
+    }
+
+    /// Accounts begin with these nonces, in order of their clients.
+    pub fn endow(&mut self, nonces: Vec<u64>) {
+        if let Self::Tokens(ledger) = self {
+            ledger.acknowledged.clone_from(&nonces);
+            ledger.asked.clone_from(&nonces);
+            ledger.first = nonces;
         }
     }
 
@@ -68,6 +91,7 @@ impl Ledger {
         match self {
             Self::Counter(ledger) => ledger.submitted += 1,
             Self::Kv(ledger) => ledger.submitted(client, index),
+            Self::Tokens(ledger) => ledger.submitted(client, index),
             Self::Nothing => {}
         }
     }
@@ -79,6 +103,9 @@ impl Ledger {
             Self::Kv(ledger) => {
                 ledger.answered(client, index, seq, codec::decode_serde::<kv::Reply>(reply).ok());
             }
+            Self::Tokens(ledger) => {
+                ledger.answered(client, index, codec::decode_serde::<ledger::Reply>(reply).ok());
+            }
             Self::Nothing => {}
         }
     }
@@ -89,7 +116,13 @@ impl Ledger {
         match (self, observed) {
             (Self::Counter(ledger), Observed::Counter(value)) => Some(ledger.audit(*value)),
             (Self::Kv(ledger), Observed::Kv(entries)) => Some(ledger.audit(entries)),
-            (Self::Counter(_) | Self::Kv(_) | Self::Nothing, Observed::Counter(_) | Observed::Kv(_)) => None,
+            (Self::Tokens(ledger), Observed::Tokens { nonces, balanced }) => {
+                Some(ledger.audit(nonces, *balanced))
+            }
+            (
+                Self::Counter(_) | Self::Kv(_) | Self::Tokens(_) | Self::Nothing,
+                Observed::Counter(_) | Observed::Kv(_) | Observed::Tokens { .. },
+            ) => None,
         }
     }
 }
@@ -213,6 +246,47 @@ impl KvLedger {
         });
         let gone = all.filter(|(name, puts)| !puts.may_show(entries.get(name).copied().flatten(), u64::MAX));
         Audit { answers: self.answers, lost: self.lost + gone.count() as u64, duplicated: None }
+    }
+}
+
+/// What the users of a ledger were told. Each list has an entry for every client.
+#[derive(Debug, Default)]
+pub struct TokensLedger {
+    /// Nonces before the load.
+    first: Vec<u64>,
+    /// The nonce that would be due if everything had executed that was asked for.
+    asked: Vec<u64>,
+    /// The highest nonce that an answer called the next one.
+    acknowledged: Vec<u64>,
+    answers: u64,
+    /// Answers that cannot be: every account has tokens, and its transfers execute in the order of their nonces.
+    refused: u64,
+}
+
+impl TokensLedger {
+    fn submitted(&mut self, client: usize, index: u64) {
+        let (Some(first), true) = (self.first.get(client), transfers(index)) else { return };
+        let after = first + transfers_before(index) + 1;
+        self.asked[client] = self.asked[client].max(after);
+    }
+
+    fn answered(&mut self, client: usize, index: u64, reply: Option<ledger::Reply>) {
+        self.answers += 1;
+        match (reply, self.acknowledged.get_mut(client)) {
+            (Some(ledger::Reply::Moved { nonce, .. }), Some(acknowledged)) if transfers(index) => {
+                *acknowledged = (*acknowledged).max(nonce);
+            }
+            (Some(ledger::Reply::Holds { .. } | ledger::Reply::Supply { .. }), _) if !transfers(index) => {}
+            _ => self.refused += 1,
+        }
+    }
+
+    fn audit(&self, nonces: &[u64], balanced: bool) -> Audit {
+        let beyond = |some: &[u64], others: &[u64]| -> u64 {
+            some.iter().zip(others).map(|(one, other)| one.saturating_sub(*other)).sum()
+        };
+        let lost = beyond(&self.acknowledged, nonces) + self.refused + u64::from(!balanced);
+        Audit { answers: self.answers, lost, duplicated: Some(beyond(nonces, &self.asked)) }
     }
 }
 
@@ -371,6 +445,34 @@ mod tests {
             alone.run(KV, 3, true);
             assert_eq!(alone.ledger.audit(&entries(&mut alone.application)).unwrap().lost, 0);
         }
+    }
+
+    #[test]
+    fn transfers_that_are_gone_or_came_twice_and_tokens_that_are_missing_are_caught() {
+        let mut ledger = Ledger::new(Workload::Ledger);
+        ledger.endow(vec![2, 0]);
+        let moved = |nonce| codec::encode_serde(&ledger::Reply::Moved { balance: 5, nonce }).unwrap();
+        for index in 0..7 {
+            ledger.submitted(0, index);
+            ledger.submitted(1, index);
+        }
+        // The operations 1, 2 and 3 are transfers, 4 is a read, and 5 and 6 are transfers again.
+        (1..4).for_each(|index| ledger.answered(0, index, 1, &moved(2 + index)));
+        let audit = |nonces: [u64; 2], balanced| {
+            let Audit { lost, duplicated, .. } =
+                ledger.audit(&Observed::Tokens { nonces: nonces.to_vec(), balanced }).unwrap();
+            (lost, duplicated.unwrap())
+        };
+        assert_eq!(audit([5, 0], true), (0, 0));
+        assert_eq!(audit([7, 5], true), (0, 0), "what was never answered may have executed");
+        assert_eq!(audit([4, 0], true), (1, 0), "an acknowledged transfer is gone");
+        assert_eq!(audit([8, 0], true), (0, 1), "more transfers than were asked for");
+        assert_eq!(audit([5, 0], false), (1, 0), "tokens are missing");
+        assert_eq!(ledger.audit(&Observed::Counter(1)), None);
+        let refused = ledger::Reply::Refused(ledger::Refusal::Nonce { due: 1 });
+        ledger.answered(1, 1, 1, &codec::encode_serde(&refused).unwrap());
+        let audit = ledger.audit(&Observed::Tokens { nonces: vec![5, 0], balanced: true }).unwrap();
+        assert_eq!(audit.lost, 1, "a transfer in its turn was refused");
     }
 
     #[test]

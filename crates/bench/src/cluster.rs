@@ -4,6 +4,7 @@
 //! The testbed and the benchmark drive the same [`Cluster`]. It knows which machine runs which replica; everything that
 //! touches a process or a file is an [`Order`] to the [`Hand`] of that machine.
 
+mod control;
 mod deed;
 mod hand;
 mod judge;
@@ -50,6 +51,8 @@ pub struct ClusterConfig {
     pub emulate: Option<Emulate>,
     /// Which of the hands runs each replica, by its place in the list; empty for all of them in turn.
     pub places: Vec<usize>,
+    /// Whether replicas can be told to lie, and be parted from each other, while they run.
+    pub controlled: bool,
 }
 
 /// Why a cluster cannot be what it was asked to be.
@@ -100,6 +103,8 @@ pub struct Cluster {
     liars: Liars,
     machines: Vec<Machine>,
     load: LoadOnHands,
+    /// Whom each replica may speak with, while the cluster is parted.
+    parted: Option<Vec<Vec<u16>>>,
 }
 
 impl Cluster {
@@ -152,6 +157,7 @@ impl Cluster {
                 emulations: ours.iter().filter_map(of_ours).collect(),
                 liars: ours.iter().filter_map(|id| Some((*id, config.liars.behaviour(*id)?))).collect(),
                 seed: config.liars.seed(),
+                controlled: config.controlled,
             };
             hand.carry_out(Order::Install(Box::new(installation))).await?;
         }
@@ -161,7 +167,7 @@ impl Cluster {
         let member = |place| Member { place, state: State::Running, footprint: Footprint::default() };
         let members = places.into_iter().map(member).collect();
         let (hands, load) = (Vec::new(), LoadOnHands::default());
-        Ok(Self { file, members, hands, liars: config.liars, machines, load })
+        Ok(Self { file, members, hands, liars: config.liars, machines, load, parted: None })
     }
 
     /// Has each of these replicas' machines carry out an order about those of them that it runs, all machines side by
@@ -407,6 +413,7 @@ mod tests {
             liars: Liars::default(),
             emulate: None,
             places: places.to_vec(),
+            controlled: false,
         }
     }
 

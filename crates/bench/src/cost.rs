@@ -130,6 +130,13 @@ impl Costs {
                 after.counter(name).saturating_sub(earlier)
             };
             costs.count(&grown);
+            for (spent, phase) in costs.phases.iter_mut().zip(PHASES) {
+                let series = series_of(phase);
+                let (now, earlier) = (after.taken(&series), before.map(|before| before.taken(&series)));
+                let earlier = earlier.unwrap_or_default();
+                spent.sum_us += now.sum_us.saturating_sub(earlier.sum_us);
+                spent.count += now.count.saturating_sub(earlier.count);
+            }
         }
         costs
     }
@@ -139,11 +146,11 @@ impl Costs {
         self.replicas += 1;
         self.signatures_verified += grown("quorate_signatures_verified_total");
         self.signatures_made += grown("quorate_statements_signed_total");
-        self.peer_frames += grown("quorate_peer_frames_out_total");
-        self.peer_bytes += grown("quorate_peer_bytes_out_total");
-        for way in ["in", "out"] {
-            self.client_frames += grown(&format!("quorate_client_frames_{way}_total"));
-            self.client_bytes += grown(&format!("quorate_client_bytes_{way}_total"));
+        self.peer_frames += grown("quorate_peer_sent_frames_total");
+        self.peer_bytes += grown("quorate_peer_sent_bytes_total");
+        for way in ["received", "sent"] {
+            self.client_frames += grown(&format!("quorate_client_{way}_frames_total"));
+            self.client_bytes += grown(&format!("quorate_client_{way}_bytes_total"));
         }
         self.syncs += grown("quorate_journal_syncs_total");
         self.batches += grown("quorate_batches_committed_total");
@@ -152,11 +159,6 @@ impl Costs {
         self.view_changes = self.view_changes.max(grown("quorate_view_changes_total"));
         self.drops += grown("quorate_frames_dropped_total");
         self.packets_lost += grown("quorate_packets_lost_total");
-        for (spent, phase) in self.phases.iter_mut().zip(PHASES) {
-            let name = phase.replace('-', "_");
-            spent.sum_us += grown(&format!("quorate_phase_{name}_microseconds_total"));
-            spent.count += grown(&format!("quorate_phase_{name}_total"));
-        }
     }
 
     /// Adds another run of the same point.
@@ -246,6 +248,11 @@ impl Costs {
         times.push(PhaseTime { phase: CLIENT.to_owned(), mean_us: left });
         times
     }
+}
+
+/// The name that a replica has for its times in a phase.
+fn series_of(phase: &str) -> String {
+    format!("quorate_phase_microseconds{{phase=\"{}\"}}", phase.replace('-', "_"))
 }
 
 /// The role of a thread of a replica's process, by its name. The thread that has none of its own is the program's first,

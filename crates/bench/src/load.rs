@@ -1,5 +1,6 @@
 //! Load: independent callers, each with some calls in flight or calling at a rate, and what became of every call.
 
+mod asking;
 mod assignment;
 mod calls;
 pub mod dump;
@@ -10,6 +11,7 @@ mod phases;
 mod read;
 mod report;
 mod series;
+mod tokens;
 mod workload;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -29,6 +31,7 @@ use quorate_protocol::parameters::Context;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
+use self::asking::Questions;
 pub use self::assignment::{Assignment, Peek, Stint};
 use self::calls::{Stretch, work};
 use self::hostile::Hostile;
@@ -37,7 +40,9 @@ use self::pace::Pace;
 pub use self::phases::{Measured, Phase};
 pub use self::report::{LoadReport, ViewSeen};
 pub use self::series::{BUCKET, Bucket};
-pub use self::workload::{APPLICATIONS, KEY_BYTES, Keys, Workload};
+use self::tokens::Purses;
+pub(crate) use self::tokens::{transfers, transfers_before};
+pub use self::workload::{APPLICATIONS, KEY_BYTES, Keys, Operations, Workload};
 
 /// How long after the end of the load an answer is waited for.
 pub const GIVE_UP: Duration = Duration::from_secs(20);
@@ -69,6 +74,8 @@ pub struct LoadConfig {
     pub payload: usize,
     /// Where from, and beside whom.
     pub manner: Manner,
+    /// What they ask of an application that is none of the ready ones.
+    pub own: Option<Operations>,
 }
 
 /// Where clients sit, and what else they are told.
@@ -129,6 +136,14 @@ pub enum LoadError {
         /// All puts.
         of: u64,
     },
+    /// Accounts without tokens, which can send none.
+    #[error(
+        "the ledger gave the load's accounts no tokens: {0}; use a new cluster, or one with this load only"
+    )]
+    NoTokens(String),
+    /// Accounts of clients that the first machine does not know.
+    #[error("the load of `ledger` comes from one machine, whose first client gives all others tokens")]
+    OtherMachines,
     /// The state could not be read after the run.
     #[error("the cluster did not say what it holds; see `quorate why`")]
     Unread,
@@ -144,6 +159,7 @@ pub enum LoadError {
 pub struct Load {
     config: LoadConfig,
     callers: Vec<Caller>,
+    questions: Questions,
     live: Arc<Live>,
     /// Of each client: its next operation.
     next: Vec<u64>,
@@ -169,20 +185,23 @@ impl Load {
         for endpoint in endpoints(&config, &limits)? {
             let transport = ClientTransportConfig {
                 context: config.context.clone(),
-                key: Arc::new(new_key()?),
+                key: Arc::new(key(&config, callers.len())?),
                 replicas: config.replicas.clone(),
                 limits: limits.clone(),
             };
-            let options = Options { bundle_max: config.bundle_max, ..Options::new(0) };
+            // Transfers are numbered by their account, and one that comes too early is refused.
+            let fifo = config.workload == Workload::Ledger;
+            let options = Options { bundle_max: config.bundle_max, fifo, ..Options::new(0) };
             callers.push(client::connect(transport, Some(endpoint), options).await?);
         }
         let live = Arc::new(Live::new(config.workload));
         let next = vec![1; callers.len()];
-        let load = Self { config, callers, live, next };
+        let questions = Questions::new(&config);
+        let mut load = Self { config, callers, questions, live, next };
         let first_client = usize::from(load.config.manner.first_client);
         let first = load.callers.iter().zip(first_client..).map(|(caller, client)| {
             load.live.ledger().submitted(client, 0);
-            let operation = load.config.workload.operation(client, 0, load.config.payload);
+            let operation = load.questions.operation(client, 0);
             async move { caller.call_within(operation, patience).await }
         });
         for (client, answer) in (first_client..).zip(join_all(first).await) {
@@ -195,6 +214,11 @@ impl Load {
                 }
                 Err(_) => return Err(LoadError::NoSession(patience)),
             }
+        }
+        if load.config.workload == Workload::Ledger {
+            let purses = Arc::new(Purses::endow(&load.config, &load.callers, patience).await?);
+            load.live.ledger().endow(purses.nonces());
+            load.questions.endow(purses);
         }
         Ok(load)
     }
@@ -285,8 +309,7 @@ impl Load {
 
     /// Lets all clients work side by side.
     fn work(&self, (in_flight, limit): (usize, u64), rate: Option<f64>) -> JoinSet<(usize, u64)> {
-        let LoadConfig { workload, payload, .. } = self.config;
-        let stretch = Stretch { live: self.live(), workload, payload, in_flight, limit };
+        let stretch = Stretch { live: self.live(), questions: self.questions.clone(), in_flight, limit };
         let (clients, start) = (self.callers.len(), Instant::now());
         let mut tasks = JoinSet::new();
         for (client, (caller, next)) in self.callers.iter().zip(&self.next).enumerate() {
@@ -399,6 +422,12 @@ fn endpoint(source: &Source, limits: &Limits) -> Result<SharedEndpoint, LoadErro
     let Some(text) = &source.emulation else { return Ok(SharedEndpoint::new(socket, limits)?) };
     let file = EmulationFile::parse(text, Path::new("the clients' network"))?;
     Ok(SharedEndpoint::new_emulated(socket, limits, &Emulation::new(file))?)
+}
+
+/// The key of a client. Those of a ledger's clients are known to whoever knows the cluster, one for trials: so a load that
+/// is connected again finds its accounts, and whoever reads the state afterwards does, too.
+fn key(config: &LoadConfig, client: usize) -> Result<SecretKey, LoadError> {
+    if config.workload == Workload::Ledger { Ok(tokens::key(config, client)) } else { new_key() }
 }
 
 fn new_key() -> Result<SecretKey, LoadError> {

@@ -312,7 +312,7 @@ async fn measure_cell(
             let calm = Plan { strikes: Vec::new(), ..plan.clone() };
             let found = measured.found.insert(known.of(cell).unwrap_or_default());
             if found.best.is_none() {
-                seek::seek((figure, cell), (&calm, found), set, watch).await?;
+                seek::seek((figure, cell, known.near(cell)), (&calm, found), set, watch).await?;
                 known.note(cell, found);
             }
             let share = if let Rate::Share(share) = rate { share } else { 1.0 };

@@ -6,8 +6,12 @@
 
 use crate::record::Trial;
 
-/// By how much the load grows at first, while nothing was too much yet.
+/// By how much the load grows at first where nothing is known.
 const GROWTH: f64 = 2.0;
+/// By how much it grows at first from a load near which the most is expected.
+const NEAR_GROWTH: f64 = 1.25;
+/// The first load is so much of what is expected.
+const BELOW: f64 = 0.9;
 /// By how much it grows after so many trials.
 const LATER_GROWTH: f64 = 1.5;
 const LATER: usize = 2;
@@ -32,6 +36,8 @@ pub struct Limits {
     pub share: f64,
     /// What to offer first, in calls per second: better too little than too much.
     pub first_rps: f64,
+    /// By how much the load grows at first, while nothing was too much yet.
+    pub first_growth: f64,
     /// The most that the load's machine can offer.
     pub max_rps: f64,
     /// The gap that is small enough: 0.05 for 5 %.
@@ -44,7 +50,22 @@ impl Limits {
     /// Limits on latency alone; the rest as usual.
     #[must_use]
     pub fn new(p99_us: f64, first_rps: f64) -> Self {
-        Self { p99_us, share: 0.98, first_rps, max_rps: 10_000_000.0, precision: 0.05, trials_max: 12 }
+        let first_growth = GROWTH;
+        Self {
+            p99_us,
+            share: 0.98,
+            first_rps,
+            first_growth,
+            max_rps: 10_000_000.0,
+            precision: 0.05,
+            trials_max: 12,
+        }
+    }
+
+    /// The same, where about so much is expected to be sustained.
+    #[must_use]
+    pub fn near(self, expected_rps: f64) -> Self {
+        Self { first_rps: expected_rps * BELOW, first_growth: NEAR_GROWTH, ..self }
     }
 
     /// Whether what came of a trial, or of a run, is within these limits.
@@ -167,7 +188,7 @@ impl Search {
             (Some(_), Some((high, _))) if self.is_narrow() => high,
             (Some(low), Some((high, _))) => self.between(low, high, last),
             (Some(low), None) => {
-                let growth = if self.trials.len() <= LATER { GROWTH } else { LATER_GROWTH };
+                let growth = if self.trials.len() <= LATER { self.limits.first_growth } else { LATER_GROWTH };
                 (low * growth).min(self.limits.max_rps)
             }
             (None, Some((high, _))) => {

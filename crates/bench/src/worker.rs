@@ -24,7 +24,7 @@ use quorate_protocol::types::{PublicKey, ReplicaId};
 pub use self::footprint::{DiskUse, Footprint};
 use self::loading::Loading;
 pub use self::orders::{
-    Answer, Installation, Machine, Order, PIECE_BYTES_MAX, REPLICAS_MAX, Recruit, TEXT_BYTES_MAX,
+    Answer, Control, Installation, Machine, Order, PIECE_BYTES_MAX, REPLICAS_MAX, Recruit, TEXT_BYTES_MAX,
 };
 use self::process::{Member, Program};
 use self::site::Site;
@@ -179,9 +179,11 @@ impl Worker {
             Order::Install(installation) => self.install(*installation).map(done),
             Order::Spawn(replicas) => self.site()?.spawn(&replicas).map(done),
             Order::Kill(replicas) => self.site()?.kill(&replicas).await.map(done),
+            Order::Retire(replicas) => self.site()?.retire(&replicas).await.map(done),
             Order::Pause(replicas) => self.site()?.signal("STOP", &replicas).await.map(done),
             Order::Resume(replicas) => self.site()?.signal("CONT", &replicas).await.map(done),
             Order::Ended => self.site()?.ended().map(Answer::Words),
+            Order::Control { replicas, control } => self.site()?.control(&replicas, &control).await.map(done),
             Order::Statuses(replicas) => Ok(Answer::Statuses(self.site()?.statuses(&replicas).await)),
             Order::Heads { seq, replicas } => Ok(Answer::Heads(self.site()?.heads(seq, &replicas).await)),
             Order::Survey => Ok(Answer::Footprints(self.site()?.survey())),
@@ -279,7 +281,7 @@ impl Worker {
         if self.site.is_some() {
             return Err(WorkerError::Senseless("a cluster is here already; stop it first"));
         }
-        let Installation { cluster, reply_bytes, liars, seed, emulations } = installation;
+        let Installation { cluster, reply_bytes, liars, seed, emulations, controlled } = installation;
         at_most("bytes of the cluster file", cluster.len(), TEXT_BYTES_MAX)?;
         let file = ClusterFile::parse(&cluster, Path::new("the cluster file of the controller"))?;
         if !file.testing() {
@@ -298,7 +300,7 @@ impl Worker {
         // With a client's key, so that whoever keeps the folder can ask the cluster.
         let client = [new_key()?];
         let written = install(&folder, file.clone(), &keys, (&client, Reserve::Records))?;
-        let program = Program { path: self.config.program.clone(), reply_bytes, liars, seed };
+        let program = Program { path: self.config.program.clone(), reply_bytes, liars, seed, controlled };
         let mut members = BTreeMap::new();
         for replica in recruits.into_keys() {
             let emulation = match emulations.get(&replica) {

@@ -69,10 +69,10 @@ pub(super) fn told(reply: &[u8]) -> anyhow::Result<Told> {
     Ok(match codec::decode_serde::<kv::Reply>(reply)? {
         kv::Reply::Refused(refusal) => bail!("refused: {}", refusal_of(refusal)),
         kv::Reply::Value(Some(value)) => Told::found(text_of(&value)),
-        kv::Reply::Value(None) => Told { text: None, found: false },
+        kv::Reply::Value(None) => Told { text: None, fields: None, found: false },
         reply => {
             let lacks = matches!(reply, kv::Reply::Deleted { existed: false } | kv::Reply::Differs { .. });
-            Told { text: Some(describe(&reply)), found: !lacks }
+            Told { found: !lacks, ..Told::found(describe(&reply)) }
         }
     })
 }

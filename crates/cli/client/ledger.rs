@@ -8,6 +8,7 @@ use quorate_apps::ledger::{ACCOUNTS_MAX, Account, Command, Refusal, Reply};
 use quorate_node::client::Caller;
 use quorate_protocol::codec;
 use quorate_protocol::message::Outcome;
+use serde_json::json;
 
 use super::Told;
 
@@ -87,13 +88,22 @@ async fn due(own: Account, caller: &Caller, patience: Duration) -> anyhow::Resul
 
 /// What it answered.
 pub(super) fn told(reply: &[u8]) -> anyhow::Result<Told> {
-    Ok(Told::found(match codec::decode_serde::<Reply>(reply)? {
+    let holding = |balance: u64, nonce: u64| json!({ "balance": balance, "next_nonce": nonce });
+    let (text, fields) = match codec::decode_serde::<Reply>(reply)? {
         Reply::Refused(refusal) => bail!("refused: {}", refusal_of(refusal)),
-        Reply::Moved { balance, nonce } => format!("done; balance {balance}, next nonce {nonce}"),
-        Reply::Holds { balance, nonce } => format!("balance {balance}, next nonce {nonce}"),
-        Reply::Supply { tokens, issuer: None } => format!("{tokens} tokens"),
-        Reply::Supply { tokens, issuer: Some(issuer) } => format!("{tokens} tokens, issued by {issuer}"),
-    }))
+        Reply::Moved { balance, nonce } => {
+            (format!("done; balance {balance}, next nonce {nonce}"), holding(balance, nonce))
+        }
+        Reply::Holds { balance, nonce } => {
+            (format!("balance {balance}, next nonce {nonce}"), holding(balance, nonce))
+        }
+        Reply::Supply { tokens, issuer } => {
+            let by = issuer.map_or_else(String::new, |issuer| format!(", issued by {issuer}"));
+            let issuer = issuer.map(|issuer| issuer.to_string());
+            (format!("{tokens} tokens{by}"), json!({ "tokens": tokens, "issuer": issuer }))
+        }
+    };
+    Ok(Told::found(text).with_fields(fields))
 }
 
 fn refusal_of(refusal: Refusal) -> String {

@@ -13,6 +13,7 @@ use quorate_node::client::Caller;
 use quorate_protocol::codec;
 use quorate_protocol::message::Outcome;
 use quorate_protocol::types::{ClientId, PublicKey};
+use serde_json::{Value, json};
 use tokio::process::{Child, Command as Program};
 
 use super::{NOT_FOUND, Told};
@@ -100,19 +101,24 @@ pub(super) fn told(asked: &Lock, own: Account, reply: &[u8]) -> anyhow::Result<T
         let whose = if held.holder == own.0 { "this client".to_owned() } else { short(held.holder) };
         format!("{whose}, token {}", held.token)
     };
-    let (text, found) = match codec::decode_serde::<Reply>(reply)? {
+    let fields = |held: &Held| {
+        let holder: String = held.holder.iter().map(|byte| format!("{byte:02x}")).collect();
+        json!({ "holder": holder, "own": held.holder == own.0, "token": held.token, "until_us": held.until_us })
+    };
+    let (text, fields, found) = match codec::decode_serde::<Reply>(reply)? {
         Reply::Refused(refusal) => bail!("refused: {}", refusal_of(refusal)),
-        Reply::Granted(held) => (format!("token {}", held.token), true),
-        Reply::Taken(held) => (format!("taken by {}", of(&held)), false),
+        Reply::Granted(held) => (format!("token {}", held.token), fields(&held), true),
+        Reply::Taken(held) => (format!("taken by {}", of(&held)), fields(&held), false),
         Reply::Lost => {
             let what = if matches!(asked, Lock::Release { .. }) { "was lost before" } else { "is lost" };
-            (format!("the lock {what}: its lease ended, or it was never held under this token"), false)
+            let text = format!("the lock {what}: its lease ended, or it was never held under this token");
+            (text, json!({ "lost": true }), false)
         }
-        Reply::Released => ("released".to_owned(), true),
-        Reply::Holder(Some(held)) => (of(&held), true),
-        Reply::Holder(None) => ("nobody".to_owned(), false),
+        Reply::Released => ("released".to_owned(), json!({ "released": true }), true),
+        Reply::Holder(Some(held)) => (of(&held), fields(&held), true),
+        Reply::Holder(None) => ("nobody".to_owned(), Value::Null, false),
     };
-    Ok(Told { text: Some(text), found })
+    Ok(Told { text: Some(text), fields: Some(fields), found })
 }
 
 fn short(holder: [u8; 32]) -> String {

@@ -126,6 +126,9 @@ fn in_words(injected: &Injected) -> Vec<String> {
         "refused" => ("start that a damaged disk prevented", "starts that damaged disks prevented"),
         "clocks" => ("clock gone wrong", "clocks gone wrong"),
         "pauses" => ("process asleep for a while", "processes asleep for a while"),
+        "handed_over" => {
+            ("view handed over by who was to stop", "views handed over by those who were to stop")
+        }
         _ => ("VIEW-CHANGE said again after a restart", "VIEW-CHANGEs said again after a restart"),
     };
     let counts = self::injected(injected).into_iter().filter(|(_, count)| *count > 0);
@@ -137,7 +140,7 @@ fn in_words(injected: &Injected) -> Vec<String> {
         .collect()
 }
 
-fn injected(injected: &Injected) -> [(&'static str, u64); 12] {
+fn injected(injected: &Injected) -> [(&'static str, u64); 13] {
     [
         ("crashes", injected.crashes),
         ("outages", injected.outages),
@@ -150,6 +153,7 @@ fn injected(injected: &Injected) -> [(&'static str, u64); 12] {
         ("refused", injected.refused),
         ("clocks", injected.clocks),
         ("pauses", injected.pauses),
+        ("handed_over", injected.handed_over),
         ("repeated", injected.repeated),
     ]
 }

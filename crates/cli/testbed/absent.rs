@@ -63,6 +63,8 @@ fn step(gone: &mut Vec<Absence>, planned: Planned, replicas: u16) -> Result<(), 
     let Planned { deed, who, .. } = planned;
     match deed {
         Deed::Kill | Deed::Pause => take(gone, deed, who, replicas),
+        // Whoever is gone so comes back like one that was killed.
+        Deed::Stop => take(gone, Deed::Kill, who, replicas),
         Deed::Restart => bring(gone, Deed::Kill, who),
         Deed::Resume => bring(gone, Deed::Pause, who),
     }
@@ -95,7 +97,7 @@ fn take(gone: &mut Vec<Absence>, by: Deed, who: Who, replicas: u16) -> Result<()
 fn bring(gone: &mut Vec<Absence>, by: Deed, who: Who) -> Result<(), String> {
     let (done, fault) = match by {
         Deed::Pause => ("paused", "--pause"),
-        Deed::Kill | Deed::Restart | Deed::Resume => ("killed", "--kill"),
+        Deed::Kill | Deed::Restart | Deed::Resume | Deed::Stop => ("killed", "--kill"),
     };
     let none = || format!("nobody was {done} and is still gone by then; {fault} somebody before");
     match who {
@@ -108,7 +110,7 @@ fn bring(gone: &mut Vec<Absence>, by: Deed, who: Who) -> Result<(), String> {
                     Deed::Kill if by == Deed::Pause => {
                         return Err(format!("replica {replica} is killed, not paused; use --restart"));
                     }
-                    Deed::Kill | Deed::Pause | Deed::Restart | Deed::Resume => {}
+                    Deed::Kill | Deed::Pause | Deed::Restart | Deed::Resume | Deed::Stop => {}
                 }
                 gone.remove(known);
                 return Ok(());

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::amount::{Rate, told};
 use super::{Args, PEAK, WARM_UP};
+use crate::own::Own;
 
 /// Bytes of an operation, unless they are given.
 const PAYLOAD_BYTES: u32 = 128;
@@ -51,8 +52,12 @@ impl Demand {
     /// What the arguments ask for.
     pub(super) fn new(args: &Args) -> anyhow::Result<Self> {
         let usual = if args.preload.is_some() { ENTRY_BYTES } else { PAYLOAD_BYTES };
-        let payload = args.payload.unwrap_or(usual);
-        let mut workload = Workload::of(&args.application).context("no workload for this application")?;
+        let payload = match &args.own {
+            Some(own) => own.operations().bytes(),
+            None => args.payload.unwrap_or(usual),
+        };
+        let workload = if args.own.is_some() { Some(Workload::Own) } else { Workload::of(&args.application) };
+        let mut workload = workload.context("no workload for this application")?;
         if let Workload::Kv(keys) = &mut workload {
             let most = kv::VALUE_BYTES_MAX + KEY_BYTES;
             if payload as usize > most {
@@ -80,7 +85,7 @@ impl Demand {
     pub(super) fn preloaded_keys(&self) -> u64 {
         match self.workload {
             Workload::Kv(keys) => keys.filled * u64::from(self.clients),
-            Workload::Counter | Workload::Null => 0,
+            Workload::Counter | Workload::Ledger | Workload::Lock | Workload::Null | Workload::Own => 0,
         }
     }
 
@@ -94,6 +99,7 @@ impl Demand {
             workload: self.workload,
             payload: self.payload as usize,
             manner: Manner::default(),
+            own: args.own.as_ref().map(Own::operations),
         }
     }
 

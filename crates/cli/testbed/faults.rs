@@ -10,9 +10,16 @@ use serde::Serialize;
 
 use super::plan::{Planned, Who};
 use super::rejoin::{Rejoined, Returns};
+use super::rolling::Rolling;
 
 /// How long a fault waits for a primary to strike at, where there is none for a moment.
 const NO_PRIMARY: Duration = Duration::from_secs(2);
+
+/// Faults of one run that somebody may ask for while it runs.
+const ASKED_MAX: usize = 10_000;
+
+/// Load before the first replica goes in a rolling restart.
+const CALM: Duration = Duration::from_secs(2);
 
 /// What tells that answers come again.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +70,8 @@ pub(crate) struct Faults {
     is_open_ended: bool,
     came: Vec<Fault>,
     returns: Returns,
+    /// Every replica in turn, if that was asked for.
+    rolling: Rolling,
 }
 
 impl Faults {
@@ -71,8 +80,13 @@ impl Faults {
             plan.into_iter().partition(|planned| planned.requests.is_some());
         plan.reverse();
         let is_open_ended = !counted.is_empty();
-        let (came, returns) = (Vec::new(), Returns::default());
-        Self { began: Instant::now(), plan, counted, is_open_ended, came, returns }
+        let (came, returns, rolling) = (Vec::new(), Returns::default(), Rolling::default());
+        Self { began: Instant::now(), plan, counted, is_open_ended, came, returns, rolling }
+    }
+
+    /// The same, and every replica in turn.
+    pub(crate) fn rolling(self, rolling: Rolling) -> Self {
+        Self { is_open_ended: self.is_open_ended || rolling.is_unfinished(), rolling, ..self }
     }
 
     /// The load begins.
@@ -87,7 +101,7 @@ impl Faults {
 
     /// Whether somebody is on its way back, or waits for requests to be, and has to be watched.
     pub(crate) fn is_watching(&self) -> bool {
-        self.returns.is_watching() || !self.counted.is_empty()
+        self.returns.is_watching() || !self.counted.is_empty() || self.rolling.is_unfinished()
     }
 
     /// Whether the load must go on for the sake of those who come back after so many requests. Where none are answered
@@ -101,7 +115,12 @@ impl Faults {
         if !self.is_watching() {
             return Ok(());
         }
-        self.returns.look(&cluster.statuses().await, Instant::now());
+        let statuses = cluster.statuses().await;
+        self.returns.look(&statuses, Instant::now());
+        let all_are_back = !self.returns.is_watching() && self.began.elapsed() >= CALM;
+        if let Some((deed, replica)) = self.rolling.next(&statuses, all_are_back) {
+            self.carry_out(Planned::now(deed, Who::Replica(replica)), cluster, live).await?;
+        }
         let matched = live.matched.load(Ordering::Relaxed);
         let is_due = |planned: &Planned| {
             let mut targets = self.targets(planned.deed, planned.who, (None, cluster)).into_iter();
@@ -124,6 +143,32 @@ impl Faults {
         Ok(())
     }
 
+    /// Does something to a replica because somebody asks for it now.
+    pub(crate) async fn do_now(
+        &mut self,
+        (deed, replica): (Deed, u16),
+        cluster: &mut Cluster,
+        live: &Live,
+    ) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.came.len() < ASKED_MAX,
+            "{ASKED_MAX} deeds are enough for one run; start another"
+        );
+        self.carry_out(Planned::now(deed, Who::Replica(replica)), cluster, live).await?;
+        self.enter_phase(cluster, live);
+        Ok(())
+    }
+
+    /// How many faults came so far, those that could not be among them.
+    pub(crate) fn count(&self) -> usize {
+        self.came.len()
+    }
+
+    /// What was done to whom, but for the first so many faults.
+    pub(crate) fn after(&self, known: usize) -> impl Iterator<Item = (Deed, &[u16])> {
+        self.came.iter().skip(known).map(|fault| (fault.deed, fault.replicas.as_slice()))
+    }
+
     fn enter_phase(&self, cluster: &Cluster, live: &Live) {
         if self.came.iter().all(|fault| fault.replicas.is_empty()) {
             return;
@@ -143,8 +188,11 @@ impl Faults {
     ) -> anyhow::Result<()> {
         let Planned { deed, who, .. } = planned;
         let reign = match (deed, who) {
-            (Deed::Kill | Deed::Pause, Who::Replica(_) | Who::Primary) => primary(cluster, who).await,
-            (Deed::Kill | Deed::Pause, Who::All | Who::Last) | (Deed::Restart | Deed::Resume, _) => None,
+            (Deed::Kill | Deed::Pause | Deed::Stop, Who::Replica(_) | Who::Primary) => {
+                primary(cluster, who).await
+            }
+            (Deed::Kill | Deed::Pause | Deed::Stop, Who::All | Who::Last)
+            | (Deed::Restart | Deed::Resume, _) => None,
         };
         let targets = self.targets(deed, who, (reign, cluster));
         let replicas: Vec<u16> =
@@ -155,14 +203,14 @@ impl Faults {
         let before = match deed {
             Deed::Pause => cluster.statuses().await,
             Deed::Kill if who == Who::All => cluster.statuses().await,
-            Deed::Kill | Deed::Restart | Deed::Resume => Vec::new(),
+            Deed::Kill | Deed::Restart | Deed::Resume | Deed::Stop => Vec::new(),
         };
         self.returns.look(&before, Instant::now());
         let (at, matched) = (Instant::now(), live.matched.load(Ordering::Relaxed));
         cluster.strike(deed, &replicas).await?;
         let mut sign = struck.map_or(Sign::None, Sign::ViewBeyond);
         match deed {
-            Deed::Kill | Deed::Pause => self.returns.gone(&replicas, matched, &before),
+            Deed::Kill | Deed::Pause | Deed::Stop => self.returns.gone(&replicas, matched, &before),
             Deed::Restart | Deed::Resume => {
                 self.returns.back(&replicas, matched, (self.began, at));
                 if stood && cluster.has_quorum() {
@@ -181,8 +229,7 @@ impl Faults {
             Who::Primary => reign.map(|(primary, _)| primary).into_iter().collect(),
             Who::All => (0..cluster.size()).collect(),
             Who::Last => {
-                let gone =
-                    self.came.iter().rev().filter(|fault| matches!(fault.deed, Deed::Kill | Deed::Pause));
+                let gone = self.came.iter().rev().filter(|fault| fault.deed.takes_away());
                 let mut gone = gone.flat_map(|fault| &fault.replicas);
                 gone.find(|replica| cluster.allows(deed, **replica)).copied().into_iter().collect()
             }

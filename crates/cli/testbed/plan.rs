@@ -79,6 +79,11 @@ impl Planned {
     fn at(after: Duration, deed: Deed, who: Who) -> Self {
         Self { after, requests: None, deed, who, of_series: false }
     }
+
+    /// One that follows from how the cluster stands.
+    pub(crate) fn now(deed: Deed, who: Who) -> Self {
+        Self::at(Duration::ZERO, deed, who)
+    }
 }
 
 /// Everything that was asked for, in order of time.
@@ -87,6 +92,7 @@ pub(crate) fn plan(args: &Args) -> anyhow::Result<Vec<Planned>> {
     let mut random = SplitMix(args.seed);
     let asked = [
         (Deed::Kill, &args.kill),
+        (Deed::Stop, &args.stop),
         (Deed::Restart, &args.restart),
         (Deed::Pause, &args.pause),
         (Deed::Resume, &args.resume),

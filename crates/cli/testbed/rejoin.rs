@@ -53,7 +53,7 @@ impl Fetched {
             chunks_fetched: grown("quorate_transfer_chunks_total"),
             chunks_reused: grown("quorate_transfer_chunks_reused_total"),
             pages_reused: grown("quorate_transfer_pages_reused_total"),
-            bytes_reused: grown("quorate_transfer_bytes_reused_total"),
+            bytes_reused: grown("quorate_transfer_reused_bytes_total"),
         }
     }
 }

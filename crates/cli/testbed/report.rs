@@ -95,6 +95,9 @@ pub(crate) struct Report {
     pub(crate) agreement: bool,
     #[serde(rename = "verdict")]
     sentence: String,
+    /// What was promised no more, and why, if somebody at the page let more replicas lie than the cluster bears; null
+    /// otherwise.
+    promise_lost: Option<String>,
     #[serde(skip)]
     pub(crate) verdict: Verdict,
     build: String,
@@ -121,6 +124,8 @@ pub(crate) struct Run<'a> {
     pub(crate) audit: Option<Audit>,
     pub(crate) prepared: Prepared,
     pub(crate) lies: Vec<Lying>,
+    /// What was promised until more lied than the cluster bears.
+    pub(crate) lost: Option<String>,
 }
 
 /// What the replicas said of themselves.
@@ -189,6 +194,7 @@ impl Report {
         };
         let idle: Vec<u16> =
             run.lies.iter().filter(|lying| lying.told_none()).map(|lying| lying.replica).collect();
+        let idle: Vec<u16> = idle.into_iter().filter(|replica| cluster.liars().must_lie(*replica)).collect();
         let verdict = if verdict.is_good() && !idle.is_empty() { Verdict::NoLie(idle) } else { verdict };
         let recoveries: Vec<u64> = run.faults.iter().filter_map(|fault| fault.recovery_ms).collect();
         let grown = |name: &str| statuses.grown(name);
@@ -224,7 +230,7 @@ impl Report {
                 * f64::from(args.replicas),
             statements_signed: grown("quorate_statements_signed_total"),
             syncs_per_batch: share(grown("quorate_journal_syncs_total"), batches),
-            peer_frames_per_batch: share(grown("quorate_peer_frames_out_total"), batches)
+            peer_frames_per_batch: share(grown("quorate_peer_sent_frames_total"), batches)
                 * f64::from(args.replicas),
             frames_dropped: grown("quorate_frames_dropped_total"),
             busy: grown("quorate_requests_busy_total"),
@@ -249,6 +255,7 @@ impl Report {
             against: None,
             agreement: verdict.is_good(),
             sentence: verdict.sentence(args.replicas),
+            promise_lost: run.lost,
             verdict,
             build: quorate_node::BUILD.to_owned(),
         }
@@ -274,7 +281,7 @@ impl Report {
              {}matched      {} operations in {:.1} s: {:.0} per second\n\
              latency      p50 {:.2} ms, p99 {:.2} ms, at most {:.2} ms\n\
              {}{}{}trouble      {} view changes, {} dropped frames, {} busy, {} retries, {} dissents\n\
-             verdict      {}",
+             verdict      {}{}",
             self.durability,
             self.file_system,
             self.batch_mean,
@@ -296,6 +303,7 @@ impl Report {
             self.retries,
             self.dissents,
             self.sentence,
+            self.promise_lost.as_ref().map_or(String::new(), |lost| format!("\npromise      {lost}")),
         )
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use quorate_protocol::codec::{self, CodecError, List};
 use quorate_protocol::message::{
-    Commit, NamedViewChange, PeerMessage, PrePrepare, Prepare, SWORN_MAX, Sworn, Transfer,
+    ClientFrame, Commit, NamedViewChange, PeerMessage, PrePrepare, Prepare, SWORN_MAX, Sworn, Transfer,
 };
 use quorate_protocol::replica::Replica;
 use quorate_protocol::request::Request;
@@ -20,6 +20,7 @@ mod queue;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+use crate::live::Heard;
 use allowance::Allowances;
 pub use allowance::Kind;
 use held::{HOLD_US, Held};
@@ -95,6 +96,7 @@ pub struct Border {
     ready: Queue,
     /// Of the frame that came last.
     part: Option<Transfer>,
+    heard: Option<Heard>,
     allowances: Allowances,
     counters: BorderCounters,
 }
@@ -120,6 +122,7 @@ impl Border {
     ) -> Result<(), Refusal> {
         let message = codec::decode::<PeerMessage>(frame).inspect_err(|error| self.counters.count(error))?;
         let arrival = Arrival { now, from, bytes: frame.len() };
+        self.heard = Heard::of(from, &message);
         self.peer_message(&arrival, message, replica).inspect_err(|_| self.counters.impostors += 1)
     }
 
@@ -272,14 +275,16 @@ impl Border {
     /// Decodes a frame of a client.
     ///
     /// # Errors
-    /// [`Refusal`] if it is no request, or another client's.
-    pub fn client_frame(&mut self, key: &PublicKey, frame: &[u8]) -> Result<Arc<Request>, Refusal> {
-        let request = codec::decode::<Request>(frame).inspect_err(|error| self.counters.count(error))?;
-        if request.key() != *key {
-            self.counters.impostors += 1;
-            return Err(Refusal::NotTheClient);
+    /// [`Refusal`] if it is no message of a client, or another client's request.
+    pub fn client_frame(&mut self, key: &PublicKey, frame: &[u8]) -> Result<ClientFrame, Refusal> {
+        let message = codec::decode::<ClientFrame>(frame).inspect_err(|error| self.counters.count(error))?;
+        match &message {
+            ClientFrame::Request(request) if request.key() != *key => {
+                self.counters.impostors += 1;
+                Err(Refusal::NotTheClient)
+            }
+            ClientFrame::Request(_) | ClientFrame::Query(_) => Ok(message),
         }
-        Ok(Arc::new(request))
     }
 
     /// Lets a client's request through to be verified.
@@ -314,6 +319,11 @@ impl Border {
     /// The part of a state that the last frame held: no business of the replica, and it needs no verifier.
     pub(crate) fn take_part(&mut self) -> Option<Transfer> {
         self.part.take()
+    }
+
+    /// What the last frame said of a slot, in its own author's name; not verified.
+    pub(crate) fn take_heard(&mut self) -> Option<Heard> {
+        self.heard.take()
     }
 
     /// How many messages wait to be verified.

@@ -41,7 +41,7 @@ mod wrong_view_change;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use quorate_protocol::message::{Reply, Transfer};
+use quorate_protocol::message::{QueryReply, Reply, Transfer};
 use quorate_protocol::parameters::Context;
 use quorate_protocol::process::{Effect, Event};
 use quorate_protocol::replica::Replica;
@@ -51,7 +51,7 @@ use quorate_protocol::types::{ClientId, ReplicaId, Time};
 pub use kinds::kind;
 pub use occasion::{advice, occasion};
 pub use sin::{NAMES, Sin, SinError};
-pub use wrong_execution::{WrongExecutions, corrupt_machine};
+pub use wrong_execution::{WrongExecutions, corrupt_machine, switchable_machine};
 
 use crate::lane::Class;
 use chance::Chance;
@@ -101,6 +101,8 @@ trait Behaviour: std::fmt::Debug + Send {
     }
     /// A client is about to be told this.
     fn reply(&mut self, _stage: &mut Stage<'_>, _client: ClientId, _reply: &mut Reply) {}
+    /// A client is about to be told this of a state.
+    fn query(&mut self, _stage: &mut Stage<'_>, _client: ClientId, _reply: &mut QueryReply) {}
     /// Another replica is about to be sent this part of a state. None: it is not.
     fn part(&mut self, _stage: &mut Stage<'_>, _to: ReplicaId, part: Transfer) -> Option<Transfer> {
         Some(part)
@@ -177,6 +179,15 @@ impl Liar {
         }
     }
 
+    /// Becomes another liar, perhaps one with nothing to tell, that goes on keeping from its replica what was said in its
+    /// name, and sends what is late. Says how many lies it told so far.
+    pub(crate) fn turn(&mut self, into: Self) -> Lies {
+        let told = self.lies();
+        let Self { habits, seed, began, now, .. } = into;
+        (self.habits, self.seed, self.began, self.now) = (habits, seed, began, self.now.max(now));
+        told
+    }
+
     /// How many lies were told, by name of the sin; those never told are there with 0.
     pub(crate) fn lies(&self) -> Lies {
         let mut lies = Lies::new();
@@ -232,6 +243,15 @@ impl Liar {
         for habit in &mut self.habits {
             let (behaviour, mut stage) = habit.on_stage(mask, seed, began, now);
             replies.iter_mut().for_each(|reply| behaviour.reply(&mut stage, client, reply));
+        }
+    }
+
+    /// What a client is told of a state instead.
+    pub(crate) fn answer_query(&mut self, mask: Mask<'_>, client: ClientId, reply: &mut QueryReply) {
+        let (now, began, seed) = (self.now, self.began, self.seed);
+        for habit in &mut self.habits {
+            let (behaviour, mut stage) = habit.on_stage(mask, seed, began, now);
+            behaviour.query(&mut stage, client, reply);
         }
     }
 

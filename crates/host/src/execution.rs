@@ -6,9 +6,10 @@ mod tests;
 
 use std::sync::Arc;
 
+use quorate_protocol::codec::Blob;
 use quorate_protocol::executor::{Executed, Executor, RestoreError, State};
 use quorate_protocol::map::Map;
-use quorate_protocol::message::Reply;
+use quorate_protocol::message::{Found, Query, QueryReply, Reply, Unanswered};
 use quorate_protocol::parameters::Parameters;
 use quorate_protocol::request::{Body, Request};
 use quorate_protocol::signed::Verified;
@@ -30,6 +31,13 @@ pub enum Task {
     },
     /// Answer a request from the replies that are kept, or say that it has to be ordered.
     Screen(Screening),
+    /// Answer a client's query from the state as it is.
+    Query {
+        /// The client.
+        client: ClientId,
+        /// What it asks.
+        query: Query,
+    },
     /// Let go of the state, unless execution has come as far as this slot by itself: the state after it is here and is
     /// to be loaded, and there should not be two of them in memory. Nothing but [`Task::Install`] may follow.
     Release {
@@ -78,6 +86,8 @@ pub enum Done {
         replies: Vec<(ClientId, Vec<Reply>)>,
         /// Operations that executed for the first time.
         fresh: usize,
+        /// Sessions there are now.
+        sessions: u64,
         /// The state after it, where a checkpoint was due.
         state: Option<Box<State>>,
     },
@@ -87,6 +97,15 @@ pub enum Done {
         client: ClientId,
         /// The answers.
         replies: Vec<Reply>,
+    },
+    /// Answered a query.
+    Queried {
+        /// The client.
+        client: ClientId,
+        /// Whether the answer counts as a fast read.
+        fast: bool,
+        /// The answer.
+        reply: QueryReply,
     },
     /// A request that has to be ordered.
     Fresh {
@@ -170,9 +189,13 @@ impl Execution {
         assert!(is_install || !self.released, "whatever comes between Release and Install is kept back");
         match task {
             // It was handed over before the replica knew of the state that came instead.
-            Task::Execute { seq, .. } if seq <= self.installed => {
-                Done::Executed { seq, replies: Vec::new(), fresh: 0, state: None }
-            }
+            Task::Execute { seq, .. } if seq <= self.installed => Done::Executed {
+                seq,
+                replies: Vec::new(),
+                fresh: 0,
+                sessions: self.executor.sessions(),
+                state: None,
+            },
             Task::Execute { seq, body } => self.execute(seq, body.as_deref()),
             Task::Release { seq, wrong } if !wrong && seq <= self.executor.executed() => Done::Outran,
             Task::Release { .. } => {
@@ -180,6 +203,15 @@ impl Execution {
                 Done::Released { old: self.executor.release() }
             }
             Task::Install(state) => self.install(state),
+            Task::Query { client, query } => {
+                let Query { number, fast, command } = query;
+                let found = match self.executor.query(&command) {
+                    Some(reply) => Found::Reply(Blob(reply)),
+                    None => Found::Nothing(Unanswered::NeedsOrder),
+                };
+                let reply = QueryReply { number, executed: self.executor.executed(), found };
+                Done::Queried { client, fast, reply }
+            }
             Task::Screen(screening) => {
                 let request = screening.request();
                 let replies = self.executor.cached(request);
@@ -209,11 +241,14 @@ impl Execution {
     fn execute(&mut self, seq: Seq, body: Option<&Body>) -> Done {
         let Executed { replies, fresh, .. } = self.executor.execute(seq, body);
         if !self.is_due(seq) {
-            return Done::Executed { seq, replies, fresh, state: None };
+            return Done::Executed { seq, replies, fresh, sessions: self.executor.sessions(), state: None };
         }
         self.last = seq;
         match self.executor.checkpoint() {
-            Ok(state) => Done::Executed { seq, replies, fresh, state: Some(Box::new(state)) },
+            Ok(state) => {
+                let (sessions, state) = (self.executor.sessions(), Some(Box::new(state)));
+                Done::Executed { seq, replies, fresh, sessions, state }
+            }
             Err(error) => Done::Failed { seq, why: error.to_string() },
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_protocol::certificate::Certificate;
-use quorate_protocol::message::{BusyReason, Checkpoint, PeerMessage, Reply};
+use quorate_protocol::message::{BusyReason, Checkpoint, ClientFrame, PeerMessage, Reply};
 use quorate_protocol::mutant::{self, Mutant};
 use quorate_protocol::process::{Alarm, Effect, Event, Process, Record};
 use quorate_protocol::replica::Replica;
@@ -21,9 +21,11 @@ use quorate_protocol::verify::{Incoming, Invalid};
 
 use crate::border::{Border, Refusal};
 use crate::execution::{Done, Screening, Task};
+use crate::following::{Following, Step};
 use crate::gate::Gate;
 use crate::journal::{Group, Journal};
 use crate::lane::Class;
+use crate::live::Moment;
 use crate::phases::{PhaseTimes, Phases};
 use crate::transfer::Transfers;
 
@@ -32,6 +34,7 @@ mod counters;
 mod divergence;
 #[cfg(feature = "byzantine")]
 mod lying;
+mod reading;
 mod saying;
 mod transfers;
 
@@ -39,6 +42,7 @@ pub use counters::HostCounters;
 pub use transfers::{InstallError, JOBS_AT_ONCE, StoringError};
 
 use accusations::Accusations;
+use reading::{Answers, Queries};
 #[cfg(feature = "byzantine")]
 pub(crate) use saying::seal;
 use saying::{Outgoing, encode};
@@ -69,6 +73,8 @@ pub struct Host {
     signer: Signer,
     border: Border,
     gate: Gate<Outgoing>,
+    answers: Answers,
+    queries: Queries,
     journal: Journal,
     events: VecDeque<Event>,
     effects: Vec<Effect>,
@@ -94,6 +100,7 @@ pub struct Host {
     newest_invalid: Option<Invalid>,
     counters: HostCounters,
     phases: Phases,
+    following: Following,
     /// What it says instead of the truth, if it lies.
     #[cfg(feature = "byzantine")]
     liar: Option<Box<crate::byzantine::Liar>>,
@@ -107,10 +114,13 @@ impl Host {
         let mut gate = Gate::default();
         // What the journal held when it was opened is durable: nothing can have been waiting for it.
         drop(gate.open(journal.last()));
+        let answers = Answers::new(replica.answers_from(), journal.last());
         Self {
             signer,
             border: Border::default(),
             gate,
+            answers,
+            queries: Queries::default(),
             journal,
             events: VecDeque::new(),
             effects: Vec::new(),
@@ -120,6 +130,7 @@ impl Host {
             seen: BTreeMap::new(),
             state_of,
             phases: Phases::new(replica.context().parameters.window),
+            following: Following::default(),
             transfers: Transfers::new(replica.context(), replica.id()),
             wanted: None,
             caught_up_to: Seq(0),
@@ -166,6 +177,23 @@ impl Host {
     pub fn phase_times(&self) -> PhaseTimes {
         self.phases.times()
     }
+    /// Whether it is noted what becomes of each operation.
+    pub fn follow(&mut self, on: bool) {
+        self.following.turn(on);
+    }
+    /// What became of operations since this was last asked, while it is noted.
+    pub fn take_steps(&mut self) -> VecDeque<Step> {
+        self.following.take()
+    }
+    /// Somebody watches: what this replica sees of each slot is kept for [`Host::moments`], until nobody asked for ten
+    /// seconds, or `always`.
+    pub fn watch(&mut self, now: Time, always: bool) {
+        self.phases.watch(now, &self.replica, always);
+    }
+    /// What changed since this was last asked, for a recording that began at `began`; nothing if nobody watches.
+    pub fn moments(&mut self, now: Time, began: Time) -> Vec<Moment> {
+        self.phases.moments(now, began)
+    }
     /// Messages that wait for the disk.
     #[must_use]
     pub fn waiting_for_disk(&self) -> usize {
@@ -188,6 +216,9 @@ impl Host {
     /// [`Refusal`]: the fault of the channel that delivered it.
     pub fn peer_frame(&mut self, now: Time, from: ReplicaId, frame: &[u8]) -> Received {
         self.border.peer_frame(now, from, frame, &self.replica)?;
+        if let Some(heard) = self.border.take_heard().filter(|_| self.phases.is_watched()) {
+            self.phases.heard(now, from, heard, &self.replica);
+        }
         self.take_part_of_state(now, from);
         Ok(())
     }
@@ -199,7 +230,14 @@ impl Host {
     pub fn client_frame(&mut self, (key, frame): (&PublicKey, &[u8]), link: &mut impl Link) -> Received {
         self.counters.client_frames_in += 1;
         self.counters.client_bytes_in += frame.len() as u64;
-        let request = self.border.client_frame(key, frame)?;
+        match self.border.client_frame(key, frame)? {
+            ClientFrame::Request(request) => self.take_request(request, link),
+            ClientFrame::Query(query) => self.take_query(ClientId::of(key), query, link),
+        }
+        Ok(())
+    }
+
+    fn take_request(&mut self, request: Arc<Request>, link: &mut impl Link) {
         if self.border.requests() >= UNVERIFIED_MAX || self.tasks.len() >= UNVERIFIED_MAX {
             self.refuse(&request, BusyReason::VerifierFull, link);
         } else if self
@@ -211,7 +249,6 @@ impl Host {
         } else {
             self.border.admit(request);
         }
-        Ok(())
     }
 
     /// Notes that numbers of a session up to `last` were sent or executed here; gives back what was noted before.
@@ -275,6 +312,7 @@ impl Host {
                 }
                 Ok(Event::Requests { requests, forwarded_by }) => {
                     for request in requests {
+                        self.following.received(&request, forwarded_by);
                         let before = self.note(request.client(), request.session(), request.last());
                         // Only now it is known to be of its client: anybody can make up what arrives.
                         if forwarded_by.is_none() && before.is_none_or(|last| request.first() > last) {
@@ -305,12 +343,18 @@ impl Host {
         let mut together = Vec::new();
         for done in done {
             match done {
-                Done::Executed { seq, replies, fresh, state } => {
+                Done::Executed { seq, replies, fresh, sessions, state } => {
                     self.counters.operations += fresh as u64;
+                    self.counters.sessions = sessions;
                     self.phases.executed(now, seq);
+                    self.following.executed(seq);
+                    let answers = !replies.is_empty() && !self.replica.is_mute();
                     for (client, replies) in replies {
                         self.note_executed(client, &replies);
                         self.reply(client, replies, link);
+                    }
+                    if answers {
+                        self.phases.replied(now, seq);
                     }
                     let early = state.as_ref().filter(|_| mutant::is(Mutant::M48)).map(|state| state.root());
                     state.into_iter().for_each(|state| self.queue_state(state));
@@ -322,6 +366,7 @@ impl Host {
                         self.reply(client, replies, link);
                     }
                 }
+                Done::Queried { client, fast, reply } => self.queried(client, fast, reply, link),
                 Done::Fresh { screening, executed } => together.extend(self.pass_fresh(screening, executed)),
                 Done::Released { old } => self.released(old),
                 Done::Outran => self.outran(now),
@@ -362,12 +407,21 @@ impl Host {
         for outgoing in self.gate.open(position) {
             self.release(outgoing, link);
         }
+        for (client, frame) in self.answers.open(position) {
+            self.answer(client, frame, link);
+        }
         self.run(now, link);
     }
 
     /// A link to a replica came up: both sides may have missed what was said meanwhile.
     pub fn link_up(&mut self, now: Time, link: &mut impl Link) {
         self.events.push_back(Event::LinkUp);
+        self.run(now, link);
+    }
+
+    /// The process is about to stop: what the replica leads is handed over before it does.
+    pub fn retire(&mut self, now: Time, link: &mut impl Link) {
+        self.events.push_back(Event::Retire);
         self.run(now, link);
     }
 
@@ -404,10 +458,12 @@ impl Host {
                     None => continue,
                 },
             };
+            self.phases.hears(now, &event);
             let mut effects = std::mem::take(&mut self.effects);
             self.replica.step(now, event, &mut effects);
             for effect in effects.drain(..) {
                 self.phases.note(now, &effect);
+                self.following.note(&effect);
                 self.interpret(effect, link);
             }
             self.effects = effects;
@@ -468,7 +524,10 @@ impl Host {
             | Record::Healed
             | Record::Standing(_) => None,
         };
-        self.journal.append(record, signed.as_deref());
+        let position = self.journal.append(record, signed.as_deref());
+        if let Record::Horizon { high, .. } = record {
+            self.answers.promised(*high, position);
+        }
         self.reclaim();
     }
 

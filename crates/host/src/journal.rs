@@ -190,6 +190,12 @@ impl Group {
         self.entries.iter().map(|entry| &entry.record)
     }
 
+    /// How far its replica may vote and, where reads are fast, answer, once this is durable; none if that does not change.
+    #[must_use]
+    pub fn horizon(&self) -> Option<Seq> {
+        self.horizon.map(|(_, high)| high)
+    }
+
     /// Records in it, the horizon not counted.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -5,12 +5,19 @@
 //! that a mean is one over operations. Of requests one in [`ONE_IN`] is stamped as soon as its client's signature was
 //! found good, chosen by a byte of that signature. Neither arrival nor batching can favour it; a client can, for its own
 //! requests, as it can choose when to send them.
+//!
+//! While somebody watches, what is seen here is told to the [lanes](crate::live) as well.
 
 use std::collections::BTreeMap;
 
-use quorate_protocol::process::{Effect, Record, Say};
+use quorate_protocol::process::{Effect, Event, Record, Say};
+use quorate_protocol::replica::Replica;
 use quorate_protocol::request::Request;
-use quorate_protocol::types::{ClientId, Number, Seq, Session, Time};
+use quorate_protocol::types::{ClientId, Number, ReplicaId, Seq, Session, Time};
+
+use crate::live::{Heard, Lanes, Moment};
+
+pub use crate::spent::Spent;
 
 /// Of so many requests one is timed.
 pub const ONE_IN: u8 = 16;
@@ -19,23 +26,7 @@ const ARRIVALS_MAX: usize = 1024;
 /// No phase counts for longer than ten minutes: beyond that it tells of a clock, and one slot would drown all others.
 const PHASE_US_MAX: u64 = 600_000_000;
 
-/// Time that operations spent in a phase.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Spent {
-    /// Microseconds, over all operations together.
-    pub sum_us: u64,
-    /// Operations.
-    pub count: u64,
-}
-
-impl Spent {
-    fn add(&mut self, us: u64, operations: u64) {
-        self.sum_us = self.sum_us.saturating_add(us.min(PHASE_US_MAX).saturating_mul(operations));
-        self.count = self.count.saturating_add(operations);
-    }
-}
-
-/// Time spent in each phase.
+/// Time spent in each phase, each time as often as there were operations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PhaseTimes {
     /// From when its primary found a request's signature good to its proposal; of the requests that are timed.
@@ -49,6 +40,9 @@ pub struct PhaseTimes {
     pub commit: Spent,
     /// From there until it has executed.
     pub execute: Spent,
+    /// From the vote until it committed, and all slots before it: `prepare` and `commit` in one, by the clock of this
+    /// replica alone.
+    pub agreement: Spent,
 }
 
 /// What is known of a slot on its way. The last vote for it counts, if a view change brings another.
@@ -75,6 +69,8 @@ pub(crate) struct Phases {
     slots: Vec<Stamps>,
     arrivals: BTreeMap<(ClientId, Session, Number), Time>,
     times: PhaseTimes,
+    /// What a person sees of each slot; none while nobody watches.
+    lanes: Option<Box<Lanes>>,
 }
 
 impl Phases {
@@ -90,6 +86,9 @@ impl Phases {
 
     /// A request came from its client, whose signature is good. One that came before keeps its first arrival.
     pub(crate) fn arrived(&mut self, now: Time, request: &Request) {
+        if let Some(lanes) = self.lanes(now) {
+            lanes.arrived(now, request);
+        }
         if is_timed(request) {
             if self.arrivals.len() >= ARRIVALS_MAX {
                 self.arrivals.clear();
@@ -98,8 +97,57 @@ impl Phases {
         }
     }
 
+    /// Somebody watches: from now on what is seen of each slot is kept for [`Phases::moments`], until nobody asked for ten
+    /// seconds, or `always`.
+    pub(crate) fn watch(&mut self, now: Time, replica: &Replica, always: bool) {
+        let fresh = || Box::new(Lanes::new(now, replica));
+        self.lanes.get_or_insert_with(fresh).ask(now, always);
+    }
+
+    /// What changed since this was last asked, for a recording that began at `began`; nothing if nobody watches.
+    pub(crate) fn moments(&mut self, now: Time, began: Time) -> Vec<Moment> {
+        self.lanes(now).map_or_else(Vec::new, |lanes| lanes.take(now, began))
+    }
+
+    /// Whether somebody watches.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.lanes.is_some()
+    }
+
+    /// The lanes, while somebody watches.
+    fn lanes(&mut self, now: Time) -> Option<&mut Lanes> {
+        if self.lanes.as_ref()?.is_over(now) {
+            self.lanes = None;
+        }
+        self.lanes.as_deref_mut()
+    }
+
+    /// A frame was decoded that says this over its author's channel.
+    pub(crate) fn heard(&mut self, now: Time, from: ReplicaId, heard: Heard, replica: &Replica) {
+        if let Some(lanes) = self.lanes(now) {
+            lanes.heard(now, from, heard, replica);
+        }
+    }
+
+    /// The replica is about to hear this.
+    pub(crate) fn hears(&mut self, now: Time, event: &Event) {
+        if let Some(lanes) = self.lanes(now) {
+            lanes.said(now, event);
+        }
+    }
+
+    /// Replies of a slot were given to the links.
+    pub(crate) fn replied(&mut self, now: Time, seq: Seq) {
+        if let Some(lanes) = self.lanes(now) {
+            lanes.replied(now, seq);
+        }
+    }
+
     /// What the replica wants tells how far a slot is.
     pub(crate) fn note(&mut self, now: Time, effect: &Effect) {
+        if let Some(lanes) = self.lanes(now) {
+            lanes.note(now, effect);
+        }
         match effect {
             Effect::Persist(Record::Vote { prepare, .. }) => {
                 *self.place(prepare.seq) = Stamps { seq: prepare.seq, voted: now, ..Stamps::default() };
@@ -134,15 +182,23 @@ impl Phases {
 
     /// A slot has executed: its phases count. One that this replica did not see through all of them does not.
     pub(crate) fn executed(&mut self, now: Time, seq: Seq) {
+        if let Some(lanes) = self.lanes(now) {
+            lanes.executed(now, seq);
+        }
         let Some(slot) = self.slot(seq) else { return };
         let (voted, prepared) = (slot.voted, slot.prepared);
         let Some((handed, prepared)) = slot.handed.take().zip(prepared) else { return };
         let Handed { at, proposed, operations } = handed;
         let times = &mut self.times;
-        times.pre_prepare.add(voted.since(proposed), operations);
-        times.prepare.add(prepared.since(voted), operations);
-        times.commit.add(at.since(prepared), operations);
-        times.execute.add(now.since(at), operations);
+        for (phase, us) in [
+            (&mut times.pre_prepare, voted.since(proposed)),
+            (&mut times.prepare, prepared.since(voted)),
+            (&mut times.commit, at.since(prepared)),
+            (&mut times.execute, now.since(at)),
+            (&mut times.agreement, at.since(voted)),
+        ] {
+            phase.add(us.min(PHASE_US_MAX), operations);
+        }
     }
 
     fn place(&mut self, seq: Seq) -> &mut Stamps {
@@ -158,7 +214,7 @@ impl Phases {
     fn proposed(&mut self, now: Time, requests: &[impl AsRef<Request>]) {
         for request in requests.iter().map(AsRef::as_ref).filter(|request| is_timed(request)) {
             if let Some(arrived) = self.arrivals.remove(&name(request)) {
-                self.times.request.add(now.since(arrived), request.len() as u64);
+                self.times.request.add(now.since(arrived).min(PHASE_US_MAX), request.len() as u64);
             }
         }
     }

@@ -1,31 +1,39 @@
-//! The admin endpoint of a replica: read-only, on its own address, which should be a loopback one.
+//! The admin endpoint of a replica: read-only, on its own address, which should be a loopback one. What programs ask for is
+//! plain and has a path each; for a person with a browser there is the [live page](crate::live).
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use quorate_host::live::{EXCERPT_BYTES_MAX, Excerpt};
 use quorate_protocol::types::Seq;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::live::{self, Guard, Source};
 use crate::node::Question;
 
 /// How long the replica may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What there is to ask.
-const PLACES: &str =
-    "Ask for /status, /why, /metrics, or /history?seq=1 (the head of the history after slot 1).\n";
+const PLACES: &str = "Ask for /status, /why, /metrics, /live?from=0 (what it sees happen), or /history?seq=1 (the head of the \
+                      history after slot 1). A browser shows its live page here.\n";
 
-/// Most bytes of an answer.
-const ANSWER_BYTES_MAX: u64 = 1 << 20;
+/// The form of text that Prometheus asks for.
+const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Most bytes of an answer; what a replica shows of what happens is the longest.
+const ANSWER_BYTES_MAX: u64 = 2 * EXCERPT_BYTES_MAX as u64;
 
 /// Head of a replica's history after one slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,24 +49,57 @@ struct At {
     seq: u64,
 }
 
+/// An admin endpoint that answers until it is dropped.
+pub(crate) struct Admin {
+    guard: Arc<Guard>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Admin {
+    /// How many requests were refused.
+    pub(crate) fn refused(&self) -> u64 {
+        self.guard.refused()
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 pub(crate) async fn serve(
     address: SocketAddr,
     questions: mpsc::Sender<Question>,
-) -> Result<tokio::task::JoinHandle<()>, std::io::Error> {
+) -> Result<Admin, std::io::Error> {
     let listener = tokio::net::TcpListener::bind(address).await?;
-    let routes = Router::new()
-        .route("/", get(async || format!("A replica of Quorate. {PLACES}")))
+    // Whoever may read the rest may look at the page, so there is no token; and there is nothing to command.
+    let guard = Arc::new(Guard::new(listener.local_addr()?, None));
+    let read = Router::new()
         .route("/status", get(status))
         .route("/why", get(why))
         .route("/history", get(history))
         .route("/metrics", get(metrics))
         .fallback(async || (StatusCode::NOT_FOUND, format!("There is nothing here. {PLACES}")))
-        .with_state(questions);
-    Ok(tokio::spawn(async move {
+        .with_state(questions.clone());
+    let plain = format!("A replica of Quorate. {PLACES}");
+    let routes = live::routes(Arc::new(Asked(questions)), Arc::clone(&guard), &plain)
+        .merge(live::guarded(read, &guard));
+    let task = tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes).await {
             tracing::error!(%error, "the admin endpoint stopped");
         }
-    }))
+    });
+    Ok(Admin { guard, task })
+}
+
+/// What a replica sees, as it says when it is asked.
+struct Asked(mpsc::Sender<Question>);
+
+impl Source for Asked {
+    async fn excerpt(&self, from: u64) -> Option<Excerpt> {
+        ask(&self.0, |answer| Question::Live(from, answer)).await.ok()
+    }
 }
 
 /// Why an admin endpoint gave no answer.
@@ -137,7 +178,7 @@ async fn why(State(questions): State<mpsc::Sender<Question>>) -> Response {
 
 async fn metrics(State(questions): State<mpsc::Sender<Question>>) -> Response {
     match ask(&questions, Question::Status).await {
-        Ok(status) => status.prometheus().into_response(),
+        Ok(status) => ([(CONTENT_TYPE, EXPOSITION)], status.prometheus()).into_response(),
         Err(code) => code.into_response(),
     }
 }

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_protocol::client::{Answer, Client, Counters, Options};
+use quorate_host::following::OperationId;
+use quorate_protocol::client::{Answer, Client, Counters, Options, Read};
 use quorate_protocol::types::{ClientId, ReplicaId, Session, View};
 use tokio::sync::{mpsc, oneshot};
 
@@ -73,6 +74,8 @@ pub struct Report {
     pub malformed: u64,
     /// Dissents of each replica, in order of id.
     pub dissents: Vec<u64>,
+    /// The operation that it signed last, by its name in the logs of replicas.
+    pub newest: Option<OperationId>,
     /// Its links, in order of replica id.
     pub links: Vec<LinkReport>,
 }
@@ -123,8 +126,17 @@ impl Caller {
     /// # Errors
     /// [`CallError::TooLarge`] or [`CallError::Closed`]. How the operation ended is in the answer's outcome.
     pub async fn call(&self, operation: Bytes) -> Result<Answer, CallError> {
+        self.read(operation, Read::Ordered).await
+    }
+
+    /// Reads, and waits for the answer of enough replicas, however long that takes. What cannot be read so is ordered;
+    /// the answer says which it was.
+    ///
+    /// # Errors
+    /// As [`Caller::call`].
+    pub async fn read(&self, operation: Bytes, read: Read) -> Result<Answer, CallError> {
         let (sender, receiver) = oneshot::channel();
-        let command = Command::Call { operation, answer: sender };
+        let command = Command::Call { operation, read, answer: sender };
         self.commands.send(command).await.map_err(|_| CallError::Closed)?;
         receiver.await.unwrap_or(Err(CallError::Closed))
     }
@@ -134,7 +146,20 @@ impl Caller {
     /// # Errors
     /// Also [`CallError::DeadlinePassed`]: the operation may still execute.
     pub async fn call_within(&self, operation: Bytes, deadline: Duration) -> Result<Answer, CallError> {
-        let called = tokio::time::timeout(deadline, self.call(operation)).await;
+        self.read_within(operation, Read::Ordered, deadline).await
+    }
+
+    /// As [`Caller::read`], but gives up waiting after `deadline`.
+    ///
+    /// # Errors
+    /// As [`Caller::call_within`].
+    pub async fn read_within(
+        &self,
+        operation: Bytes,
+        read: Read,
+        deadline: Duration,
+    ) -> Result<Answer, CallError> {
+        let called = tokio::time::timeout(deadline, self.read(operation, read)).await;
         called.unwrap_or(Err(CallError::DeadlinePassed(deadline)))
     }
 

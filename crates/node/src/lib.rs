@@ -11,6 +11,7 @@ pub mod emulation;
 pub mod file_disk;
 pub mod init;
 pub mod key_file;
+pub mod live;
 pub mod node;
 mod roles;
 pub mod sections;

@@ -1,6 +1,6 @@
 //! A replica as a process: the host, driven by sockets, files, threads and the clock.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use quorate_host::disk::{Disk, DiskError, DiskFailure, FileName};
 use quorate_host::host::{Host, Link};
-use quorate_host::journal::{Amnesia, Counters as JournalCounters, Durability, JournalError};
+use quorate_host::journal::{Amnesia, Durability, JournalError};
 use quorate_host::lane::Class;
+use quorate_host::live::{Excerpt, Weight};
 use quorate_host::start::StartError;
 use quorate_protocol::application::StateMachine;
 use quorate_protocol::crypto::SecretKey;
@@ -18,20 +19,27 @@ use quorate_protocol::types::{ClientId, Digest, PublicKey, ReplicaId, Seq, Time,
 use quorate_protocol::verify::Checks;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::admin;
 use crate::clock::Clock;
 use crate::cluster_file::{ClusterFile, NodeDefaults};
 use crate::emulation::Emulation;
-use crate::roles::{Back, Executing, Returns, Storing, Verification, Writing};
+use crate::roles::{Back, Executing, JournalReport, Returns, Storing, Verification, Writing};
 use crate::sins::{self, Sins};
 use crate::status::Status;
-use crate::transport::{Inbound, LinkId, Remote, Transport, TransportError};
+use crate::transport::{Inbound, LinkId, LinkReport, Remote, Transport, TransportError};
 use crate::why::Why;
 
 mod amnesia;
-mod measures;
+mod control;
+mod counted;
+pub(crate) mod following;
+mod leaving;
+mod live;
 mod peers;
 mod report;
 mod start;
+
+pub use control::Control;
 
 /// Bursts of frames that may wait for the protocol.
 const INBOX_MAX: usize = 1024;
@@ -165,6 +173,7 @@ pub(crate) enum Question {
     Status(oneshot::Sender<Box<Status>>),
     Why(oneshot::Sender<Box<Why>>),
     History(Seq, oneshot::Sender<Option<Digest>>),
+    Live(u64, oneshot::Sender<Excerpt>),
 }
 
 /// The links, as the host sees them.
@@ -172,14 +181,18 @@ struct Links {
     transport: Transport,
     keys: BTreeMap<LinkId, PublicKey>,
     clients: BTreeMap<ClientId, Vec<LinkId>>,
+    /// Replicas with which no frame is exchanged, for a trial, though there is a link.
+    cut: BTreeSet<ReplicaId>,
 }
 
 impl Link for Links {
     fn send(&mut self, to: ReplicaId, class: Class, frame: Bytes) {
-        self.transport.send(Remote::Replica(to), class, frame);
+        if !self.cut.contains(&to) {
+            self.transport.send(Remote::Replica(to), class, frame);
+        }
     }
     fn broadcast(&mut self, class: Class, frame: Bytes) {
-        self.transport.broadcast(class, &frame);
+        self.transport.broadcast_except(&self.cut, class, &frame);
     }
     fn reply(&mut self, client: ClientId, frame: Bytes) {
         for link in self.clients.get(&client).into_iter().flatten() {
@@ -189,6 +202,20 @@ impl Link for Links {
 }
 
 impl Links {
+    /// How the links are. One that is cut for a trial is up, and of no use.
+    fn reports(&self) -> Vec<LinkReport> {
+        let mut reports = self.transport.links();
+        for report in &mut reports {
+            if let Remote::Replica(id) = report.remote
+                && self.cut.contains(&id)
+            {
+                report.up = false;
+                report.trouble = Some("cut, for a trial".to_owned());
+            }
+        }
+        reports
+    }
+
     fn up(&mut self, link: LinkId, key: PublicKey) {
         self.keys.insert(link, key);
         self.clients.entry(ClientId::of(&key)).or_default().push(link);
@@ -227,8 +254,10 @@ pub struct Node<D: Disk> {
     /// How often refused messages were logged: each time when they have doubled.
     invalid_logged: u32,
     checks: Vec<Checks>,
-    journal: JournalCounters,
+    journal: JournalReport,
     alarms: Vec<String>,
+    alarmed: counted::AlarmCounts,
+    followed: following::Followed,
     /// Its data folder, for whoever wants to look at a proof in it.
     data: PathBuf,
     warnings: Vec<String>,
@@ -239,7 +268,11 @@ pub struct Node<D: Disk> {
     durability: Durability,
     sins: Sins,
     emulation: Option<Emulation>,
-    admin: tokio::task::JoinHandle<()>,
+    admin: admin::Admin,
+    shown: live::Shown,
+    /// Who may tell it what, in a cluster for trials.
+    orders: Option<mpsc::Receiver<Control>>,
+    testing: bool,
     /// Keeps `returns` open when no role has a thread of its own.
     _back: Returns,
 }
@@ -258,19 +291,31 @@ impl<D: Disk + Send + 'static> Node<D> {
         &self.warnings
     }
 
-    /// Runs until `stop` is ready, or until the replica must not go on.
+    /// Runs until `stop` is ready, and then until another replica leads in the place of this one, and what it said has
+    /// reached the disk and the links; until `at_once` is ready, which waits for nobody; or until the replica must not go
+    /// on. A stop in good order takes little more than the cluster's base timeout at most.
     ///
     /// # Errors
     /// [`NodeError`] says why it must not.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), NodeError> {
-        let mut stop = std::pin::pin!(stop);
+    pub async fn run(
+        mut self,
+        stop: impl Future<Output = ()>,
+        at_once: impl Future<Output = ()>,
+    ) -> Result<(), NodeError> {
+        let (mut stop, mut at_once) = (std::pin::pin!(stop), std::pin::pin!(at_once));
+        let mut leaving: Option<leaving::Leaving> = None;
         let mut bursts = Vec::with_capacity(BURST_MAX);
         let mut returned = Vec::with_capacity(BURST_MAX);
         let ended = loop {
             let deadline = self.host.deadline().map(|at| self.clock.instant(at).into());
+            if let Some(leaving) = leaving.as_ref().filter(|leaving| self.may_go(leaving)) {
+                break self.settle(leaving).await;
+            }
+            let patience = leaving.as_ref().map(|leaving| leaving.until);
             tokio::select! {
                 biased;
-                () = &mut stop => break Ok(()),
+                () = &mut at_once => break Ok(()),
+                () = &mut stop, if leaving.is_none() => leaving = Some(self.prepare_to_leave()),
                 _ = self.returns.recv_many(&mut returned, BURST_MAX) => {
                     for back in returned.drain(..) {
                         if let Err(error) = self.take_back(back) {
@@ -286,9 +331,11 @@ impl<D: Disk + Send + 'static> Node<D> {
                     }
                 }
                 Some(question) = self.questions.recv() => self.answer(question),
+                order = control::next(&mut self.orders) => self.obey(order),
                 // What the last round left.
                 () = std::future::ready(()), if self.has_left_something() => {}
                 () = sleep_until(deadline), if deadline.is_some() => {}
+                () = sleep_until(patience), if patience.is_some() => {}
             }
             // Not only when nothing else is ready: whoever floods us must not stop our timers.
             let now = self.clock.now();
@@ -304,7 +351,7 @@ impl<D: Disk + Send + 'static> Node<D> {
 
     async fn close(self, ended: Result<(), NodeError>) -> Result<(), NodeError> {
         self.confess();
-        self.admin.abort();
+        drop(self.admin);
         self.links.transport.close().await;
         // The store lets go of its files before the journal says that everything is durable.
         self.storing.close();
@@ -314,7 +361,8 @@ impl<D: Disk + Send + 'static> Node<D> {
     }
 
     fn has_left_something(&self) -> bool {
-        self.host.border().requests() > 0 && self.verification.waiting() == 0 || self.host.tasks_left() > 0
+        let unverified = self.host.border().requests() > 0 && self.verification.waiting() == 0;
+        unverified || self.host.tasks_left() > 0 || self.host.has_queries()
     }
 
     /// Whether more is under way than the roles should have waiting for them.
@@ -332,13 +380,16 @@ impl<D: Disk + Send + 'static> Node<D> {
             Inbound::Down { remote: Remote::Client(link), .. } => self.links.down(link),
             Inbound::Up { remote: Remote::Replica(replica), .. } => {
                 tracing::info!(replica = replica.0, "link up");
+                self.happened(format!("link to replica {replica} up"), Weight::Note);
                 self.peers.up(replica, now);
                 self.host.link_up(now, &mut self.links);
             }
             Inbound::Down { remote: Remote::Replica(replica), why } => {
                 tracing::info!(replica = replica.0, why, "link down");
+                self.happened(format!("link to replica {replica} down: {why}"), Weight::Warning);
                 self.peers.down(replica, now);
             }
+            Inbound::Frames { from: Remote::Replica(replica), .. } if self.links.cut.contains(&replica) => {}
             Inbound::Frames { from: Remote::Replica(replica), frames, .. } => {
                 self.peers.heard(replica, now);
                 for frame in frames {
@@ -421,7 +472,7 @@ impl<D: Disk + Send + 'static> Node<D> {
             busy |= !tasks.is_empty();
             let done = self.executing.run(tasks);
             if !done.is_empty() {
-                executes = self.host.tasks_left() == 0;
+                executes = self.host.tasks_left() == 0 && !self.host.has_queries();
                 self.host.executed(self.clock.now(), done, &mut self.links);
             }
             if self.writing.ready()
@@ -453,13 +504,18 @@ impl<D: Disk + Send + 'static> Node<D> {
             tracing::warn!(why = %newest, invalid, "a message is refused");
         }
         for alarm in self.host.take_alarms() {
-            let alarm = self.with_proof(&alarm);
+            self.alarmed.count(&alarm);
+            let words = self.with_proof(&alarm);
+            self.show_alarm(&alarm, &words);
+            let alarm = words;
             tracing::error!("{alarm}");
             if self.alarms.len() < ALARMS_MAX {
                 self.alarms.push(alarm);
             }
         }
+        self.follow();
         self.tell_news();
+        self.notice();
         self.progress.executed.store(self.host.replica().executed().0, Ordering::Relaxed);
         self.progress.view.store(self.host.replica().view().0, Ordering::Relaxed);
         match self.host.failed() {
@@ -506,8 +562,9 @@ impl<D: Disk + Send + 'static> Node<D> {
 
     /// A liar says what it did, however it ends.
     fn confess(&self) {
-        if !self.sins.is_empty() {
-            let told = sins::in_words(&self.sins.told(&self.host));
+        let told = self.sins.told(&self.host);
+        if !told.is_empty() {
+            let told = sins::in_words(&told);
             tracing::warn!(replica = self.host.replica().id().0, "lies told: {told}");
         }
     }
@@ -517,6 +574,7 @@ impl<D: Disk + Send + 'static> Node<D> {
             Question::Status(answer) => drop(answer.send(Box::new(self.status()))),
             Question::Why(answer) => drop(answer.send(Box::new(self.why()))),
             Question::History(seq, answer) => self.executing.history(seq, answer),
+            Question::Live(from, answer) => drop(answer.send(self.live(from))),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use quorate_host::disk::Disk;
 use quorate_host::execution::{Done, Execution, Task};
-use quorate_host::journal::{Counters as JournalCounters, Group, JournalError, Writer};
+use quorate_host::journal::{Group, JournalError, Writer};
 use quorate_host::store::{Counters as StoreCounters, Finished, StoreError};
 use quorate_host::superblock::SnapshotPointer;
 use quorate_protocol::process::Event;
@@ -16,8 +16,11 @@ use quorate_protocol::verify::{Checks, Incoming, Invalid, Verifier};
 use tokio::sync::mpsc::UnboundedSender;
 
 mod storing;
+mod timed;
 
 pub(crate) use storing::Storing;
+pub(crate) use timed::JournalReport;
+use timed::Timed;
 
 /// Jobs that may wait for one worker.
 const JOBS_MAX: usize = 64;
@@ -33,8 +36,8 @@ pub(crate) enum Back {
         worker: usize,
     },
     Done(Done),
-    Written(Result<Position, JournalError>, JournalCounters),
-    Pointed(Result<SnapshotPointer, JournalError>, JournalCounters),
+    Written(Result<Position, JournalError>, JournalReport),
+    Pointed(Result<SnapshotPointer, JournalError>, JournalReport),
     Stored(Box<Result<Finished, StoreError>>, StoreCounters),
     /// The role's thread panicked.
     Died(&'static str),
@@ -213,7 +216,7 @@ impl Executing {
 
 /// Writes the journal and the superblock.
 pub(crate) enum Writing<D: Disk> {
-    Here(Box<Writer<D>>),
+    Here(Box<Timed<D>>),
     Thread { jobs: SyncSender<WriteJob>, thread: JoinHandle<()>, busy: bool, pointing: bool },
 }
 
@@ -230,19 +233,24 @@ pub(crate) type Written = Option<Result<Position, JournalError>>;
 pub(crate) type Pointed = Option<Result<SnapshotPointer, JournalError>>;
 
 impl<D: Disk + Send + 'static> Writing<D> {
-    pub(crate) fn thread(mut writer: Writer<D>, returns: Returns) -> Result<Self, std::io::Error> {
+    pub(crate) fn here(writer: Writer<D>) -> Self {
+        Self::Here(Box::new(Timed::new(writer)))
+    }
+
+    pub(crate) fn thread(writer: Writer<D>, returns: Returns) -> Result<Self, std::io::Error> {
+        let mut writer = Timed::new(writer);
         let (jobs, inbox) = sync_channel(JOBS_MAX);
         let back = returns.clone();
         let thread = spawn("journal", &returns, move || {
             while let Ok(job) = inbox.recv() {
                 let done = match job {
                     WriteJob::Group(group) => {
-                        let written = writer.write(&group, true);
-                        Back::Written(written, writer.counters())
+                        let written = writer.write(&group);
+                        Back::Written(written, writer.report())
                     }
                     WriteJob::Point(pointer) => {
-                        let pointed = writer.point_to(pointer).map(|()| pointer);
-                        Back::Pointed(pointed, writer.counters())
+                        let pointed = writer.point_to(pointer);
+                        Back::Pointed(pointed, writer.report())
                     }
                 };
                 if back.send(done).is_err() {
@@ -265,7 +273,7 @@ impl<D: Disk + Send + 'static> Writing<D> {
 
     pub(crate) fn write(&mut self, group: Group) -> Written {
         match self {
-            Self::Here(writer) => Some(writer.write(&group, true)),
+            Self::Here(writer) => Some(writer.write(&group)),
             Self::Thread { jobs, busy, .. } => {
                 *busy = true;
                 jobs.try_send(WriteJob::Group(group))
@@ -300,7 +308,7 @@ impl<D: Disk + Send + 'static> Writing<D> {
     /// Points the superblock at a state, if it takes a pointer.
     pub(crate) fn point(&mut self, pointer: SnapshotPointer) -> Pointed {
         match self {
-            Self::Here(writer) => Some(writer.point_to(pointer).map(|()| pointer)),
+            Self::Here(writer) => Some(writer.point_to(pointer)),
             Self::Thread { jobs, pointing, .. } => {
                 *pointing = true;
                 let job = WriteJob::Point(pointer);
@@ -310,9 +318,10 @@ impl<D: Disk + Send + 'static> Writing<D> {
         }
     }
 
-    pub(crate) fn counters(&self) -> Option<JournalCounters> {
+    /// What it did so far, if it is here; else that came with what it wrote last.
+    pub(crate) fn report(&self) -> Option<JournalReport> {
         match self {
-            Self::Here(writer) => Some(writer.counters()),
+            Self::Here(writer) => Some(writer.report()),
             Self::Thread { .. } => None,
         }
     }
@@ -320,7 +329,7 @@ impl<D: Disk + Send + 'static> Writing<D> {
     /// Writes what was given to it, and lets go of the folder.
     pub(crate) fn close(self) -> Result<(), JournalError> {
         match self {
-            Self::Here(writer) => writer.close().map(drop),
+            Self::Here(writer) => writer.close(),
             Self::Thread { jobs, thread, .. } => {
                 drop(jobs);
                 drop(thread.join());

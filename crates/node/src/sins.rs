@@ -21,6 +21,12 @@ pub struct Sins {
     seed: u64,
     #[cfg(feature = "byzantine")]
     executions: WrongExecutions,
+    /// Whether it may be told other ones while it runs.
+    #[cfg(feature = "byzantine")]
+    switchable: bool,
+    /// How often it told those that it does not tell any more.
+    #[cfg(feature = "byzantine")]
+    past: Lies,
 }
 
 #[cfg(feature = "byzantine")]
@@ -28,7 +34,7 @@ impl Sins {
     /// These, with the chance that a seed gives. Liars with one seed collude where a lie is one that can be colluded in.
     #[must_use]
     pub fn new(list: Vec<Sin>, seed: u64) -> Self {
-        Self { list, seed, executions: WrongExecutions::default() }
+        Self { list, seed, ..Self::default() }
     }
 
     /// Whether the replica is an honest one.
@@ -39,9 +45,30 @@ impl Sins {
 
     /// The machine of whoever has these lies to tell, which is another one if one of them is about execution.
     pub(crate) fn corrupt_machine(&mut self, machine: Box<dyn StateMachine>) -> Box<dyn StateMachine> {
-        let (machine, executions) = byzantine::corrupt_machine(machine, &self.list, self.seed);
+        let corrupt =
+            if self.switchable { byzantine::switchable_machine } else { byzantine::corrupt_machine };
+        let (machine, executions) = corrupt(machine, &self.list, self.seed);
         self.executions = executions;
         machine
+    }
+
+    /// May be told other lies while it runs. A cluster that is not for trials refuses that all the same.
+    #[must_use]
+    pub fn switchable(self) -> Self {
+        Self { switchable: true, ..self }
+    }
+
+    /// From now on a running host tells these instead of those that it told before, and none if there are none.
+    pub(crate) fn switch(&mut self, to: Sins, host: &mut Host, now: Time) {
+        self.executions.switch(&to.list);
+        // Who never lied and is not to lie stays as it is.
+        if !self.list.is_empty() || !to.list.is_empty() {
+            let (context, id) = (host.replica().context().clone(), host.replica().id());
+            for (name, told) in host.turn(Liar::new(&to.list, to.seed, &context, id, now)) {
+                *self.past.entry(name).or_default() += told;
+            }
+        }
+        self.list = to.list;
     }
 
     /// Makes a host a liar's; leaves it as it is if there are no lies to tell.
@@ -55,7 +82,12 @@ impl Sins {
     /// How often each of them was told so far, those never told among them.
     pub(crate) fn told(&self, host: &Host) -> BTreeMap<String, u64> {
         let mut lies: Lies = host.lies();
+        for (name, told) in &self.past {
+            *lies.entry(*name).or_default() += told;
+        }
         self.executions.add_to(&mut lies);
+        // A machine that may be told to lie and never was is no liar's.
+        lies.retain(|_, told| *told > 0);
         let asked = self.list.iter().map(|sin| (sin.name().to_owned(), 0));
         let mut told: BTreeMap<String, u64> = asked.collect();
         told.extend(lies.into_iter().map(|(name, count)| (name.to_owned(), count)));
@@ -74,6 +106,14 @@ impl Sins {
     pub(crate) fn corrupt_machine(&mut self, machine: Box<dyn StateMachine>) -> Box<dyn StateMachine> {
         machine
     }
+
+    /// There is nothing to switch on.
+    #[must_use]
+    pub fn switchable(self) -> Self {
+        self
+    }
+
+    pub(crate) fn switch(&mut self, _to: Sins, _host: &mut Host, _now: Time) {}
 
     pub(crate) fn corrupt(&self, _host: &mut Host, _context: &Context, _now: Time) {}
 

@@ -1,10 +1,15 @@
 //! What a replica says of itself to its operator.
 
-mod help;
+mod exposition;
+pub mod metrics;
 
 use std::collections::BTreeMap;
 
+use quorate_host::spent::{PLACES, Spent};
 use serde::{Deserialize, Serialize};
+
+/// All words that [`Status::status`] may be.
+pub const WORDS: [&str; 7] = ["normal", "view-changing", "behind", "recovering", "diverged", "out", "halted"];
 
 /// A replica's state at one moment. Counters count since its start.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,11 +73,14 @@ pub struct Status {
     pub heard: Vec<Heard>,
     /// Clients connected.
     pub clients: u64,
-    /// What it counts, by the name of its metric.
+    /// What it counts, by the name of its series: that of its metric, with microseconds for seconds, and its label.
     pub counters: Vec<(String, u64)>,
-    /// What goes up and down, by the name of its metric, besides what has a field of its own.
+    /// What goes up and down, by the name of its series, besides what has a field of its own.
     #[serde(default)]
     pub gauges: Vec<(String, u64)>,
+    /// How long things took, by the name of their series.
+    #[serde(default)]
+    pub taken: Vec<Taken>,
     /// If it lies on purpose: how often it told each of its lies, by name.
     #[serde(default)]
     pub lies: BTreeMap<String, u64>,
@@ -98,6 +106,41 @@ pub struct Forgot {
     pub high: u64,
 }
 
+/// How long something took.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// The name of its series, with microseconds for seconds.
+    pub series: String,
+    /// How long.
+    #[serde(flatten, with = "spent")]
+    pub spent: Spent,
+}
+
+/// Times as JSON. A program of another version may have other bounds: what we do not know, we do not read.
+mod spent {
+    use serde::{Deserializer, Serializer};
+
+    use super::{Deserialize, PLACES, Serialize, Spent};
+
+    #[derive(Serialize, Deserialize)]
+    struct Told {
+        sum_us: u64,
+        count: u64,
+        within: Vec<u64>,
+    }
+
+    pub(super) fn serialize<S: Serializer>(spent: &Spent, to: S) -> Result<S::Ok, S::Error> {
+        Told { sum_us: spent.sum_us, count: spent.count, within: spent.within.to_vec() }.serialize(to)
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Spent, D::Error> {
+        let Told { sum_us, count, within } = Told::deserialize(from)?;
+        let mut known = [0; PLACES];
+        known.iter_mut().zip(within).for_each(|(known, told)| *known = told);
+        Ok(Spent { sum_us, count, within: known })
+    }
+}
+
 /// A link that is down.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkDown {
@@ -120,45 +163,62 @@ pub struct Heard {
 }
 
 impl Status {
-    /// A counter by name; 0 if there is none of that name.
+    /// A counter by name; all of them together if it has a label that the name does not say; 0 if there is none of that
+    /// name.
     #[must_use]
     pub fn counter(&self, name: &str) -> u64 {
-        self.counters.iter().find(|(found, _)| found == name).map_or(0, |(_, value)| *value)
+        let meant = |found: &str| {
+            found.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('{'))
+        };
+        self.counters.iter().filter(|(found, _)| meant(found)).map(|(_, value)| value).sum()
+    }
+
+    /// How long something took, by the name of its series; nothing if there is none of that name.
+    #[must_use]
+    pub fn taken(&self, series: &str) -> Spent {
+        let found = self.taken.iter().find(|taken| taken.series == series);
+        found.map_or_else(Spent::default, |taken| taken.spent)
     }
 
     /// In the text form that Prometheus reads.
     #[must_use]
     pub fn prometheus(&self) -> String {
-        let mut text = String::new();
-        let gauges = [
-            ("quorate_view", self.view),
-            ("quorate_low_watermark", self.low),
-            ("quorate_high_watermark", self.high),
-            ("quorate_committed_sequence", self.committed),
-            ("quorate_executed_sequence", self.executed),
-            ("quorate_pooled_operations", self.pooled),
-            ("quorate_waiting_for_disk_messages", self.waiting_for_disk),
-            ("quorate_state_bytes", self.state_bytes),
-            ("quorate_snapshots_bytes", self.snapshots_bytes),
-            ("quorate_journal_bytes", self.journal_bytes),
-            ("quorate_journal_used_percent", self.journal_used_percent),
-            ("quorate_peer_links_up", self.links_up.len() as u64),
-            ("quorate_client_links_up", self.clients),
+        exposition::text(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_with_a_label_is_found_as_it_is_and_as_a_part_of_all_of_them() {
+        let named = |name: &str, value| (name.to_owned(), value);
+        let counters = vec![
+            named("quorate_lies_total{lie=\"mute\"}", 2),
+            named("quorate_lies_total{lie=\"delay\"}", 3),
+            named("quorate_lies_totally", 50),
+            named("quorate_behind_total", 7),
         ];
-        for (name, value) in gauges {
-            text.push_str(&self.metric("gauge", name, value));
-        }
-        for (name, value) in &self.gauges {
-            text.push_str(&self.metric("gauge", name, *value));
-        }
-        for (name, value) in &self.counters {
-            text.push_str(&self.metric("counter", name, *value));
-        }
-        text
+        let status = Status { counters, ..Status::default() };
+        assert_eq!(status.counter("quorate_lies_total{lie=\"mute\"}"), 2);
+        assert_eq!(status.counter("quorate_lies_total"), 5);
+        assert_eq!((status.counter("quorate_behind_total"), status.counter("quorate_behind")), (7, 0));
     }
 
-    fn metric(&self, kind: &str, name: &str, value: u64) -> String {
-        let help = help::help(name).map_or(String::new(), |help| format!("# HELP {name} {help}.\n"));
-        format!("{help}# TYPE {name} {kind}\n{name}{{replica=\"{}\"}} {value}\n", self.replica)
+    #[test]
+    fn what_took_how_long_comes_through_json_and_a_longer_list_of_bounds_is_no_error() {
+        let mut spent = Spent::default();
+        spent.add(300, 2);
+        let taken = vec![Taken { series: "quorate_agreement_microseconds".to_owned(), spent }];
+        let status = Status { taken, ..Status::default() };
+        let json = serde_json::to_string(&status).expect("a status is JSON");
+        let back: Status = serde_json::from_str(&json).expect("and back");
+        assert_eq!(back.taken("quorate_agreement_microseconds"), spent);
+        assert_eq!(back.taken("quorate_other_microseconds"), Spent::default());
+        let longer = json.replace("\"within\":[", "\"within\":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,");
+        assert_ne!(longer, json);
+        let back: Status = serde_json::from_str(&longer).expect("more bounds than we know");
+        assert_eq!(back.taken("quorate_agreement_microseconds").within.iter().sum::<u64>(), 16);
     }
 }

@@ -15,6 +15,7 @@ mod control;
 mod counters;
 mod dial;
 mod emulated;
+mod flush;
 mod hello;
 mod limits;
 mod link;
@@ -26,6 +27,7 @@ mod tls;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -41,7 +43,7 @@ use tokio::task::JoinSet;
 
 pub use self::client::{ClientTransport, ClientTransportConfig, SharedEndpoint, connect};
 pub use self::control::{Asked, CONTROL_BYTES_MAX, ControlDoor, ControlLink, dial_agent};
-pub use self::counters::{Counter, Counters};
+pub use self::counters::{Counter, Counters, Times};
 pub use self::hello::Standing;
 pub use self::limits::{BufferWarning, Limits, bind};
 pub use self::refused::{Ended, RefusalKind, Refused};
@@ -449,7 +451,13 @@ impl Transport {
 
     /// Sends a frame to every other replica.
     pub fn broadcast(&self, class: Class, frame: &Bytes) {
-        self.seats.iter().flatten().for_each(|seat| seat.send(class, frame.clone(), &self.counters));
+        self.broadcast_except(&BTreeSet::new(), class, frame);
+    }
+
+    /// Sends a frame to every other replica that is not one of these.
+    pub fn broadcast_except(&self, without: &BTreeSet<ReplicaId>, class: Class, frame: &Bytes) {
+        let seats = self.seats.iter().flatten().filter(|seat| !without.contains(&seat.id));
+        seats.for_each(|seat| seat.send(class, frame.clone(), &self.counters));
     }
 
     /// One report per other replica, and one per client link.

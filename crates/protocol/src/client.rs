@@ -5,12 +5,14 @@
 //! every change (calls submitted, a message, a link up or down, a deadline) the driver calls [`Client::poll`].
 //!
 //! An answer is accepted when f + 1 distinct replicas of one epoch give it: the same session, number, operation,
-//! slot and outcome (OSDI '99, section 4.1). One replica alone is believed about nothing, its view included.
+//! slot and outcome (OSDI '99, section 4.1); q of them in a cluster with fast reads. One replica alone is believed about
+//! nothing, its view included. Reads need not be ordered: see [`Client::read`].
 
 mod ballot;
 mod bundles;
 mod calls;
 mod interface;
+mod reading;
 mod registering;
 mod retry;
 #[cfg(test)]
@@ -24,7 +26,11 @@ pub use ballot::ReplicaSet;
 use ballot::{Candidate, Cast, is_result};
 use bundles::Bundles;
 use calls::{Calls, State};
-pub use interface::{Answer, CallId, ClientEffect, Counters, Needed, Options, SubmitError, To};
+pub use interface::{
+    Answer, CallId, ClientEffect, Counters, How, Needed, Obstacle, Options, READS_OUT_MAX, Read, ReadId,
+    SubmitError, To,
+};
+use reading::Reads;
 use registering::Standing;
 use retry::{Backoff, Outgoing};
 
@@ -66,12 +72,14 @@ pub struct Client {
     standing: Standing,
     calls: Calls,
     bundles: Bundles,
+    reads: Reads,
     backoff: Backoff,
     counters: Counters,
 }
 
 impl Client {
-    /// A client with no session yet; it registers one as soon as f + 1 replicas have said hello.
+    /// A client with no session yet; it registers one as soon as f + 1 replicas have said hello, a brief one when
+    /// something is to be ordered, too.
     #[must_use]
     pub fn new(context: Context, id: ClientId, options: Options) -> Self {
         let parameters = &context.parameters;
@@ -85,9 +93,11 @@ impl Client {
             peers: vec![Peer::default(); context.committee.size()],
             view: View(0),
             answered: Seq(0),
-            standing: Standing::new(),
+            // Who is here for a moment may want only to read.
+            standing: Standing::new(!options.brief),
             calls,
             bundles: Bundles::new(),
+            reads: Reads::new(options.nonce),
             backoff,
             counters: Counters::default(),
             context,
@@ -156,6 +166,13 @@ impl Client {
                 }
             }
             ClientMessage::Busy { session, first, .. } => self.on_busy(now, from, session, first),
+            ClientMessage::Query { epoch, .. } if epoch != self.context.epoch => {
+                self.counters.other_epoch += 1
+            }
+            ClientMessage::Query { view, reply, .. } => {
+                self.learn_view(from, view);
+                self.on_query_reply(from, reply, effects);
+            }
         }
     }
 
@@ -170,10 +187,10 @@ impl Client {
             peer.executed = peer.executed.max(executed);
             self.learn_view(replica, view);
             if before < weak && self.links_up() >= weak {
-                self.hurry(now, true);
+                self.hurry(now, None);
             }
-        } else if replica == self.primary() {
-            self.hurry(now, false);
+        } else {
+            self.hurry(now, Some(replica));
         }
     }
 
@@ -182,6 +199,7 @@ impl Client {
         if self.links_up() == 0 {
             return;
         }
+        self.poll_reads(now, effects);
         self.poll_registration(now, effects);
         let Standing::Open(session) = self.standing else { return };
         for id in self.bundles.due(now) {
@@ -196,11 +214,12 @@ impl Client {
         if self.links_up() == 0 {
             return None;
         }
-        match &self.standing {
+        let calls = match &self.standing {
             Standing::Open(_) => self.bundles.deadline(),
             Standing::Registering(registering) => Some(registering.due()),
             Standing::Outside { not_before, .. } => self.wants_session().then_some(*not_before),
-        }
+        };
+        calls.into_iter().chain(self.reads.deadline()).min()
     }
 
     /// What it has done and seen.
@@ -230,10 +249,10 @@ impl Client {
         }
     }
 
-    /// Calls that have no answer yet.
+    /// Calls and reads that have no answer yet.
     #[must_use]
     pub fn unanswered(&self) -> usize {
-        self.calls.unanswered()
+        self.calls.unanswered() + self.reads.len()
     }
 
     fn on_reply(&mut self, now: Time, from: ReplicaId, reply: Reply, effects: &mut Vec<ClientEffect>) {
@@ -322,13 +341,22 @@ impl Client {
         }
         let lost = decided.outcome == Outcome::NoSession;
         let (outcome, seq, voters) = (decided.outcome, decided.seq, decided.voters);
-        let answer = Answer { outcome, seq, number, view: self.view, voters, dissenters };
+        let how = How::Ordered;
+        let answer = Answer { outcome, seq, number, view: self.view, voters, dissenters, how };
         if lost {
             self.lose_session(now, &answer, effects);
         }
         if wanted {
-            effects.push(ClientEffect::Done { call: id, answer });
+            self.conclude(id, answer, effects);
         }
+    }
+
+    /// Whoever waits for a call hears its answer, which may be that of a read.
+    fn conclude(&mut self, call: CallId, answer: Answer, effects: &mut Vec<ClientEffect>) {
+        effects.push(match self.reads.take_ordered(call) {
+            Some((read, how)) => ClientEffect::Read { read, answer: Answer { how, ..answer } },
+            None => ClientEffect::Done { call, answer },
+        });
     }
 
     /// The operation was ordered too early to execute. It travels again, and soon: what it waits for, room in the
@@ -398,13 +426,14 @@ impl Client {
         let bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX).min(BUNDLE_BYTES_MAX);
         let kind = if self.options.fifo { Kind::Fifo } else { Kind::Operations };
         while let Some(shape) = self.calls.next_bundle(operations_max, bytes_max) {
-            if !shape.full && self.bundles.unanswered() >= self.options.bundles_in_flight.max(1) {
+            let worth = shape.operations.saturating_mul(self.options.bundles_in_flight.max(1));
+            if !shape.full && worth < self.bundles.operations() {
                 break;
             }
             let (first, operations) = self.calls.cut(shape.operations, self.bundles.next_id());
             let to = self.target();
             let due = now.plus(self.backoff.delay(0));
-            self.bundles.push(shape.operations, Outgoing::new(due, to != To::Everyone));
+            self.bundles.push(shape.operations, Outgoing::new(due, to));
             self.counters.bundles += 1;
             self.counters.operations += shape.operations;
             let draft = Draft { session, first, ack: self.calls.ack(), kind, operations };
@@ -418,7 +447,7 @@ impl Client {
         self.counters.sessions_lost += 1;
         let lost = self.calls.restart();
         for call in lost {
-            effects.push(ClientEffect::Done { call, answer: evidence.clone() });
+            self.conclude(call, evidence.clone(), effects);
         }
         self.bundles.clear();
         for peer in &mut self.peers {
@@ -427,10 +456,11 @@ impl Client {
         self.standing = Standing::Outside { not_before: now, rejections: 0, wanted: false };
     }
 
-    fn hurry(&mut self, now: Time, all: bool) {
-        self.bundles.hurry(now, all);
+    /// What nobody has but a replica that cannot be reached is sent elsewhere at once; everything, if none is named.
+    fn hurry(&mut self, now: Time, gone: Option<ReplicaId>) {
+        self.bundles.hurry(now, gone);
         if let Standing::Registering(registering) = &mut self.standing {
-            registering.hurry(now, all);
+            registering.hurry(now, gone);
         }
     }
 
@@ -462,10 +492,11 @@ impl Client {
     }
 
     fn needed(&self) -> usize {
+        let fast = self.context.parameters.fast_reads && !mutant::is(Mutant::M29);
         match self.options.needed {
             Needed::WeakQuorum if mutant::is(Mutant::M46) => self.context.committee.faults(),
-            Needed::WeakQuorum => self.context.committee.weak_quorum(),
-            Needed::Quorum => self.context.committee.quorum(),
+            Needed::WeakQuorum if !fast => self.context.committee.weak_quorum(),
+            Needed::WeakQuorum | Needed::Quorum => self.context.committee.quorum(),
         }
     }
 

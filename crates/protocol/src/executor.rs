@@ -338,11 +338,17 @@ impl Executor {
         self.heads.get(index).copied()
     }
 
+    /// Sessions there are.
+    #[must_use]
+    pub fn sessions(&self) -> u64 {
+        self.sessions.len() as u64
+    }
+
     /// What was done since this executor was made, and what it holds. Takes time in the number of sessions.
     #[must_use]
     pub fn counters(&self) -> Counters {
         Counters {
-            sessions: self.sessions.len() as u64,
+            sessions: self.sessions(),
             cached_bytes: self.sessions.iter().map(|(_, _, state)| state.bytes()).sum(),
             ..self.counters
         }

@@ -11,9 +11,11 @@ use crate::request::{Batch, Request};
 use crate::signed::{Signed, Statement, Tag, Verified, digest_of};
 use crate::types::{ClusterId, Digest, Epoch, Number, ReplicaId, Seq, Session, View};
 
+mod query;
 mod testimony;
 mod transfer;
 
+pub use query::{ClientFrame, Found, QUERY_BYTES_MAX, Query, QueryReply, Unanswered};
 pub use testimony::{SWORN_MAX, ShortNewView, ShortViewChange, Sworn, SwornKind};
 pub use transfer::{Bits, Part, STATE_CHUNKS_MAX, Summary, Transfer};
 
@@ -353,6 +355,15 @@ pub enum ClientMessage {
         first: Number,
         /// Why.
         reason: BusyReason,
+    },
+    /// An answer to a query.
+    Query {
+        /// Epoch of the replica.
+        epoch: Epoch,
+        /// View of the replica: where the primary is.
+        view: View,
+        /// The answer.
+        reply: QueryReply,
     },
 }
 

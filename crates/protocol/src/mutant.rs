@@ -92,6 +92,8 @@ mutants! {
     M27,
     /// A request stays in the pool until that very request is ordered, not until its numbers are (P62).
     M28,
+    /// In a cluster with fast reads a client believes f+1 replies to what it wrote (P69).
+    M29,
     /// One timer for everything, and every batch restarts it (P74).
     M30,
     /// A new view does not raise the low watermark, and what it decided below its last slot may be replaced (P10).
@@ -130,6 +132,18 @@ mutants! {
     M47,
     /// A CHECKPOINT leaves before its state is on the disk (P54).
     M48,
+    /// Whoever leaves a view ends it for all, not only its primary.
+    M49,
+    /// A primary that leaves takes the others to the view that it names, not to the next one.
+    M50,
+    /// A view that its primary handed over makes the timeout longer, as one that failed does.
+    M51,
+    /// In a cluster with fast reads a reply leaves before it is durable how far this replica may have answered.
+    M52,
+    /// A replica that came back answers fast reads of slots before those that it had answered from (P69).
+    M53,
+    /// A client takes equal results of a fast read for one, of whatever slots they are (P69).
+    M54,
 }
 
 #[cfg(feature = "mutants")]

@@ -56,6 +56,9 @@ pub struct Parameters {
     /// Whether a primary must keep up with the best rate of the last n views while requests wait long; otherwise replicas
     /// leave its view.
     pub watchdog: bool,
+    /// Whether reads may be linearizable without being ordered. Clients then wait for a quorum of equal answers to
+    /// everything, and replicas answer nothing before it is durable how far they may have answered.
+    pub fast_reads: bool,
 }
 
 impl Default for Parameters {
@@ -79,6 +82,7 @@ impl Default for Parameters {
             timeout_us: 500_000,
             timeout_max_us: 60_000_000,
             watchdog: false,
+            fast_reads: false,
         }
     }
 }

@@ -113,6 +113,8 @@ pub enum Event {
     LinkUp,
     /// The deadline has come.
     Timeout,
+    /// The process is about to stop: whoever leads a view hands it over, and takes no other.
+    Retire,
 }
 
 /// Where a message goes.

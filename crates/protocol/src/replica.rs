@@ -20,6 +20,7 @@ use crate::standing::Standing;
 use crate::types::{Digest, Position, ReplicaId, Seq, Time, View};
 
 mod amnesia;
+mod answering;
 mod catch_up;
 mod checkpoint;
 mod clock;
@@ -30,6 +31,7 @@ mod footprint;
 mod need;
 mod normal;
 mod recover;
+mod retire;
 mod room;
 mod testimony;
 mod timers;
@@ -115,6 +117,8 @@ pub struct Replica {
     opening: Option<View>,
     position: Position,
     promised: (View, Seq),
+    /// No answer that counts as a fast read is of an earlier slot.
+    answers_from: Seq,
     timers: timers::Timers,
     fetches: catch_up::Fetches,
     room: room::Room,
@@ -133,6 +137,8 @@ pub struct Replica {
     agreed: Seq,
     /// The first checkpoint since then at which correct replicas were seen to disagree; none if not above it.
     split: Seq,
+    /// Its process is about to stop; as primary it leaves its seat at this time at the latest.
+    retiring: Option<Time>,
     marks: waits::Marks,
 }
 
@@ -191,10 +197,12 @@ impl Process for Replica {
             Event::Kept => self.on_kept(&mut out),
             Event::LinkUp => self.ask_status(&mut out),
             Event::Timeout => self.on_timeout(&mut out),
+            Event::Retire => self.on_retire(now),
         }
         self.propose(&mut out);
         self.heal_others(&mut out);
         self.leave_box(&mut out);
+        self.leave_deserted(&mut out);
         self.pass_on(&mut out);
         self.watch_rate(&mut out);
         self.watch(now);
@@ -259,6 +267,7 @@ impl Replica {
             opening: None,
             position: Position(0),
             promised: (View(0), Seq(0)),
+            answers_from: Seq(0),
             timers: timers::Timers::default(),
             fetches: catch_up::Fetches::default(),
             room: room::Room::default(),
@@ -271,6 +280,7 @@ impl Replica {
             unsure: Seq(0),
             agreed: Seq(0),
             split: Seq(0),
+            retiring: None,
             marks: waits::Marks::default(),
         }
     }
@@ -344,8 +354,10 @@ impl Replica {
         self.context.committee.quorum()
     }
 
+    /// Whether it is the one who proposes.
     fn is_primary(&self) -> bool {
-        self.status == Status::Normal && self.primary() == self.id && !self.is_mute()
+        let leads = self.status == Status::Normal && self.primary() == self.id;
+        leads && !self.is_mute() && !self.is_retiring()
     }
 
     /// Appends a record; later sends may rest on the position returned.

@@ -9,7 +9,7 @@ use quorate_node::client::{self, Caller};
 use quorate_node::cluster_file::ClusterFile;
 use quorate_node::transport::{ClientTransportConfig, Limits};
 use quorate_protocol::application::Application;
-use quorate_protocol::client::{Answer, Options};
+use quorate_protocol::client::{Answer, How, Options, Read};
 use quorate_protocol::codec::{self, CodecError};
 use quorate_protocol::crypto::SecretKey;
 use quorate_protocol::message::Outcome as Ended;
@@ -32,7 +32,7 @@ pub struct Client<A> {
 pub struct Outcome<R> {
     /// The application's reply.
     pub reply: R,
-    /// Slot in which the command was ordered.
+    /// Slot in which the command was ordered; of a read that was not, the slot whose state it was found in.
     pub seq: Seq,
     /// View that f + 1 replicas had reached.
     pub view: View,
@@ -40,6 +40,8 @@ pub struct Outcome<R> {
     pub voters: Vec<ReplicaId>,
     /// Who had replied otherwise by then: faulty replicas.
     pub dissenters: Vec<ReplicaId>,
+    /// Whether it was ordered, or read as it was asked to be.
+    pub how: How,
 }
 
 /// Why a command has no reply.
@@ -131,6 +133,31 @@ impl<A: Application> Client<A> {
         typed(self.caller.call_within(operation.into(), deadline).await?)
     }
 
+    /// Reads what [`Application::query`] answers, without ordering it, and waits for the replies of as many replicas as
+    /// the kind of read takes, however long that takes. What the application, or the replicas just then, do not answer so
+    /// is ordered; [`Outcome::how`] says which it was.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn read(&self, command: A::Command, read: Read) -> Result<Outcome<A::Reply>, CallError> {
+        let operation = codec::encode_serde(&command).map_err(CallError::Command)?;
+        typed(self.caller.read(operation.into(), read).await?)
+    }
+
+    /// As [`Client::read`], but gives up waiting after `deadline`.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn read_within(
+        &self,
+        command: A::Command,
+        read: Read,
+        deadline: Duration,
+    ) -> Result<Outcome<A::Reply>, CallError> {
+        let operation = codec::encode_serde(&command).map_err(CallError::Command)?;
+        typed(self.caller.read_within(operation.into(), read, deadline).await?)
+    }
+
     /// The client over bytes below this one.
     #[must_use]
     pub fn caller(&self) -> &Caller {
@@ -169,6 +196,7 @@ fn typed<R: serde::de::DeserializeOwned>(answer: Answer) -> Result<Outcome<R>, C
             view: answer.view,
             voters: answer.voters.iter().collect(),
             dissenters: answer.dissenters.iter().collect(),
+            how: answer.how,
         }),
         Ended::NoSession => Err(CallError::SessionLost),
         Ended::Rejected => Err(CallError::Rejected),
@@ -190,7 +218,8 @@ mod tests {
     fn answer(outcome: Ended) -> Answer {
         let voters = ReplicaSet::from_iter([ReplicaId(0), ReplicaId(2)]);
         let dissenters = ReplicaSet::from_iter([ReplicaId(3)]);
-        Answer { outcome, seq: Seq(7), number: Number(1), view: View(2), voters, dissenters }
+        let how = How::Ordered;
+        Answer { outcome, seq: Seq(7), number: Number(1), view: View(2), voters, dissenters, how }
     }
 
     #[test]
@@ -203,6 +232,7 @@ mod tests {
             view: View(2),
             voters: vec![ReplicaId(0), ReplicaId(2)],
             dissenters: vec![ReplicaId(3)],
+            how: How::Ordered,
         };
         assert_eq!(outcome, Ok(expected));
     }

@@ -46,7 +46,8 @@ impl Replica {
         Self { tuning: Some(tuning), ..self }
     }
 
-    /// Runs `application` until `stop` is ready. Call it on a runtime of one thread, which it has for itself.
+    /// Runs `application` until `stop` is ready, and then until another replica leads in the place of this one, for little
+    /// more than the cluster's base timeout at most. Call it on a runtime of one thread, which it has for itself.
     ///
     /// # Errors
     /// [`RunError`] says what is wrong and what to do about it.
@@ -63,7 +64,7 @@ impl Replica {
         let data = layout.data(self.id);
         let (id, machine, sins) = (self.id, machine(application), Sins::default());
         let config = NodeConfig { cluster, id, key, data, machine, tuning, sins, emulation: None };
-        Node::start(config).await?.run(stop).await?;
+        Node::start(config).await?.run(stop, std::future::pending()).await?;
         Ok(())
     }
 }

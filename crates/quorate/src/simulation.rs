@@ -3,7 +3,8 @@
 //! Every seed is a cluster of its own in virtual time: the real replicas and clients, with links that lose, delay and
 //! repeat, crashes, restarts, power cuts, rotten disks and wrong clocks. Each world is checked for what replication
 //! promises, and your application for what it must do for that: the same for the same commands, and again after its
-//! state was written down and read. What differs is named: the request, who did what with it, and the keys.
+//! state was written down and read. What differs is named: the request, who did what with it, and the keys. Some replicas
+//! lie, and [`Swarm::lying`] says how.
 //!
 //! ```
 //! use quorate::simulation::{self, Rng};
@@ -60,9 +61,7 @@
 //!     const SAVES_ANEW: bool = true;
 //!
 //!     fn save(&mut self, map: &mut Map) -> Result<(), ApplicationError> {
-//!         self.entries.seal();
-//!         map.clone_from(&self.entries);
-//!         Ok(())
+//!         self.entries.save(map)
 //!     }
 //!
 //!     fn load(map: &Map) -> Result<Self, ApplicationError> {
@@ -97,12 +96,15 @@
 //! simulation::swarm(Store::default, random).seeds(0..3).run();
 //! ```
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use quorate_host::byzantine::Sin;
 use quorate_protocol::application::{Application, RejectedCommand, StateMachine, machine};
 use quorate_protocol::codec;
+use quorate_protocol::types::ReplicaId;
 use quorate_sim::app::Service;
 use quorate_sim::check::Violation;
 use quorate_sim::scenario::{Outcome, Scenario};
@@ -128,6 +130,7 @@ pub struct Swarm {
     show_command: Describe,
     show_reply: Describe,
     seeds: Range<u64>,
+    lies: Option<Vec<Sin>>,
 }
 
 /// A swarm for an application that `new` makes in its first state, and of which clients ask what `command` makes up.
@@ -151,6 +154,7 @@ where
         show_command: Arc::new(shown::<A::Command>),
         show_reply: Arc::new(shown::<A::Reply>),
         seeds: SEEDS,
+        lies: None,
     }
 }
 
@@ -175,6 +179,8 @@ pub struct Summary {
     pub transfers: u64,
     /// The highest view that any world reached.
     pub view: u64,
+    /// Lies that replicas told.
+    pub lies: u64,
 }
 
 /// Why an application did not stand it.
@@ -250,6 +256,20 @@ impl Swarm {
         Self { seeds, ..self }
     }
 
+    /// Lets one replica of each world behave like this, as `quorate testbed --byzantine` has it, such as `equivocate`;
+    /// otherwise some worlds have liars of any kind. A world whose seed takes as many replicas as it tolerates has none.
+    ///
+    /// # Panics
+    /// If there is no such behaviour; it says which there are.
+    #[must_use]
+    #[track_caller]
+    pub fn lying(self, behaviour: &str) -> Self {
+        match behaviour.parse() {
+            Ok(sin) => Self { lies: Some(vec![sin]), ..self },
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     /// Runs all worlds.
     ///
     /// # Panics
@@ -269,7 +289,9 @@ impl Swarm {
         let mut summary = Summary::default();
         for seed in self.seeds.clone() {
             let witness = Witness::default();
-            let scenario = Scenario::with(seed, self.service(&witness));
+            let mut scenario = self.scenario(seed);
+            let liars = scenario.setting.liars.keys().copied().collect();
+            scenario.setting.service = self.watched(&witness, liars);
             let outcome = scenario.run();
             // What follows from non-determinism is no news: replicas stop, states differ, answers are wrong.
             if let Some(difference) = witness.difference() {
@@ -284,20 +306,34 @@ impl Swarm {
         Ok(summary)
     }
 
-    /// The application with somebody who watches every machine of one world.
-    fn service(&self, witness: &Witness) -> Service {
+    /// The world of a seed, in which nobody is watched.
+    fn scenario(&self, seed: u64) -> Scenario {
+        match &self.lies {
+            Some(sins) => Scenario::lying(seed, self.bare(), sins),
+            None => Scenario::with(seed, self.bare()),
+        }
+    }
+
+    /// The application with somebody who watches every machine of one world, but those of liars: what they compute may be
+    /// a lie, and is no fault of the application.
+    fn watched(&self, witness: &Witness, liars: BTreeSet<ReplicaId>) -> Service {
         let (make, witness, command) =
             (Arc::clone(&self.machine), witness.clone(), Arc::clone(&self.command));
-        Service::of_each(move |replica| witness.watch(replica, make(), || make()), move |rng| command(rng))
+        let machine = move |replica: Option<ReplicaId>| match replica {
+            Some(id) if liars.contains(&id) => make(),
+            _ => witness.watch(replica, make(), || make()),
+        };
+        Service::of_each(machine, move |rng| command(rng))
+    }
+
+    fn bare(&self) -> Service {
+        let (make, command) = (Arc::clone(&self.machine), Arc::clone(&self.command));
+        Service::new(move || make(), move |rng| command(rng))
     }
 
     /// Every run has a witness of its own: what two worlds do under one place is not the same.
     fn explain(&self, seed: u64, violation: Violation) -> Failure {
-        let bare = {
-            let (make, command) = (Arc::clone(&self.machine), Arc::clone(&self.command));
-            Service::new(move || make(), move |rng| command(rng))
-        };
-        let failing = Scenario::with(seed, bare);
+        let failing = self.scenario(seed);
         let budget = Budget { runs_max: SHRINK_RUNS_MAX, go_on: &|| true };
         let schedule = match shrink(&failing, &budget, Scenario::run) {
             Some(shrunk) => shrunk.to_string(),
@@ -350,5 +386,6 @@ impl Summary {
         self.restarts += outcome.injected.restarts;
         self.transfers += outcome.transfers;
         self.view = self.view.max(outcome.view);
+        self.lies += outcome.lies_told();
     }
 }

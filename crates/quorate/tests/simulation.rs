@@ -61,6 +61,25 @@ fn an_application_that_is_right_stands_a_swarm_of_faults() {
     assert!(summary.restarts > 0 && summary.view > 0, "there were faults: {summary:?}");
 }
 
+#[test]
+fn one_replica_of_each_world_lies_as_it_is_told_and_the_application_stands_it() {
+    let summary = simulation::swarm(Ledger::default, command).lying("equivocate").seeds(0..12).check();
+    let summary = summary.unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(summary.lies > 0 && summary.worlds == 12, "{summary:?}");
+    let wrong =
+        panic::catch_unwind(|| simulation::swarm(Ledger::default, command).lying("equivocat").seeds(0..1));
+    let said = wrong.expect_err("there is no such behaviour");
+    let said = said.downcast_ref::<String>().expect("it says what is wrong");
+    assert!(said.contains("equivocate"), "{said}");
+}
+
+#[test]
+fn a_replica_that_is_told_to_execute_wrongly_is_not_taken_for_an_application_that_does() {
+    let summary = simulation::swarm(Ledger::default, command).lying("wrong-execution").seeds(0..12).check();
+    let summary = summary.unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(summary.lies > 0, "{summary:?}");
+}
+
 /// Answers with the first account in the order of a hash map, which every process draws anew.
 #[derive(Default)]
 struct Hashed {
@@ -70,9 +89,7 @@ struct Hashed {
 impl Snapshot for Hashed {
     const SAVES_ANEW: bool = true;
     fn save(&mut self, map: &mut Map) -> Result<(), ApplicationError> {
-        self.balances.seal();
-        map.clone_from(&self.balances);
-        Ok(())
+        self.balances.save(map)
     }
     fn load(map: &Map) -> Result<Self, ApplicationError> {
         Ok(Self { balances: map.clone() })

@@ -131,6 +131,13 @@ impl StateMachine for Words {
         Ok(reply.into())
     }
 
+    fn query(&self, command: &[u8]) -> Option<Bytes> {
+        let text = std::str::from_utf8(command).ok()?;
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let ["get", key] = words.as_slice() else { return None };
+        Some(self.get(key).unwrap_or_else(|| "none".to_owned()).into())
+    }
+
     fn save(&mut self, map: &mut Map) -> Result<(), ApplicationError> {
         map.clone_from(&self.entries);
         self.entries.seal();

@@ -3,6 +3,7 @@
 //! Checkers only listen: to what replicas send, make durable, execute and store, and to what clients accept.
 //! `tests` shows of every one that it can fail.
 
+mod answers;
 pub mod linear;
 mod promises;
 mod reference;
@@ -97,6 +98,19 @@ pub enum Violation {
         replica: ReplicaId,
         /// What.
         what: String,
+    },
+    /// I13: a replica answered a fast read from a slot before one that it had answered from.
+    #[error(
+        "replica {replica} answered a fast read from slot {seq} although it had answered from slot {before}: what was \
+         acknowledged between may be missing"
+    )]
+    WentBack {
+        /// Who.
+        replica: ReplicaId,
+        /// What it had answered from.
+        before: Seq,
+        /// And then.
+        seq: Seq,
     },
     /// I7, I8: a replica contradicts what it said before, perhaps in an earlier life.
     #[error("replica {replica} contradicts itself: {what}")]
@@ -211,6 +225,7 @@ pub struct Checks {
     clocks_lie: bool,
     /// Replicas that lie, whom nothing is expected of.
     liars: BTreeSet<ReplicaId>,
+    answers: answers::Answers,
     reference: Reference,
 }
 
@@ -233,6 +248,7 @@ impl Checks {
             said: vec![Said::default(); context.committee.size()],
             clocks_lie: false,
             liars: BTreeSet::new(),
+            answers: answers::Answers::new(context),
             reference: Reference::new(service.machine(), context.parameters.window),
         }
     }

@@ -4,19 +4,28 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_protocol::client::{Answer, CallId, Client, ClientEffect, Options, To};
+use quorate_protocol::client::{Answer, CallId, Client, ClientEffect, How, Options, Read, ReadId, To};
 use quorate_protocol::codec;
 use quorate_protocol::crypto::SecretKey;
-use quorate_protocol::message::{ClientMessage, Outcome};
+use quorate_protocol::message::{ClientMessage, Outcome, Query};
 use quorate_protocol::parameters::Context;
 use quorate_protocol::request::Request;
 use quorate_protocol::types::{ClientId, Number, PublicKey, ReplicaId, Seq, Session, Time, View};
 
+/// What a client asked: a call, or a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Asked {
+    /// To be ordered.
+    Call(CallId),
+    /// To be read.
+    Read(ReadId),
+}
+
 /// An answer that a client accepted.
 #[derive(Debug, Clone)]
 pub struct Accepted {
-    /// The call.
-    pub call: CallId,
+    /// What was asked.
+    pub asked: Asked,
     /// What it had asked.
     pub command: Vec<u8>,
     /// The session it was asked in.
@@ -28,12 +37,14 @@ pub struct Accepted {
 /// What a client does.
 #[derive(Debug, Default)]
 pub struct Doings {
-    /// The call that it makes just now, and its command.
-    pub asked: Option<(CallId, Vec<u8>)>,
+    /// What it asks just now, with what command, and how it is read.
+    pub asked: Option<(Asked, Vec<u8>, Read)>,
     /// Requests it signed just now.
     pub signed: Vec<Arc<Request>>,
     /// Requests it sends.
     pub sent: Vec<(To, Arc<Request>)>,
+    /// Queries it sends to everybody.
+    pub queries: Vec<Query>,
     /// Answers it accepted.
     pub accepted: Vec<Accepted>,
 }
@@ -43,7 +54,9 @@ pub struct SimClient {
     key: SecretKey,
     context: Context,
     client: Client,
-    calls: BTreeMap<CallId, Vec<u8>>,
+    calls: BTreeMap<Asked, Vec<u8>>,
+    /// How it reads.
+    pub reads: Read,
     /// Commands it has yet to ask.
     pub to_do: u64,
     /// Calls it keeps out at a time.
@@ -56,7 +69,8 @@ impl SimClient {
     pub fn new(context: &Context, seed: [u8; 32], options: Options) -> Self {
         let key = SecretKey::from_seed(&seed);
         let client = Client::new(context.clone(), ClientId::of(&key.public()), options);
-        Self { key, context: context.clone(), client, calls: BTreeMap::new(), to_do: 0, in_flight: 1 }
+        let (calls, reads) = (BTreeMap::new(), Read::Ordered);
+        Self { key, context: context.clone(), client, calls, reads, to_do: 0, in_flight: 1 }
     }
 
     /// The key its connections prove.
@@ -109,13 +123,17 @@ impl SimClient {
         self.poll(now)
     }
 
-    /// Asks something. What finds no room is forgotten.
-    pub fn ask(&mut self, now: Time, command: Vec<u8>) -> Doings {
-        let call = self.client.submit(Bytes::from(command.clone())).ok();
-        if let Some(call) = call {
-            self.calls.insert(call, command.clone());
+    /// Asks something, to be read so. What finds no room is forgotten.
+    pub fn ask(&mut self, now: Time, command: Vec<u8>, read: Read) -> Doings {
+        let bytes = Bytes::from(command.clone());
+        let asked = match read {
+            Read::Ordered => self.client.submit(bytes).ok().map(Asked::Call),
+            Read::Fast | Read::Session | Read::Stale => self.client.read(bytes, read).ok().map(Asked::Read),
+        };
+        if let Some(asked) = asked {
+            self.calls.insert(asked, command.clone());
         }
-        Doings { asked: call.map(|call| (call, command)), ..self.poll(now) }
+        Doings { asked: asked.map(|asked| (asked, command, read)), ..self.poll(now) }
     }
 
     /// A frame of a replica arrives.
@@ -128,6 +146,7 @@ impl SimClient {
         let more = self.poll(now);
         doings.signed.extend(more.signed);
         doings.sent.extend(more.sent);
+        doings.queries.extend(more.queries);
         doings.accepted.extend(more.accepted);
         doings
     }
@@ -150,22 +169,30 @@ impl SimClient {
                     doings.sent.push((to, request));
                 }
                 ClientEffect::Send { to, request } => doings.sent.push((to, request)),
+                ClientEffect::Ask { query } => doings.queries.push(query),
                 ClientEffect::Done { call, answer } => {
-                    let command = self.calls.remove(&call).unwrap_or_default();
-                    let session = self.client.session();
-                    doings.accepted.push(Accepted { call, command, session, answer });
+                    doings.accepted.push(self.accept(Asked::Call(call), answer));
+                }
+                ClientEffect::Read { read, answer } => {
+                    doings.accepted.push(self.accept(Asked::Read(read), answer));
                 }
             }
         }
         doings
     }
+
+    fn accept(&mut self, asked: Asked, answer: Answer) -> Accepted {
+        let command = self.calls.remove(&asked).unwrap_or_default();
+        Accepted { asked, command, session: self.client.session(), answer }
+    }
 }
 
 impl Accepted {
-    /// What to ask the reference about; nothing where the session was lost and with it the certainty.
+    /// What to ask the reference about; nothing where the session was lost and with it the certainty, or where nothing was
+    /// ordered.
     #[must_use]
     pub fn operation(&self, client: ClientId) -> Option<(ClientId, Session, Number)> {
-        if self.answer.outcome == Outcome::NoSession {
+        if self.answer.outcome == Outcome::NoSession || matches!(self.answer.how, How::Read(_)) {
             return None;
         }
         self.session.map(|session| (client, session, self.answer.number))

@@ -15,6 +15,7 @@ pub mod memo;
 pub mod network;
 pub mod node;
 pub mod picture;
+pub mod recording;
 pub mod rng;
 pub mod scenario;
 pub mod script;

@@ -78,6 +78,19 @@ impl Network {
         Self { profile, cuts, byte_ns: 0, taken: BTreeMap::new() }
     }
 
+    /// The cuts that there are, and will be.
+    pub(crate) fn cuts(&self) -> &[Cut] {
+        &self.cuts
+    }
+
+    /// Whether what one party sends to the other is lost now.
+    pub(crate) fn is_cut(&self, now: Time, from: Party, to: Party) -> bool {
+        let cut = |cut: &Cut| {
+            cut.start <= now && now < cut.end && cut.from & bit(from) != 0 && cut.to & bit(to) != 0
+        };
+        self.cuts.iter().any(cut)
+    }
+
     /// Ends all cuts and makes the links calm.
     pub fn heal(&mut self) {
         self.cuts.clear();
@@ -101,10 +114,7 @@ impl Network {
 
     /// When a frame arrives: not at all, once or twice.
     pub fn arrivals(&self, now: Time, from: Party, to: Party, rng: &mut Rng) -> Vec<Time> {
-        let cut = |cut: &Cut| {
-            cut.start <= now && now < cut.end && cut.from & bit(from) != 0 && cut.to & bit(to) != 0
-        };
-        if self.cuts.iter().any(cut) || rng.chance(self.profile.loss) {
+        if self.is_cut(now, from, to) || rng.chance(self.profile.loss) {
             return Vec::new();
         }
         let copies = if rng.chance(self.profile.duplication) { 2 } else { 1 };

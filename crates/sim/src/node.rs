@@ -14,6 +14,7 @@ use quorate_host::folder::format_folder;
 use quorate_host::host::{Host, Link};
 use quorate_host::journal::{self, Durability, Group, Recovered, Reserve, Shape, Writer};
 use quorate_host::lane::Class;
+use quorate_host::live::Moment;
 use quorate_host::start::{Life, StartError, Started, begin};
 use quorate_host::store::{Finished as StoreFinished, Store};
 use quorate_host::superblock::{Identity, SnapshotPointer, Superblock};
@@ -249,6 +250,12 @@ impl Node {
         self.began_with
     }
 
+    /// How far its disk remembers that it may have voted, and answered where reads are fast.
+    #[must_use]
+    pub fn horizon(&self) -> Seq {
+        self.writer.superblock().high_promised
+    }
+
     /// A copy of its disk as it is, to be looked at.
     pub fn copy_disk(&mut self) -> MemoryDisk {
         self.writer.disk().clone()
@@ -351,6 +358,16 @@ impl Node {
         lies
     }
 
+    /// Somebody records: what it sees of each slot is kept for [`Node::seen`], in this life.
+    pub fn watch(&mut self, now: Time) {
+        self.host.watch(now, true);
+    }
+
+    /// What it saw of slots since this was last asked, for a recording that began at `began` by its clock.
+    pub fn seen(&mut self, now: Time, began: Time) -> Vec<Moment> {
+        self.host.moments(now, began)
+    }
+
     /// A frame of another replica arrives.
     pub fn peer_frame(&mut self, now: Time, from: ReplicaId, frame: &[u8]) {
         // What the border refuses is counted there.
@@ -365,6 +382,11 @@ impl Node {
     /// Time has passed.
     pub fn tick(&mut self, now: Time) {
         self.host.tick(now, &mut self.outbox);
+    }
+
+    /// The process is asked to stop.
+    pub fn retire(&mut self, now: Time) {
+        self.host.retire(now, &mut self.outbox);
     }
 
     /// A link to another replica came up.
@@ -496,7 +518,7 @@ impl Node {
         let (body, installed) = match &task {
             Task::Execute { body, .. } => (body.clone(), false),
             Task::Install(_) => (None, true),
-            Task::Screen(_) | Task::Release { .. } => (None, false),
+            Task::Screen(_) | Task::Query { .. } | Task::Release { .. } => (None, false),
         };
         let done = self.execution.run(task);
         let seq = self.execution.executor().executed();

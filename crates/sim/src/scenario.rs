@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use quorate_host::byzantine::Lies;
+use quorate_host::byzantine::{Lies, Sin};
+use quorate_protocol::client::Read;
 use quorate_protocol::committee::faults;
 use quorate_protocol::parameters::Parameters;
 use quorate_protocol::replica::{Replica, Status};
@@ -58,6 +59,15 @@ pub struct Load {
     pub bundle: usize,
     /// Longest pause before the next one, in microseconds.
     pub think_us: u64,
+    /// How it reads what the application answers without order.
+    pub reads: Read,
+}
+
+impl Default for Load {
+    /// Nothing, one at a time.
+    fn default() -> Self {
+        Self { commands: 0, in_flight: 1, bundle: 1, think_us: 0, reads: Read::Ordered }
+    }
 }
 
 /// Who is faulty in a scenario: stops for good, lies or loses what its disk held.
@@ -141,6 +151,16 @@ impl Scenario {
     /// What `seed` stands for, with another application.
     #[must_use]
     pub fn with(seed: u64, service: Service) -> Self {
+        Self::drawn(seed, service, None)
+    }
+
+    /// The same, but one replica tells these lies, if the seed leaves one that may be lost, and nobody tells others.
+    #[must_use]
+    pub fn lying(seed: u64, service: Service, sins: &[Sin]) -> Self {
+        Self::drawn(seed, service, Some(sins))
+    }
+
+    fn drawn(seed: u64, service: Service, sins: Option<&[Sin]>) -> Self {
         let mut rng = Rng::new(seed);
         let replicas = *rng.pick(&[4_u16, 4, 4, 4, 5, 6, 7, 7, 10]);
         // With few slots between checkpoints a replica that misses something needs a state transfer soon, so
@@ -164,6 +184,7 @@ impl Scenario {
                 in_flight: usize::try_from(rng.between(1, 6)).unwrap_or(1),
                 bundle: usize::try_from(rng.between(1, 6)).unwrap_or(1),
                 think_us: *rng.pick(&[0, 50_000, 400_000]),
+                reads: Read::Ordered,
             })
             .collect();
         let skew_us = *rng.pick(&[0, 1_000, 500_000]);
@@ -178,7 +199,7 @@ impl Scenario {
             skew_us,
             check_every_signature: seed.is_multiple_of(100),
             service,
-            liars: liars::draw(seed, &lost, &mut faults),
+            liars: liars::draw(seed, &lost, &mut faults, sins),
         };
         Self { setting, faults, heal_at, clients }
     }
@@ -269,6 +290,7 @@ impl Scenario {
                 options.bundle_max = load.bundle;
                 options.retry_timeout_max_us = 1_000_000;
             })?;
+            world.read_as(client, load.reads);
             world.employ(client, load.commands, load.in_flight, load.think_us);
         }
         world.run_until(self.heal_at)?;
@@ -453,7 +475,7 @@ mod tests {
             setting: Setting::calm(4),
             faults: Vec::new(),
             heal_at: BEGINNING.plus(1_000),
-            clients: vec![Load { commands: 1, in_flight: 1, bundle: 1, think_us: 0 }],
+            clients: vec![Load { commands: 1, in_flight: 1, bundle: 1, think_us: 0, ..Load::default() }],
         };
         let run = scenario.examine(&mut World::new(&scenario.setting));
         let expect = Expect {
@@ -485,7 +507,7 @@ mod tests {
             setting: Setting::calm(4),
             faults: Vec::new(),
             heal_at: BEGINNING.plus(1_000),
-            clients: vec![Load { commands: 1, in_flight: 1, bundle: 1, think_us: 0 }],
+            clients: vec![Load { commands: 1, in_flight: 1, bundle: 1, think_us: 0, ..Load::default() }],
         };
         assert!(scenario.run().is_ok());
         let mut world = World::new(&scenario.setting);

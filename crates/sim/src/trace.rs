@@ -1,7 +1,9 @@
 //! What happens in a world, in the paper's words.
 
 pub use quorate_host::byzantine::kind;
-use quorate_protocol::message::{ClientMessage, Outcome, PeerMessage, Prepare, Transfer, ViewChange};
+use quorate_protocol::message::{
+    ClientMessage, Found, Outcome, PeerMessage, Prepare, Query, QueryReply, Transfer, ViewChange,
+};
 use quorate_protocol::process::Alarm;
 use quorate_protocol::request::{Kind, Request};
 use quorate_protocol::signed::Signed;
@@ -150,7 +152,21 @@ pub fn reply(message: &ClientMessage) -> String {
             format!("REPLY v{view} {}", each.collect::<Vec<_>>().join(", "))
         }
         ClientMessage::Busy { first, reason, .. } => format!("BUSY t{first} ({reason:?})"),
+        ClientMessage::Query { view, reply: QueryReply { number, executed, found }, .. } => {
+            let found = match found {
+                Found::Reply(reply) => format!("\"{}\"", text(reply)),
+                Found::Nothing(why) => format!("nothing ({why:?})"),
+            };
+            format!("FOUND v{view} r{number} n{executed} {found}")
+        }
     }
+}
+
+/// What a client asks without having it ordered.
+#[must_use]
+pub fn query(query: &Query) -> String {
+    let Query { number, fast, command } = query;
+    format!("QUERY r{number} ({}{})", text(command), if *fast { ", fast" } else { "" })
 }
 
 /// What a replica tells its operator.

@@ -7,6 +7,7 @@ mod happening;
 mod liars;
 mod links;
 mod outages;
+mod recording;
 mod setting;
 mod sketching;
 mod tap;
@@ -15,10 +16,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_protocol::client::Options;
+use quorate_protocol::client::{Options, Read};
 use quorate_protocol::codec;
 use quorate_protocol::committee::Committee;
 use quorate_protocol::crypto::SecretKey;
+use quorate_protocol::message::ClientFrame;
 use quorate_protocol::parameters::Context;
 use quorate_protocol::replica::Status;
 use quorate_protocol::request::{Request, null_digest};
@@ -32,6 +34,7 @@ use crate::memo::Memo;
 use crate::network::{Network, Party};
 use crate::node::{Costs, Finished, Node, Role, Seat};
 use crate::picture::{Mark, Sketch};
+use crate::recording::Recording;
 use crate::rng::Rng;
 use crate::trace;
 
@@ -74,6 +77,8 @@ pub struct World {
     crashed: BTreeSet<ReplicaId>,
     /// Those of them that will be started again.
     absent: BTreeMap<ReplicaId, Absence>,
+    /// Processes that were asked to stop, and have not gone yet.
+    stopping: BTreeMap<ReplicaId, outages::Stopping>,
     /// What happens to those who die at a moment that a test chose.
     dooms: BTreeMap<ReplicaId, (Outage, Vec<ReplicaId>)>,
     /// Replicas whose disks were damaged at some time.
@@ -91,6 +96,7 @@ pub struct World {
     trace: Option<Vec<(Time, String)>>,
     passed: Option<Vec<(Time, Passed)>>,
     sketch: Option<Sketch>,
+    recording: Option<Box<Recording>>,
     accepted: u64,
     calls: Calls,
     events: u64,
@@ -159,6 +165,7 @@ impl World {
             wakes: BTreeMap::new(),
             crashed: BTreeSet::new(),
             absent: BTreeMap::new(),
+            stopping: BTreeMap::new(),
             dooms: BTreeMap::new(),
             damaged: BTreeSet::new(),
             injected: Injected::default(),
@@ -171,6 +178,7 @@ impl World {
             trace: None,
             passed: None,
             sketch: None,
+            recording: None,
             accepted: 0,
             calls: Calls::default(),
             events: 0,
@@ -269,8 +277,21 @@ impl World {
     /// # Errors
     /// What a checker finds wrong with that.
     pub fn ask(&mut self, client: usize, command: &[u8]) -> Checked {
-        let doings = self.clients[client].ask(self.now, command.to_vec());
+        self.read(client, command, Read::Ordered)
+    }
+
+    /// A client asks something now, to be read so.
+    ///
+    /// # Errors
+    /// What a checker finds wrong with that.
+    pub fn read(&mut self, client: usize, command: &[u8], read: Read) -> Checked {
+        let doings = self.clients[client].ask(self.now, command.to_vec(), read);
         self.client_did(client, doings)
+    }
+
+    /// From now on a client that is employed reads so.
+    pub fn read_as(&mut self, client: usize, read: Read) {
+        self.clients[client].reads = read;
     }
 
     /// A client sends its last request once more, to one replica, as it is.
@@ -284,7 +305,8 @@ impl World {
     /// Sends a request that was made by hand, in a client's name.
     pub fn send_request(&mut self, client: usize, to: ReplicaId, request: &Request) {
         self.checks.client_signed(request);
-        let frame: Bytes = codec::encode(request).expect("a request fits a frame").into();
+        let frame = ClientFrame::from(request.clone());
+        let frame: Bytes = codec::encode(&frame).expect("a request fits a frame").into();
         self.push(self.now, Happening::Request { from: client, to, frame });
     }
 
@@ -412,7 +434,10 @@ impl World {
         }
         match doer.done(now, role) {
             Finished::Nothing => {}
-            Finished::Durable(group) => self.checks.durable(node, group.records())?,
+            Finished::Durable(group) => {
+                self.checks.promised(node, group.horizon());
+                self.checks.durable(node, group.records())?;
+            }
             Finished::Stored(seq, root) => self.checks.stored(node, seq, root)?,
         }
         self.node_did(node)
@@ -431,7 +456,9 @@ impl World {
         while self.clients[client].wants_to_ask() {
             self.clients[client].to_do -= 1;
             let command = self.service.command(&mut self.rng);
-            self.ask(client, &command)?;
+            let reads = self.clients[client].reads;
+            let is_read = reads != Read::Ordered && self.service.machine().query(&command).is_some();
+            self.read(client, &command, if is_read { reads } else { Read::Ordered })?;
         }
         Ok(())
     }
@@ -467,7 +494,8 @@ impl World {
         if self.node(id).is_dead() {
             return self.die(id);
         }
-        self.look_at(id)
+        self.look_at(id)?;
+        self.let_go(id)
     }
 
     fn look_at(&mut self, id: ReplicaId) -> Checked {
@@ -523,6 +551,9 @@ impl World {
         for (to, request) in doings.sent {
             self.send(client, to, &request);
         }
+        for query in &doings.queries {
+            self.send_query(client, query);
+        }
         for accepted in doings.accepted {
             self.accept(client, &accepted)?;
         }
@@ -535,7 +566,7 @@ impl World {
 
     fn accept(&mut self, client: usize, accepted: &Accepted) -> Checked {
         self.accepted += 1;
-        self.calls.answered(self.now, (client, accepted.call), &accepted.answer.outcome);
+        self.calls.answered(self.now, (client, accepted.asked), &accepted.answer);
         self.note(|| {
             let outcome = trace::outcome(&accepted.answer.outcome);
             let words = format!("accepts {outcome} for \"{}\"", accepted.command.escape_ascii());

@@ -14,6 +14,8 @@ pub enum Deed {
     Pause,
     /// SIGCONT.
     Resume,
+    /// SIGTERM: it hands over what it leads, says goodbye, and ends by itself.
+    Stop,
 }
 
 impl Deed {
@@ -21,7 +23,7 @@ impl Deed {
     #[must_use]
     pub fn undone_by(self) -> Option<Self> {
         match self {
-            Self::Kill => Some(Self::Restart),
+            Self::Kill | Self::Stop => Some(Self::Restart),
             Self::Pause => Some(Self::Resume),
             Self::Restart | Self::Resume => None,
         }
@@ -41,6 +43,19 @@ impl Deed {
             Self::Restart => "restart",
             Self::Pause => "pause",
             Self::Resume => "resume",
+            Self::Stop => "stop",
+        }
+    }
+
+    /// As it is told when it is over.
+    #[must_use]
+    pub fn done(self) -> &'static str {
+        match self {
+            Self::Kill => "killed",
+            Self::Restart => "restarted",
+            Self::Pause => "paused",
+            Self::Resume => "resumed",
+            Self::Stop => "stopped",
         }
     }
 }

@@ -1,16 +1,21 @@
 //! Replicas that lie on purpose: who tells which lies, and how often each was told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_node::sins::{advice, in_words};
 use quorate_node::status::Status;
 use serde::Serialize;
+
+/// Behaviours of one replica that are remembered.
+const BEHAVIOURS_MAX: usize = 64;
 
 /// Everybody who lies.
 #[derive(Debug, Clone, Default)]
 pub struct Liars {
     /// What each is told to do, as its process is told.
     behaviours: BTreeMap<u16, Vec<String>>,
+    /// Those of them who began while the cluster ran, because somebody wanted to see what follows.
+    turned: BTreeSet<u16>,
     /// What earlier processes of each have told.
     told: BTreeMap<u16, BTreeMap<String, u64>>,
     seed: u64,
@@ -31,7 +36,7 @@ impl Liars {
     /// These replicas do these things, with the chance that a seed gives.
     #[must_use]
     pub fn new(behaviours: BTreeMap<u16, Vec<String>>, seed: u64) -> Self {
-        Self { behaviours, told: BTreeMap::new(), seed }
+        Self { behaviours, turned: BTreeSet::new(), told: BTreeMap::new(), seed }
     }
 
     /// Whether nobody lies.
@@ -44,6 +49,23 @@ impl Liars {
     #[must_use]
     pub fn is_liar(&self, replica: u16) -> bool {
         self.behaviours.contains_key(&replica)
+    }
+
+    /// A replica lies from now on. It stays a liar when it is told to be honest again: what it told is told.
+    pub fn turn(&mut self, replica: u16, behaviour: &str) {
+        let known = self.behaviours.entry(replica).or_insert_with(|| {
+            self.turned.insert(replica);
+            Vec::new()
+        });
+        if known.len() < BEHAVIOURS_MAX && !known.iter().any(|one| one == behaviour) {
+            known.push(behaviour.to_owned());
+        }
+    }
+
+    /// Whether a run shows nothing if this replica told no lie: not if it was to lie for a moment only.
+    #[must_use]
+    pub fn must_lie(&self, replica: u16) -> bool {
+        self.is_liar(replica) && !self.turned.contains(&replica)
     }
 
     /// In order of id.
@@ -150,6 +172,9 @@ mod tests {
         assert_eq!(lying.line(), "replica 2 told equivocate 0, mute 7");
         assert!(!lying.told_none());
         assert!(told.trusted(&[status(1, &[]), status(2, &[])])[1].is_none());
+        told.turn(1, "mute");
+        told.turn(2, "mute");
+        assert!(told.is_liar(1) && !told.must_lie(1) && told.must_lie(2) && !told.must_lie(0));
         let silent = &liars(&["mute"]).report(&[None])[0];
         assert!(silent.told_none() && silent.line().contains("did not say"), "{}", silent.line());
     }

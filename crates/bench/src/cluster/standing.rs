@@ -9,7 +9,7 @@ use crate::worker::{Order, WorkerError};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     Running,
-    /// Killed, and not started again.
+    /// Killed or stopped for good, and not started again.
     Dead,
     /// Stopped (SIGSTOP), and not resumed.
     Paused,
@@ -28,8 +28,19 @@ impl Cluster {
         Ok(())
     }
 
+    /// Asks replicas to stop in good order, and waits until they have.
+    ///
+    /// # Errors
+    /// [`WorkerError`].
+    pub async fn retire(&mut self, replicas: &[u16]) -> Result<(), WorkerError> {
+        self.hear_confessions(replicas).await;
+        self.tell(replicas, Order::Retire).await?;
+        self.note(replicas, State::Dead);
+        Ok(())
+    }
+
     /// Notes which lies the liars among these have told, before they are gone.
-    async fn hear_confessions(&mut self, replicas: &[u16]) {
+    pub(super) async fn hear_confessions(&mut self, replicas: &[u16]) {
         let liars = replicas.iter().copied().filter(|id| self.liars.is_liar(*id) && self.lives(*id));
         let liars: Vec<u16> = liars.collect();
         for status in self.statuses_of(&liars).await.into_values().flatten() {
@@ -44,6 +55,8 @@ impl Cluster {
     pub async fn restart(&mut self, replicas: &[u16]) -> Result<(), WorkerError> {
         self.tell(replicas, Order::Spawn).await?;
         self.note(replicas, State::Running);
+        // One that ended at once hears nothing, which its silence shows.
+        drop(self.tell_links(replicas).await);
         Ok(())
     }
 
@@ -77,6 +90,7 @@ impl Cluster {
             Deed::Restart => self.restart(replicas).await,
             Deed::Pause => self.pause(replicas).await,
             Deed::Resume => self.resume(replicas).await,
+            Deed::Stop => self.retire(replicas).await,
         }
     }
 
@@ -97,7 +111,7 @@ impl Cluster {
     pub fn allows(&self, deed: Deed, replica: u16) -> bool {
         match deed {
             Deed::Kill => self.is(replica, State::Running) || self.is(replica, State::Paused),
-            Deed::Pause => self.is(replica, State::Running),
+            Deed::Pause | Deed::Stop => self.is(replica, State::Running),
             Deed::Restart => self.is(replica, State::Dead),
             Deed::Resume => self.is(replica, State::Paused),
         }

@@ -4,6 +4,7 @@ use super::*;
 use crate::limits::{Signatures, Spread, ceiling_per_second};
 use crate::record::Cell;
 use crate::worker::ProcessTime;
+use quorate_node::status::Taken;
 
 fn status(replica: u16, counters: &[(&str, u64)]) -> Status {
     let named = counters.iter().map(|(name, value)| (format!("quorate_{name}_total"), *value));
@@ -15,12 +16,12 @@ fn after(replica: u16, much: u64) -> Status {
     let counters = [
         ("signatures_verified", 30),
         ("statements_signed", 20),
-        ("peer_frames_out", 60),
-        ("peer_bytes_out", 6_000),
-        ("client_frames_in", 10),
-        ("client_bytes_in", 1_000),
-        ("client_frames_out", 10),
-        ("client_bytes_out", 500),
+        ("peer_sent_frames", 60),
+        ("peer_sent_bytes", 6_000),
+        ("client_received_frames", 10),
+        ("client_received_bytes", 1_000),
+        ("client_sent_frames", 10),
+        ("client_sent_bytes", 500),
         ("journal_syncs", 20),
         ("batches_committed", 10),
         ("requests_committed", 50),
@@ -28,10 +29,10 @@ fn after(replica: u16, much: u64) -> Status {
         ("view_changes", 1),
         ("frames_dropped", 2),
         ("packets_lost", 3),
-        ("phase_prepare_microseconds", 40_000),
-        ("phase_prepare", 100),
     ];
-    status(replica, &counters.map(|(name, value)| (name, value * much)))
+    let spent = quorate_host::spent::Spent { sum_us: 40_000 * much, count: 100 * much, ..Default::default() };
+    let taken = vec![Taken { series: series_of("prepare"), spent }];
+    Status { taken, ..status(replica, &counters.map(|(name, value)| (name, value * much))) }
 }
 
 fn costs(before: &[Status], after: &[Status]) -> Costs {

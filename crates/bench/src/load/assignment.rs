@@ -74,6 +74,7 @@ impl Assignment {
             workload: self.workload,
             payload: self.payload as usize,
             manner,
+            own: None,
         }
     }
 

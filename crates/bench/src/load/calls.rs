@@ -11,17 +11,17 @@ use quorate_protocol::client::Answer;
 use quorate_protocol::message::Outcome;
 use tokio::time::sleep_until;
 
+use super::asking::Questions;
 use super::live::Accepted;
 use super::pace::Pace;
 use super::phases::Phase;
-use super::{GIVE_UP, Live, Workload};
+use super::{GIVE_UP, Live};
 
 /// What all clients do for a while.
 #[derive(Debug, Clone)]
 pub(super) struct Stretch {
     pub(super) live: Arc<Live>,
-    pub(super) workload: Workload,
-    pub(super) payload: usize,
+    pub(super) questions: Questions,
     pub(super) in_flight: usize,
     /// Operations from this one on are for later.
     pub(super) limit: u64,
@@ -105,8 +105,7 @@ impl Work {
             let (Some(due), Some(tag)) = (due, self.free.last().copied()) else { break };
             self.free.pop();
             self.started[usize::try_from(tag).unwrap_or_default()] = (self.index, due, phase);
-            let Stretch { workload, payload, .. } = self.stretch;
-            self.next.push((tag, workload.operation(self.client, self.index, payload)));
+            self.next.push((tag, self.stretch.questions.operation(self.client, self.index)));
             self.dues.push(due);
             self.index += 1;
         }
@@ -142,7 +141,8 @@ impl Work {
             self.free.push(tag);
             let (index, due, phase) = self.started[usize::try_from(tag).unwrap_or_default()];
             match answer {
-                Ok(Answer { outcome: Outcome::Done(ref reply), seq, view, .. }) => {
+                Ok(Answer { outcome: Outcome::Done(ref reply), seq, view, dissenters, .. }) => {
+                    live.note_dissenters(&dissenters, seq);
                     live.ledger().answered(self.client, index, seq.0, reply);
                     live.note(Accepted { place: (seq, view), since: (due, phase) }, now);
                 }

@@ -11,6 +11,7 @@ use quorate_node::transport::{
 };
 use quorate_protocol::codec;
 use quorate_protocol::crypto::SecretKey;
+use quorate_protocol::message::ClientFrame;
 use quorate_protocol::request::{Draft, Kind, Operations, Registration, Request};
 use quorate_protocol::types::{ClientId, Number, Seq};
 use tokio::sync::mpsc;
@@ -164,5 +165,6 @@ fn badly_signed(config: &LoadConfig, key: &SecretKey) -> Bytes {
     let draft = Draft { session, first: Number(1), ack: Number(0), kind: Kind::Operations, operations };
     let mut cluster = config.context.cluster;
     cluster.0.0[0] ^= 1;
-    codec::encode(&Request::sign(key, cluster, draft)).expect("a request encodes").into()
+    let frame = ClientFrame::from(Request::sign(key, cluster, draft));
+    codec::encode(&frame).expect("a request encodes").into()
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use quorate_protocol::client::ReplicaSet;
 use quorate_protocol::types::{Seq, View};
 use tokio::sync::watch;
 
@@ -35,6 +36,8 @@ pub struct Live {
     /// Moments after which the first accepted answer is looked for, and when that came.
     probes: Mutex<Vec<Option<Instant>>>,
     probing: AtomicBool,
+    /// Of each replica that answered otherwise than enough others alike: how often, and at which slot last.
+    dissents: Mutex<BTreeMap<u16, (u64, u64)>>,
     ledger: Arc<Mutex<Ledger>>,
 }
 
@@ -72,6 +75,7 @@ impl Live {
             views: Mutex::new(BTreeMap::new()),
             probes: Mutex::new(Vec::new()),
             probing: AtomicBool::new(false),
+            dissents: Mutex::new(BTreeMap::new()),
             ledger,
         }
     }
@@ -79,6 +83,12 @@ impl Live {
     /// Waits for no answer any more: the load ends at once, and what is in flight counts as failed.
     pub fn give_up(&self) {
         self.hopeless.send_replace(true);
+    }
+
+    /// Whether no answer is waited for any more.
+    #[must_use]
+    pub fn is_given_up(&self) -> bool {
+        *self.hopeless.borrow()
     }
 
     /// When the load ends.
@@ -94,6 +104,17 @@ impl Live {
             *end = (*end).max(until);
             later
         });
+    }
+
+    /// No new operation is submitted any more, whatever was said before; answers are waited for.
+    pub fn end_now(&self) {
+        self.end.send_modify(|end| *end = (*end).min(Instant::now()));
+    }
+
+    /// Who answered otherwise than enough others alike, how often, and at which slot last.
+    #[must_use]
+    pub fn dissents(&self) -> BTreeMap<u16, (u64, u64)> {
+        self.dissents.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// From now on, calls belong to this phase of the run.
@@ -161,6 +182,17 @@ impl Live {
         self.submitted.fetch_add(indices.end - indices.start, Ordering::Relaxed);
         let mut ledger = self.ledger();
         indices.for_each(|index| ledger.submitted(client, index));
+    }
+
+    pub(super) fn note_dissenters(&self, dissenters: &ReplicaSet, seq: Seq) {
+        if dissenters.is_empty() {
+            return;
+        }
+        let mut dissents = self.dissents.lock().unwrap_or_else(PoisonError::into_inner);
+        for replica in dissenters.iter() {
+            let (count, last) = dissents.entry(replica.0).or_default();
+            (*count, *last) = (*count + 1, seq.0);
+        }
     }
 
     pub(super) fn note(&self, accepted: Accepted, now: Instant) {

@@ -11,7 +11,7 @@ use quorate_protocol::client::Options;
 use quorate_protocol::codec;
 use quorate_protocol::message::Outcome;
 
-use super::{Load, LoadConfig, LoadError, Workload, join_all, new_key};
+use super::{Load, LoadConfig, LoadError, Workload, join_all, new_key, tokens};
 use crate::audit::{Observed, number_in};
 
 /// Clients that read a filled store, each a part of the key space.
@@ -26,7 +26,13 @@ impl Load {
     /// [`LoadError`] if the cluster does not answer.
     pub async fn observe(config: &LoadConfig, patience: Duration) -> Result<Option<Observed>, LoadError> {
         match config.workload {
-            Workload::Null => Ok(None),
+            Workload::Lock | Workload::Null | Workload::Own => Ok(None),
+            Workload::Ledger => {
+                let caller = reader(config).await?;
+                let observed = tokens::observe(&caller, config, patience).await;
+                caller.close().await;
+                observed.map(Some)
+            }
             Workload::Counter => {
                 let caller = reader(config).await?;
                 let value = ask(&caller, &counter::Command::Get, patience).await;
@@ -104,7 +110,7 @@ async fn scan(
 }
 
 /// One operation whose reply is read.
-async fn ask<C: serde::Serialize, R: serde::de::DeserializeOwned>(
+pub(super) async fn ask<C: serde::Serialize, R: serde::de::DeserializeOwned>(
     caller: &Caller,
     command: &C,
     patience: Duration,

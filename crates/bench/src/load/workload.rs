@@ -1,13 +1,15 @@
 //! What the callers ask, and of which keys.
 
+use std::fmt;
+use std::sync::Arc;
+
 use bytes::Bytes;
-use quorate_apps::{counter, kv};
+use quorate_apps::{counter, kv, ledger, lock};
 use quorate_protocol::codec;
 use serde::{Deserialize, Serialize};
 
-/// Applications that there is a workload for. Those of others follow from what was answered before, and so from how fast
-/// that was: a figure of them would say little.
-pub const APPLICATIONS: [&str; 3] = ["counter", "kv", "null"];
+/// Applications that there is a workload for.
+pub const APPLICATIONS: [&str; 5] = ["counter", "kv", "ledger", "lock", "null"];
 
 /// Keys that each client writes in turn, in a store that began empty.
 const KEYS_PER_CLIENT: u64 = 64;
@@ -19,6 +21,10 @@ pub const KEY_BYTES: usize = 16;
 const KEY_BITS: u32 = 40;
 /// How often a key is drawn until it lies where puts go; a share of one per cent is missed once in 30000 times.
 const DRAWS_MAX: u64 = 1024;
+/// Operations of one's own that are measured.
+const SAMPLES: u64 = 64;
+/// Locks that all clients want.
+const LOCKS: u64 = 16;
 
 /// What the callers ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,8 +33,44 @@ pub enum Workload {
     Kv(Keys),
     /// Additions to one counter.
     Counter,
+    /// Three transfers of one token from the client's account to those of the others, and a read of its balance, in turn.
+    Ledger,
+    /// Three attempts to take one of a few locks, and a question who has it, in turn. Whoever has it then keeps it for
+    /// another tenth of a second.
+    Lock,
     /// Bytes without meaning.
     Null,
+    /// What [`Operations`] make up.
+    Own,
+}
+
+/// What clients ask of an application that is none of the ready ones: the first operation of all, the second, and so on.
+#[derive(Clone)]
+pub struct Operations(Arc<dyn Fn(u64) -> Vec<u8> + Send + Sync>);
+
+impl Operations {
+    /// Those that a function makes, each asked once.
+    #[must_use]
+    pub fn new(make: impl Fn(u64) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(make))
+    }
+
+    pub(super) fn make(&self, number: u64) -> Bytes {
+        (self.0)(number).into()
+    }
+
+    /// Bytes of one of them, about: the mean of the first.
+    #[must_use]
+    pub fn bytes(&self) -> u32 {
+        let all: usize = (0..SAMPLES).map(|number| (self.0)(number).len()).sum();
+        u32::try_from(all as u64 / SAMPLES).unwrap_or(u32::MAX)
+    }
+}
+
+impl fmt::Debug for Operations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Operations").finish_non_exhaustive()
+    }
 }
 
 /// Which keys a client's operations are about. Only one client writes a key, so it knows what must be there.
@@ -96,6 +138,8 @@ impl Workload {
         match application {
             "kv" => Some(Self::Kv(Keys::default())),
             "counter" => Some(Self::Counter),
+            "ledger" => Some(Self::Ledger),
+            "lock" => Some(Self::Lock),
             "null" => Some(Self::Null),
             _ => None,
         }
@@ -105,14 +149,24 @@ impl Workload {
     pub(crate) fn filled(self) -> u64 {
         match self {
             Self::Kv(keys) => keys.filled,
-            Self::Counter | Self::Null => 0,
+            Self::Counter | Self::Ledger | Self::Lock | Self::Null | Self::Own => 0,
         }
     }
 
-    /// The `index`th operation of a client, of about `payload` bytes.
+    /// The `index`th operation of a client, of about `payload` bytes; what depends on more than that is made by
+    /// [`Questions`](super::asking::Questions).
     pub(crate) fn operation(self, client: usize, index: u64, payload: usize) -> Bytes {
         let encoded = match self {
             Self::Null => return Bytes::from(vec![index.to_le_bytes()[0]; payload]),
+            Self::Own => return Bytes::new(),
+            Self::Ledger => codec::encode_serde(&ledger::Command::Supply),
+            Self::Lock => {
+                let name = format!("lock-{}", (client as u64).wrapping_add(index) % LOCKS);
+                match index % 4 {
+                    3 => codec::encode_serde(&lock::Command::Holder { name }),
+                    _ => codec::encode_serde(&lock::Command::Acquire { name, lease_us: lock::LEASE_US_MIN }),
+                }
+            }
             Self::Counter => codec::encode_serde(&counter::Command::Add(1)),
             Self::Kv(keys) => {
                 let key = Keys::name(client, keys.key(client, index));
@@ -181,6 +235,22 @@ mod tests {
         assert!(names.iter().all(|name| name.len() == KEY_BYTES));
         let first = |letter: char| names.iter().filter(|name| name.starts_with(letter)).count();
         assert!("0123456789abcdef".chars().all(|letter| (350..650).contains(&first(letter))));
+    }
+
+    #[test]
+    fn every_application_that_is_listed_has_a_workload_that_it_understands() {
+        use quorate_protocol::application::Context;
+        use quorate_protocol::types::{ClientId, Digest};
+        let context = Context::for_test(ClientId(Digest::ZERO));
+        for name in APPLICATIONS {
+            let workload = Workload::of(name).expect("it is listed");
+            let mut machine = quorate_apps::by_name(name, 0).expect("it is a ready one");
+            for index in 0..8 {
+                let operation = workload.operation(1, index, 64);
+                assert!(machine.apply(&context, &operation).is_ok(), "{name}: operation {index}");
+            }
+        }
+        assert!(Workload::of("none").is_none());
     }
 
     #[test]

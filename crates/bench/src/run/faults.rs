@@ -106,6 +106,7 @@ fn word(deed: Deed) -> &'static str {
         Deed::Restart => "started again",
         Deed::Pause => "stopped",
         Deed::Resume => "resumed",
+        Deed::Stop => "stopped in good order",
     }
 }
 

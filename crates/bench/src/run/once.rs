@@ -7,8 +7,8 @@ use quorate_node::status::Status;
 
 use super::faults::Faults;
 use super::marks::Struck;
-use super::stage::{Set, Stage, newest};
-use super::{RunError, Watch};
+use super::stage::{Set, Stage, expected_of, newest};
+use super::{RunError, Watch, seek};
 use crate::cluster::Verdict;
 use crate::cost::{Costs, Served};
 use crate::figure::{Figure, Plan, Strike};
@@ -76,7 +76,8 @@ pub(super) async fn measure(
     let mut stop = watch.stop.clone();
     let setting = Stage::set((figure, cell), plan, set);
     let mut stage = Watch::unless_stopped(&mut stop, setting).await?;
-    let stint = stint(figure.warm_up, figure.measure, rate);
+    let expected_us = expected_of((figure, cell), plan).unwrap_or(0.0);
+    let stint = stint(seek::warm_up(figure.warm_up, expected_us), figure.measure, rate);
     let run = run(&mut stage, (stint, plan));
     let done = Watch::unless_stopped(&mut stop, run).await;
     stage.strike(set).await;

@@ -33,10 +33,14 @@ pub(crate) struct Found {
     pub(super) expected_us: f64,
 }
 
-/// The last search: cells that differ in nothing but their rate follow each other.
+/// What earlier searches found.
 #[derive(Debug, Default)]
 pub(super) struct Known {
+    /// The last one: cells that differ in nothing but their rate follow each other.
     last: Option<(Cell, Found)>,
+    /// What was sustained of cells that differ in more than their scenario, the newest of each: at most one for each cell of
+    /// the figure.
+    peaks: Vec<(Cell, f64)>,
 }
 
 impl Known {
@@ -47,7 +51,22 @@ impl Known {
 
     pub(super) fn note(&mut self, cell: &Cell, found: &Found) {
         self.last = Some((without_rate(cell), found.clone()));
+        let alike = without_scenario(cell);
+        if let Some(best) = found.best {
+            self.peaks.retain(|(known, _)| *known != alike);
+            self.peaks.push((alike, best.throughput_rps));
+        }
     }
+
+    /// About what a cell is expected to sustain: what it did in another scenario.
+    pub(super) fn near(&self, cell: &Cell) -> Option<f64> {
+        let alike = without_scenario(cell);
+        self.peaks.iter().find(|(known, _)| *known == alike).map(|(_, peak)| *peak)
+    }
+}
+
+fn without_scenario(cell: &Cell) -> Cell {
+    Cell { scenario: String::new(), ..without_rate(cell) }
 }
 
 fn without_rate(cell: &Cell) -> Cell {
@@ -71,9 +90,9 @@ fn first_rps(cell: &Cell, closed: &Trial, (limit_us, expected_us): (f64, f64)) -
     closed.throughput_rps.min(room) * FIRST_OF_PEAK * slow
 }
 
-/// Load before a trial is measured: on an emulated network of long ways, until the first calls have been answered, and
+/// Load before anything is measured: on an emulated network of long ways, until the first calls have been answered, and
 /// those that were due meanwhile.
-fn warm_up(asked: Duration, expected_us: f64) -> Duration {
+pub(super) fn warm_up(asked: Duration, expected_us: f64) -> Duration {
     if expected_us > 0.0 {
         let ways = Duration::from_secs_f64(expected_us.min(MINUTE_US) / 1e6);
         asked.max(ways * WARM_UP_WAYS + WARM_UP_MORE)
@@ -82,16 +101,17 @@ fn warm_up(asked: Duration, expected_us: f64) -> Duration {
     }
 }
 
-/// Looks for the most that a cell bears. What was tried is noted as it comes, also if there is no end.
+/// Looks for the most that a cell bears, from `near` on if about so much is expected. What was tried is noted as it comes,
+/// also if there is no end.
 pub(super) async fn seek(
-    (figure, cell): (&Figure, &Cell),
+    (figure, cell, near): (&Figure, &Cell, Option<f64>),
     (plan, found): (&Plan, &mut Found),
     set: &mut Set,
     watch: &mut Watch<'_>,
 ) -> Result<(), RunError> {
     found.expected_us = expected_of((figure, cell), plan).unwrap_or(0.0);
     let warm_up = warm_up(figure.trials.warm_up, found.expected_us);
-    let mut seeker = Seeker { figure, cell, plan, warm_up, stage: None };
+    let mut seeker = Seeker { figure, cell, near, plan, warm_up, stage: None };
     let sought = seeker.seek(found, set, watch).await;
     if let Some(stage) = seeker.stage.take() {
         stage.strike(set).await;
@@ -110,6 +130,7 @@ pub(super) async fn seek(
 struct Seeker<'a> {
     figure: &'a Figure,
     cell: &'a Cell,
+    near: Option<f64>,
     plan: &'a Plan,
     warm_up: Duration,
     stage: Option<Stage>,
@@ -123,7 +144,9 @@ impl Seeker<'_> {
         watch: &mut Watch<'_>,
     ) -> Result<(), RunError> {
         let mut limits = limits(self.figure, self.cell);
-        if self.figure.trials.first_rps.is_none() {
+        if let Some(near) = self.near {
+            limits = limits.near(near);
+        } else if self.figure.trials.first_rps.is_none() {
             watch.doing("a closed loop, for a first rate");
             let closed = trial(&self.attempt(None, set, watch).await?);
             if closed.throughput_rps < 1.0 {
@@ -196,6 +219,33 @@ mod tests {
         known.note(&cell("peak", 1), &Found::default());
         assert!(known.of(&cell("70%", 1)).is_some());
         assert!(known.of(&cell("peak", 2)).is_none());
+    }
+
+    #[test]
+    fn a_search_begins_near_what_the_same_cluster_sustained_in_another_scenario() {
+        let cell = |scenario: &str, f| Cell { scenario: scenario.to_owned(), f, ..Cell::default() };
+        let best = |throughput_rps| Found {
+            best: Some(Trial { throughput_rps, ..Trial::default() }),
+            ..Found::default()
+        };
+        let mut known = Known::default();
+        known.note(&cell("none", 1), &best(1000.0));
+        known.note(&cell("none", 2), &best(500.0));
+        assert_eq!(known.near(&cell("crash:f", 1)), Some(1000.0));
+        known.note(&cell("crash:f", 1), &best(1200.0));
+        known.note(&cell("silent:f", 1), &Found::default());
+        assert_eq!(known.near(&cell("equivocate:f", 1)), Some(1200.0));
+        assert_eq!(known.near(&cell("none", 3)), None);
+        let near = Limits::new(1e5, 10.0).near(1000.0);
+        let mut search = Search::new(near);
+        assert_eq!(search.next(), Some(900.0));
+        search.note(Trial {
+            throughput_rps: 900.0,
+            offered_rps: 900.0,
+            answered_share: 1.0,
+            ..Trial::default()
+        });
+        assert_eq!(search.next(), Some(1125.0), "it does not grow far beyond what is expected");
     }
 
     #[test]

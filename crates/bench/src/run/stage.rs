@@ -119,6 +119,7 @@ impl Stage {
                 Box::new(move |file| emulations(file, &placement, seed))
             }),
             places: places.collect(),
+            controlled: false,
         };
         let cluster = Cluster::start(config, &mut set.hands).await?;
         let clients = set.client_places.clone();

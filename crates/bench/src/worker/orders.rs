@@ -21,6 +21,8 @@ pub const REPLICAS_MAX: usize = 64;
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
 /// Most bytes of a log in one answer.
 pub const PIECE_BYTES_MAX: usize = 256 << 10;
+/// Most bytes of the lies that a replica is told to tell.
+const BEHAVIOUR_BYTES_MAX: usize = 1 << 10;
 
 /// One thing to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -41,12 +43,21 @@ pub enum Order {
     Spawn(Vec<u16>),
     /// Kill them, as a power cut would: all of them before any is waited for.
     Kill(Vec<u16>),
+    /// Ask them to stop in good order (SIGTERM), and wait until they have.
+    Retire(Vec<u16>),
     /// Stop them (SIGSTOP).
     Pause(Vec<u16>),
     /// Let them go on (SIGCONT).
     Resume(Vec<u16>),
     /// Say which of them ended by themselves, in words.
     Ended,
+    /// Tell each of these something, on its standard input; a replica that is started again is told again.
+    Control {
+        /// Whom.
+        replicas: Vec<u16>,
+        /// What.
+        control: Control,
+    },
     /// Ask each of these for its status.
     Statuses(Vec<u16>),
     /// Ask each of these for the head of its history after a slot.
@@ -83,6 +94,41 @@ pub enum Order {
     LoadStop,
     /// End everything that was started, gently first, and remove what was written unless it is to be kept.
     Stop,
+}
+
+/// What a replica of a trial can be told while it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Control {
+    /// To tell these lies, several joined by `+`; none: to be honest from now on.
+    Behave(Option<String>),
+    /// To send to these replicas and hear them, and nobody else; none: everybody.
+    Links(Option<Vec<u16>>),
+}
+
+impl Control {
+    /// The line that a replica reads.
+    pub(super) fn line(&self) -> String {
+        match self {
+            Self::Behave(None) => "behave none\n".to_owned(),
+            Self::Behave(Some(behaviour)) => format!("behave {behaviour}\n"),
+            Self::Links(None) => "links all\n".to_owned(),
+            Self::Links(Some(replicas)) => {
+                let named: Vec<String> = replicas.iter().map(u16::to_string).collect();
+                format!("links {}\n", named.join(","))
+            }
+        }
+    }
+
+    /// Whether it is one line, whatever somebody wrote into it, and a short one.
+    pub(super) fn is_one_line(&self) -> bool {
+        match self {
+            Self::Behave(Some(behaviour)) => {
+                behaviour.len() <= BEHAVIOUR_BYTES_MAX && !behaviour.contains(char::is_control)
+            }
+            Self::Links(Some(replicas)) => replicas.len() <= REPLICAS_MAX,
+            Self::Behave(None) | Self::Links(None) => true,
+        }
+    }
 }
 
 /// What came of it.
@@ -170,4 +216,6 @@ pub struct Installation {
     pub seed: u64,
     /// The emulated network of each replica, as the text of its file.
     pub emulations: BTreeMap<u16, String>,
+    /// Whether replicas take [`Order::Control`].
+    pub controlled: bool,
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use quorate_node::init::Layout;
+use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
 use super::WorkerError;
@@ -16,6 +17,8 @@ use super::usage::ProcessTime;
 
 /// How much of a log is looked at for its last lines.
 const TAIL_BYTES: u64 = 8 << 10;
+/// How long a process may take to hear a line.
+const HEARING: Duration = Duration::from_secs(1);
 
 /// What is run, and what it is told besides whose replica it is.
 pub(super) struct Program {
@@ -23,6 +26,8 @@ pub(super) struct Program {
     pub(super) reply_bytes: u32,
     pub(super) liars: BTreeMap<u16, String>,
     pub(super) seed: u64,
+    /// Whether replicas do what they are told on their standard input.
+    pub(super) controlled: bool,
 }
 
 impl Program {
@@ -47,6 +52,9 @@ impl Program {
         }
         if let Some(path) = &member.emulation {
             command.arg("--emulate").arg(path);
+        }
+        if self.controlled {
+            command.arg("--controlled");
         }
         let spawned = command
             .env("QUORATE_LOG", std::env::var_os("QUORATE_LOG").unwrap_or_else(|| "warn".into()))
@@ -122,6 +130,20 @@ impl Member {
         waited.map(drop).map_err(|error| WorkerError::Process { replica, deed: "wait for", error })
     }
 
+    /// Waits until a process that was asked to stop has ended; ends it, if that takes too long.
+    pub(super) async fn end_gently(&mut self, replica: u16, patience: Duration) -> Result<(), WorkerError> {
+        self.before = self.time();
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        self.is_paused = false;
+        // Whoever waits closes it otherwise, which is another way to end a replica, and a hastier one.
+        let _open = child.stdin.take();
+        let waited = match tokio::time::timeout(patience, child.wait()).await {
+            Ok(waited) => waited.map(drop),
+            Err(_) => child.kill().await,
+        };
+        waited.map_err(|error| WorkerError::Process { replica, deed: "wait for", error })
+    }
+
     pub(super) async fn signal(&mut self, replica: u16, signal: &'static str) -> Result<(), WorkerError> {
         // A child that nobody has waited for keeps its id, so the signal reaches no other process.
         let Some(id) = self.id() else { return Ok(()) };
@@ -136,6 +158,17 @@ impl Member {
         }
         self.is_paused = signal == "STOP";
         Ok(())
+    }
+
+    /// Says a line to its process.
+    pub(super) async fn tell(&mut self, replica: u16, line: &str) -> Result<(), WorkerError> {
+        let failed = |error| WorkerError::Process { replica, deed: "tell something to", error };
+        let Some(input) = self.child.as_mut().and_then(|child| child.stdin.as_mut()) else {
+            return Err(failed(ErrorKind::BrokenPipe.into()));
+        };
+        // A process that is stopped reads nothing, and a pipe has room for many lines.
+        let told = tokio::time::timeout(HEARING, input.write_all(line.as_bytes())).await;
+        told.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())).map_err(failed)
     }
 
     /// How it ended, if it did so by itself.

@@ -13,12 +13,14 @@ use quorate_protocol::types::ReplicaId;
 
 use super::WorkerError;
 use super::footprint::{DiskUse, Footprint};
-use super::orders::PIECE_BYTES_MAX;
+use super::orders::{Control, PIECE_BYTES_MAX};
 use super::process::{Member, Program};
 use crate::load::join_all;
 
 /// A replica's process may take this long to end by itself.
 const FAREWELL: Duration = Duration::from_secs(3);
+/// And this long, if it hands over first what it leads.
+const RETIREMENT: Duration = Duration::from_secs(20);
 
 /// A cluster that this machine is part of.
 pub(super) struct Site {
@@ -61,9 +63,44 @@ impl Site {
         Ok(())
     }
 
+    /// Asks all before any is waited for.
+    pub(super) async fn retire(&mut self, replicas: &[u16]) -> Result<(), WorkerError> {
+        self.survey();
+        for replica in replicas {
+            self.member(*replica)?.signal(*replica, "TERM").await?;
+        }
+        for replica in replicas {
+            self.member(*replica)?.end_gently(*replica, RETIREMENT).await?;
+        }
+        Ok(())
+    }
+
     pub(super) async fn signal(&mut self, signal: &'static str, replicas: &[u16]) -> Result<(), WorkerError> {
         for replica in replicas {
             self.member(*replica)?.signal(*replica, signal).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells replicas something. What lies one has to tell is not forgotten when it is started again.
+    pub(super) async fn control(&mut self, replicas: &[u16], control: &Control) -> Result<(), WorkerError> {
+        if !self.program.controlled || !control.is_one_line() {
+            return Err(WorkerError::Senseless(
+                "this cluster takes no control, or not in so many words; it is for `quorate testbed --web`",
+            ));
+        }
+        let line = control.line();
+        for replica in replicas {
+            if let Control::Behave(behaviour) = control {
+                match behaviour {
+                    Some(behaviour) => drop(self.program.liars.insert(*replica, behaviour.clone())),
+                    None => drop(self.program.liars.remove(replica)),
+                }
+            }
+            let member = self.member(*replica)?;
+            if member.runs() {
+                member.tell(*replica, &line).await?;
+            }
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Replicas that answer clients wrongly, each by itself or all alike.
 
 use quorate_protocol::codec::Blob;
-use quorate_protocol::message::{Outcome, Reply};
+use quorate_protocol::message::{Found, Outcome, QueryReply, Reply};
 use quorate_protocol::types::ClientId;
 
 use super::Behaviour;
@@ -31,6 +31,14 @@ fn answer(reply: &mut Reply, result: Vec<u8>) -> bool {
     lies
 }
 
+/// Says that this was found in the state. Whether that is another answer.
+fn find(reply: &mut QueryReply, result: Vec<u8>) -> bool {
+    let found = Found::Reply(Blob(result.into()));
+    let lies = found != reply.found;
+    reply.found = found;
+    lies
+}
+
 impl Behaviour for LyingReplies {
     fn reply(&mut self, stage: &mut Stage<'_>, _client: ClientId, reply: &mut Reply) {
         let view = stage.replica.view();
@@ -48,6 +56,18 @@ impl Behaviour for LyingReplies {
         let lies = answer(reply, result);
         stage.count(usize::from(lies));
     }
+
+    fn query(&mut self, stage: &mut Stage<'_>, _client: ClientId, reply: &mut QueryReply) {
+        if !stage.is_tempted(stage.replica.view(), Some(reply.executed)) {
+            return;
+        }
+        let result = match &self.words {
+            Some(words) => words.clone().into_bytes(),
+            None => stage.chance.bytes().to_vec(),
+        };
+        let lies = find(reply, result);
+        stage.count(usize::from(lies));
+    }
 }
 
 /// The same to every operation, whoever of the liars is asked.
@@ -61,6 +81,15 @@ impl Behaviour for ColludingReplies {
         }
         let mut result = Chance::of([stage.seed, reply.session.0, reply.number.0]);
         let lies = answer(reply, result.bytes().to_vec());
+        stage.count(usize::from(lies));
+    }
+
+    fn query(&mut self, stage: &mut Stage<'_>, _client: ClientId, reply: &mut QueryReply) {
+        if !stage.is_tempted(stage.replica.view(), Some(reply.executed)) {
+            return;
+        }
+        let mut result = Chance::of([stage.seed, reply.executed.0, reply.number]);
+        let lies = find(reply, result.bytes().to_vec());
         stage.count(usize::from(lies));
     }
 }

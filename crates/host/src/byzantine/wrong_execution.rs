@@ -4,8 +4,8 @@
 //! This lie is told where the application is, not where messages leave: the replica itself believes what it computed, and
 //! says so. Of when it is told, only the slot and the probability count.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use quorate_protocol::application::{ApplicationError, Context, RejectedCommand, StateMachine};
@@ -17,17 +17,36 @@ use super::sin::Deed;
 use super::trigger::{Occasion, Trigger};
 use super::{Lies, Sin};
 
-/// How often a machine did something else than it was told. It runs on a thread of its own perhaps.
+/// How often a machine did something else than it was told, and when it is to. It runs on a thread of its own perhaps.
 #[derive(Debug, Clone, Default)]
-pub struct WrongExecutions(Option<Arc<AtomicU64>>);
+pub struct WrongExecutions(Option<Arc<Wrongs>>);
+
+#[derive(Debug, Default)]
+struct Wrongs {
+    told: AtomicU64,
+    /// Looked at for each command, and changed when somebody says so.
+    triggers: Mutex<Vec<Trigger>>,
+}
 
 impl WrongExecutions {
     /// Adds them to the lies that messages were, if the machine is one that lies.
     pub fn add_to(&self, lies: &mut Lies) {
         if let Some(told) = &self.0 {
-            *lies.entry(NAME).or_default() += told.load(Ordering::Relaxed);
+            *lies.entry(NAME).or_default() += told.told.load(Ordering::Relaxed);
         }
     }
+
+    /// From now on the machine tells these lies and no other; nothing happens to a machine that was never to lie.
+    pub fn switch(&self, sins: &[Sin]) {
+        if let Some(wrongs) = &self.0 {
+            *wrongs.triggers.lock().unwrap_or_else(PoisonError::into_inner) = triggers(sins);
+        }
+    }
+}
+
+fn triggers(sins: &[Sin]) -> Vec<Trigger> {
+    let about_execution = sins.iter().filter(|sin| sin.deed == Deed::WrongExecution);
+    about_execution.map(|sin| sin.trigger.clone()).collect()
 }
 
 const NAME: &str = "wrong-execution";
@@ -40,21 +59,29 @@ pub fn corrupt_machine(
     sins: &[Sin],
     seed: u64,
 ) -> (Box<dyn StateMachine>, WrongExecutions) {
-    let about_execution = sins.iter().filter(|sin| sin.deed == Deed::WrongExecution);
-    let triggers: Vec<Trigger> = about_execution.map(|sin| sin.trigger.clone()).collect();
-    if triggers.is_empty() {
-        return (machine, WrongExecutions::default());
+    if triggers(sins).is_empty() {
+        (machine, WrongExecutions::default())
+    } else {
+        switchable_machine(machine, sins, seed)
     }
-    let told = Arc::new(AtomicU64::new(0));
-    let wrong = Wrong { honest: machine, triggers, seed, told: Arc::clone(&told) };
-    (Box::new(wrong), WrongExecutions(Some(told)))
+}
+
+/// The same, but of a replica that may be told [other lies](WrongExecutions::switch) while it runs.
+#[must_use]
+pub fn switchable_machine(
+    machine: Box<dyn StateMachine>,
+    sins: &[Sin],
+    seed: u64,
+) -> (Box<dyn StateMachine>, WrongExecutions) {
+    let wrongs = Arc::new(Wrongs { told: AtomicU64::new(0), triggers: Mutex::new(triggers(sins)) });
+    let wrong = Wrong { honest: machine, seed, wrongs: Arc::clone(&wrongs) };
+    (Box::new(wrong), WrongExecutions(Some(wrongs)))
 }
 
 struct Wrong {
     honest: Box<dyn StateMachine>,
-    triggers: Vec<Trigger>,
     seed: u64,
-    told: Arc<AtomicU64>,
+    wrongs: Arc<Wrongs>,
 }
 
 impl Wrong {
@@ -64,7 +91,8 @@ impl Wrong {
         let operation = context.operation().0.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         let mut chance = Chance::new(self.seed ^ operation);
         let occasion = Occasion { elapsed_us: 0, view: View(0), seq: Some(context.seq()) };
-        if !self.triggers.iter().any(|trigger| trigger.pulls(occasion, &mut chance)) {
+        let triggers = self.wrongs.triggers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !triggers.iter().any(|trigger| trigger.pulls(occasion, &mut chance)) {
             return None;
         }
         let mut other = command.to_vec();
@@ -78,7 +106,7 @@ impl Wrong {
 impl StateMachine for Wrong {
     fn apply(&mut self, context: &Context, command: &[u8]) -> Result<Bytes, RejectedCommand> {
         let Some(other) = self.instead(context, command) else { return self.honest.apply(context, command) };
-        self.told.fetch_add(1, Ordering::Relaxed);
+        self.wrongs.told.fetch_add(1, Ordering::Relaxed);
         self.honest.apply(context, &other)
     }
 
@@ -145,6 +173,21 @@ mod tests {
         assert_eq!(lies, Lies::from([(NAME, 1)]));
         assert_eq!(applied(&["wrong-execution"], 7, b"put a 1").0, answer, "the same seed, the same state");
         assert!((0..32).any(|seed| applied(&["wrong-execution"], seed, b"put a 1").0 != answer));
+    }
+
+    #[test]
+    fn a_machine_that_was_honest_goes_wrong_when_it_is_told_to_and_right_again() {
+        let (mut machine, wrongs) = switchable_machine(Box::new(Echo), &[], 7);
+        let context = Context::for_test(ClientId(Digest::ZERO));
+        let mut answer = || machine.apply(&context, b"put a 1").unwrap();
+        assert_eq!(&answer()[..], b"put a 1");
+        wrongs.switch(&["mute".parse().unwrap(), "wrong-execution".parse().unwrap()]);
+        assert_ne!(&answer()[..], b"put a 1");
+        wrongs.switch(&[]);
+        assert_eq!(&answer()[..], b"put a 1");
+        let mut lies = Lies::new();
+        wrongs.add_to(&mut lies);
+        assert_eq!(lies, Lies::from([(NAME, 1)]), "what was told stays told");
     }
 
     #[test]

@@ -179,6 +179,7 @@ impl Replay<'_> {
                 Done::Failed { why, .. } => return Err(ReportError::Unwritten(why)),
                 Done::Known { .. }
                 | Done::Fresh { .. }
+                | Done::Queried { .. }
                 | Done::Released { .. }
                 | Done::Outran
                 | Done::Installed

@@ -7,6 +7,8 @@ use quorate_protocol::verify::Invalid;
 pub struct HostCounters {
     /// Statements signed.
     pub signed: u64,
+    /// Messages that needed no new signature: what others ask for or lack, and questions.
+    pub repeated: u64,
     /// Messages refused by verification.
     pub invalid: u64,
     /// The same by [`Invalid::kind`].
@@ -27,8 +29,14 @@ pub struct HostCounters {
     pub retries_known: u64,
     /// Requests refused with Busy.
     pub busy: u64,
+    /// Queries of clients.
+    pub queries: u64,
+    /// Of these, those that were not answered from the state, for whatever reason.
+    pub queries_unanswered: u64,
     /// Operations executed for the first time.
     pub operations: u64,
+    /// Sessions there are, after the slot that executed last.
+    pub sessions: u64,
     /// Times the cluster proved that this replica's state is too old to be caught up from the log.
     pub behind: u64,
 }

@@ -1,7 +1,7 @@
 //! Where a liar's decorator sits in its host: what the replica hears, what it wants, what leaves, and when.
 
 use bytes::Bytes;
-use quorate_protocol::message::Reply;
+use quorate_protocol::message::{QueryReply, Reply};
 use quorate_protocol::process::{Effect, Event};
 use quorate_protocol::types::{ClientId, ReplicaId, Time};
 
@@ -14,6 +14,18 @@ impl Host {
     /// From now on this replica lies.
     pub fn corrupt(&mut self, liar: Liar) {
         self.liar = Some(Box::new(liar));
+    }
+
+    /// From now on this replica tells other lies than before, or none. Whoever lied once goes on being kept from what would
+    /// show it that its key was used otherwise, or it would halt. Says how many lies it told so far.
+    pub fn turn(&mut self, liar: Liar) -> Lies {
+        match &mut self.liar {
+            Some(before) => before.turn(liar),
+            None => {
+                self.corrupt(liar);
+                Lies::new()
+            }
+        }
     }
 
     /// It lies no more; says how many lies it told.
@@ -64,6 +76,13 @@ impl Host {
             liar.answer(mask, client, &mut replies);
         }
         replies
+    }
+
+    pub(super) fn query_falsely(&mut self, client: ClientId, mut reply: QueryReply) -> QueryReply {
+        if let Some((liar, mask)) = self.liar() {
+            liar.answer_query(mask, client, &mut reply);
+        }
+        reply
     }
 
     pub(super) fn post_falsely(&mut self, post: Post) -> Option<Post> {
@@ -128,3 +147,7 @@ impl Host {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

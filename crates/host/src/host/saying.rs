@@ -32,7 +32,9 @@ pub(super) struct Outgoing {
 impl Host {
     /// Signs and encodes a message, once for all who get it.
     pub(super) fn prepare(&mut self, to: Recipient, message: Say) -> Outgoing {
-        self.counters.signed += u64::from(!matches!(message, Say::Relay(_)));
+        let repeated = matches!(message, Say::Relay(_));
+        self.counters.signed += u64::from(!repeated);
+        self.counters.repeated += u64::from(repeated);
         let (message, own) = seal(&self.signer, message);
         let heard = to == Recipient::Everyone || to == Recipient::Replica(self.replica.id());
         Outgoing { to, class: class_of(&message), frame: encode(&message), own: own.filter(|_| heard) }
@@ -85,6 +87,7 @@ impl Host {
 
     pub(super) fn refuse(&mut self, request: &Request, reason: BusyReason, link: &mut impl Link) {
         self.counters.busy += 1;
+        self.following.turned_away(request, reason);
         let message = ClientMessage::Busy { session: request.session(), first: request.first(), reason };
         self.answer(request.client(), encode(&message), link);
     }
@@ -111,19 +114,24 @@ impl Host {
         }
         #[cfg(feature = "byzantine")]
         let replies = self.reply_falsely(client, replies);
+        self.following.replied(&replies);
         let (epoch, view) = (self.replica.context().epoch, self.replica.view());
+        // Nobody is told of a later slot than this one.
+        let last = replies.iter().map(|reply| reply.seq).max().unwrap_or_default();
         let mut frame = Vec::new();
         let mut bytes = 0;
         for reply in replies {
             bytes += 128 + reply.outcome.bytes();
             if bytes > REPLY_FRAME_BYTES && !frame.is_empty() {
                 let replies = List(std::mem::take(&mut frame));
-                self.answer(client, encode(&ClientMessage::Replies { epoch, view, replies }), link);
+                let message = encode(&ClientMessage::Replies { epoch, view, replies });
+                self.answer_from(last, (client, message), link);
                 bytes = 0;
             }
             frame.push(reply);
         }
-        self.answer(client, encode(&ClientMessage::Replies { epoch, view, replies: List(frame) }), link);
+        let message = encode(&ClientMessage::Replies { epoch, view, replies: List(frame) });
+        self.answer_from(last, (client, message), link);
     }
 }
 

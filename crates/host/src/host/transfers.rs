@@ -86,6 +86,14 @@ impl Host {
     /// execute, which are dropped as they are, and votes meanwhile. While execution has no state it is given nothing but
     /// the next one.
     pub fn take_tasks(&mut self) -> VecDeque<Task> {
+        let mut tasks = self.take_slots();
+        if !self.storing.empty {
+            tasks.extend(self.take_queries());
+        }
+        tasks
+    }
+
+    fn take_slots(&mut self) -> VecDeque<Task> {
         if self.storing.empty {
             return VecDeque::new();
         }
@@ -102,7 +110,12 @@ impl Host {
         std::mem::replace(&mut self.tasks, later)
     }
 
-    /// How much [`Host::take_tasks`] left.
+    /// Whether execution has no state to be asked about, or is about to have none.
+    pub(super) fn has_no_state(&self) -> bool {
+        self.storing.empty
+    }
+
+    /// How much [`Host::take_tasks`] left, queries not counted.
     #[must_use]
     pub fn tasks_left(&self) -> usize {
         if self.storing.empty { 0 } else { self.tasks.len() }

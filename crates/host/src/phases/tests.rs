@@ -45,8 +45,11 @@ fn handed(seq: u64, body: &Arc<Body>) -> Effect {
     Effect::Execute { seq: Seq(seq), body: Some(Arc::clone(body)) }
 }
 
+/// So many operations that took equally long.
 fn spent(sum_us: u64, count: u64) -> Spent {
-    Spent { sum_us, count }
+    let mut spent = Spent::default();
+    spent.add(sum_us / count, count);
+    spent
 }
 
 /// A slot with three operations, proposed at 100.
@@ -65,6 +68,7 @@ fn a_slot_counts_once_for_each_of_its_operations() {
     let times = phases.times();
     assert_eq!((times.pre_prepare, times.prepare), (spent(90, 3), spent(60, 3)));
     assert_eq!((times.commit, times.execute), (spent(15, 3), spent(21, 3)));
+    assert_eq!(times.agreement, spent(75, 3), "from the vote until it committed");
     phases.executed(Time(900), Seq(1));
     assert_eq!(phases.times(), times, "what has executed does so once");
 }
@@ -100,7 +104,8 @@ fn a_primary_with_a_wrong_clock_cannot_drown_the_sums() {
     phases.note(Time(5), &prepared(2));
     phases.note(Time(5), &handed(2, &body));
     phases.executed(Time(5), Seq(2));
-    assert_eq!(phases.times().pre_prepare, spent(PHASE_US_MAX, 2));
+    let told = phases.times().pre_prepare;
+    assert_eq!((told.sum_us, told.count), (PHASE_US_MAX, 2));
 }
 
 #[test]

@@ -1,21 +1,23 @@
 //! The client's task.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_protocol::client::{Answer, CallId, Client, ClientEffect, SubmitError, To};
+use quorate_host::following::OperationId;
+use quorate_protocol::client::{Answer, CallId, Client, ClientEffect, Read, ReadId, SubmitError, To};
 use quorate_protocol::codec;
 use quorate_protocol::crypto::SecretKey;
-use quorate_protocol::message::ClientMessage;
+use quorate_protocol::message::{ClientFrame, ClientMessage};
 use quorate_protocol::parameters::Context;
-use quorate_protocol::request::Request;
+use quorate_protocol::request::{Kind, Request};
 use quorate_protocol::types::Time;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::{CallError, Report, Tagged};
+use crate::node::following;
 use crate::transport::{ClientInbound, ClientTransport};
 
 /// Operations that may wait for room in the window before the task takes no more.
@@ -25,10 +27,10 @@ const BURSTS_MAX: usize = 64;
 /// Stands for times that no clock reaches.
 const FAR: Duration = Duration::from_secs(86_400);
 
-/// What callers want ordered.
+/// What callers want ordered, or read.
 #[derive(Debug)]
 pub(super) enum Command {
-    Call { operation: Bytes, answer: oneshot::Sender<Result<Answer, CallError>> },
+    Call { operation: Bytes, read: Read, answer: oneshot::Sender<Result<Answer, CallError>> },
     Many { operations: Vec<(u64, Bytes)>, answers: mpsc::UnboundedSender<Vec<Tagged>> },
 }
 
@@ -43,6 +45,12 @@ pub(super) enum Question {
 pub(super) enum Destination {
     One(oneshot::Sender<Result<Answer, CallError>>),
     Many { tag: u64, answers: mpsc::UnboundedSender<Vec<Tagged>> },
+}
+
+/// What the machine took.
+enum Taken {
+    Call(CallId),
+    Read(ReadId),
 }
 
 /// What a select woke up for.
@@ -62,15 +70,19 @@ pub(super) struct Driver {
     key: Arc<SecretKey>,
     transport: ClientTransport,
     start: Instant,
-    /// What waits for room in the window.
-    backlog: VecDeque<(Bytes, Destination)>,
-    /// Who waits for the calls from `first_call` on; calls are numbered without gaps.
+    /// What waits for room in the window, and how it is to be read.
+    backlog: VecDeque<(Bytes, Read, Destination)>,
+    /// Who waits for reads.
+    readers: BTreeMap<ReadId, Destination>,
+    /// Who waits for the calls from `first_call` on; nobody for those that a read became.
     destinations: VecDeque<Option<Destination>>,
     first_call: u64,
     /// Answers of this round for streams, sent in one go.
     outbox: Vec<(mpsc::UnboundedSender<Vec<Tagged>>, Vec<Tagged>)>,
     effects: Vec<ClientEffect>,
     malformed: u64,
+    /// The operation that was signed last.
+    newest: Option<OperationId>,
 }
 
 impl Driver {
@@ -87,11 +99,13 @@ impl Driver {
             transport,
             start: Instant::now(),
             backlog: VecDeque::new(),
+            readers: BTreeMap::new(),
             destinations: VecDeque::new(),
             first_call: 1,
             outbox: Vec::new(),
             effects: Vec::new(),
             malformed: 0,
+            newest: None,
         }
     }
 
@@ -151,17 +165,24 @@ impl Driver {
 
     /// Submits what waits, lets the machine send, and delivers answers.
     fn round(&mut self) {
-        while let Some((operation, destination)) = self.backlog.pop_front() {
+        while let Some((operation, read, destination)) = self.backlog.pop_front() {
             if destination.is_gone() {
                 continue;
             }
-            match self.machine.submit(operation.clone()) {
-                Ok(call) => self.expect(call, destination),
+            let taken = match read {
+                Read::Ordered => self.machine.submit(operation.clone()).map(Taken::Call),
+                Read::Fast | Read::Session | Read::Stale => {
+                    self.machine.read(operation.clone(), read).map(Taken::Read)
+                }
+            };
+            match taken {
+                Ok(Taken::Call(call)) => self.expect(call, destination),
+                Ok(Taken::Read(id)) => drop(self.readers.insert(id, destination)),
                 Err(SubmitError::TooLarge { bytes, most }) => {
                     self.deliver(destination, Err(CallError::TooLarge { bytes, most }));
                 }
-                Err(SubmitError::WindowFull(_)) => {
-                    self.backlog.push_front((operation, destination));
+                Err(SubmitError::WindowFull(_) | SubmitError::ReadsFull(_)) => {
+                    self.backlog.push_front((operation, read, destination));
                     break;
                 }
             }
@@ -200,12 +221,12 @@ impl Driver {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::Call { operation, answer } => {
-                self.backlog.push_back((operation, Destination::One(answer)));
+            Command::Call { operation, read, answer } => {
+                self.backlog.push_back((operation, read, Destination::One(answer)));
             }
             Command::Many { operations, answers } => {
                 self.backlog.extend(operations.into_iter().map(|(tag, operation)| {
-                    (operation, Destination::Many { tag, answers: answers.clone() })
+                    (operation, Read::Ordered, Destination::Many { tag, answers: answers.clone() })
                 }));
             }
         }
@@ -217,9 +238,17 @@ impl Driver {
                 ClientEffect::Sign { to, draft } => {
                     let request = Arc::new(Request::sign(&self.key, self.context.cluster, draft));
                     self.machine.signed(&request);
+                    let newest = request.operations().last().filter(|_| request.kind() != Kind::Register);
+                    self.newest = newest.map(|(_, digest, _)| OperationId::of(&digest)).or(self.newest);
                     self.send(to, &request);
                 }
                 ClientEffect::Send { to, request } => self.send(to, &request),
+                ClientEffect::Ask { query } => self.put(To::Everyone, &ClientFrame::Query(query)),
+                ClientEffect::Read { read, answer } => {
+                    if let Some(destination) = self.readers.remove(&read) {
+                        self.deliver(destination, Ok(answer));
+                    }
+                }
                 ClientEffect::Done { call, answer } => {
                     if let Some(destination) = self.destination(call) {
                         self.deliver(destination, Ok(answer));
@@ -229,8 +258,15 @@ impl Driver {
         }
     }
 
-    fn send(&self, to: To, request: &Request) {
-        let frame = codec::encode(request).expect("a request is far smaller than a frame may be");
+    fn send(&self, to: To, request: &Arc<Request>) {
+        if tracing::enabled!(target: following::TARGET, tracing::Level::DEBUG) {
+            following::sent(to, request);
+        }
+        self.put(to, &ClientFrame::Request(Arc::clone(request)));
+    }
+
+    fn put(&self, to: To, frame: &ClientFrame) {
+        let frame = codec::encode(frame).expect("what a client says is far smaller than a frame may be");
         let frame = Bytes::from(frame);
         match to {
             To::Replica(replica) => self.transport.send(replica, frame),
@@ -239,11 +275,13 @@ impl Driver {
     }
 
     fn expect(&mut self, call: CallId, destination: Destination) {
-        assert_eq!(
-            call.0,
-            self.first_call + self.destinations.len() as u64,
-            "calls are numbered without gaps"
-        );
+        if self.destinations.is_empty() {
+            self.first_call = call.0;
+        }
+        let next = self.first_call + self.destinations.len() as u64;
+        assert!(call.0 >= next, "calls are numbered in order");
+        // A read that had to be ordered took a number, too.
+        self.destinations.extend((next..call.0).map(|_| None));
         self.destinations.push_back(Some(destination));
     }
 
@@ -279,6 +317,7 @@ impl Driver {
             unanswered: self.machine.unanswered(),
             waiting: self.backlog.len(),
             malformed: self.malformed,
+            newest: self.newest,
             dissents: self.context.committee.replicas().map(|id| self.machine.dissents_of(id)).collect(),
             links: self.transport.links(),
         };

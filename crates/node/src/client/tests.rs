@@ -7,10 +7,11 @@ use std::net::SocketAddr;
 use std::task::Poll;
 
 use quorate_host::lane::Class;
+use quorate_protocol::client::How;
 use quorate_protocol::codec::{self, Blob, List};
 use quorate_protocol::committee::Committee;
 use quorate_protocol::crypto::SecretKey;
-use quorate_protocol::message::{ClientMessage, Outcome, Reply};
+use quorate_protocol::message::{ClientFrame, ClientMessage, Found, Outcome, Query, QueryReply, Reply};
 use quorate_protocol::parameters::{Context, Parameters};
 use quorate_protocol::request::{Kind, Request};
 use quorate_protocol::types::{ClusterId, Digest, Epoch, Number, Seq};
@@ -123,12 +124,31 @@ impl Stage {
                 }
                 Some((index, Inbound::Frames { from: Remote::Client(_), frames, .. })) => {
                     for frame in frames.iter().filter(|_| self.manners[index] != Mute) {
-                        self.order(&codec::decode(frame).unwrap());
+                        match codec::decode(frame).unwrap() {
+                            ClientFrame::Request(request) => self.order(&request),
+                            ClientFrame::Query(query) => self.find(&query),
+                        }
                     }
                 }
                 Some(_) => {}
                 None => return,
             }
+        }
+    }
+
+    /// Each finds the command itself; nobody is asked what replicas are not asked.
+    fn find(&self, query: &Query) {
+        for (index, remote) in &self.clients {
+            let found = match self.manners[*index] {
+                Mute => continue,
+                Lying => Bytes::from_static(b"a lie"),
+                Honest => query.command.0.clone(),
+            };
+            let reply =
+                QueryReply { number: query.number, executed: Seq(90), found: Found::Reply(Blob(found)) };
+            let message = ClientMessage::Query { epoch: Epoch(0), view: View(0), reply };
+            let frame = Bytes::from(codec::encode(&message).unwrap());
+            self.transports[*index].send(*remote, Class::Proposals, frame);
         }
     }
 
@@ -167,6 +187,25 @@ async fn a_call_is_answered_by_f_plus_one_replicas() {
     assert!(answer.voters.len() >= 2);
     let report = caller.report().await.unwrap();
     assert_eq!((report.counters.accepted, report.unanswered, report.malformed), (1, 0, 0));
+}
+
+#[tokio::test]
+async fn reads_go_between_calls_and_are_not_ordered() {
+    let parameters = Parameters { fast_reads: true, ..Parameters::default() };
+    let cluster = Cluster::start([Honest, Lying, Honest, Honest], parameters).await;
+    let caller = cluster.connect(|_| {}).await;
+    caller.call(Bytes::from_static(b"one")).await.unwrap();
+    for read in [Read::Fast, Read::Session, Read::Stale] {
+        let answer = caller.read(Bytes::from_static(b"what"), read).await.unwrap();
+        assert_eq!((answer.outcome, answer.seq), (echo(b"what"), Seq(90)), "{read:?}");
+        assert_eq!((answer.how, answer.number), (How::Read(read), Number(0)));
+    }
+    let answer = caller.read(Bytes::from_static(b"in order"), Read::Ordered).await.unwrap();
+    assert_eq!((answer.how, answer.number), (How::Ordered, Number(2)));
+    let answer = caller.call(Bytes::from_static(b"three")).await.unwrap();
+    assert_eq!(answer.number, Number(3), "the call after it knows its own answer");
+    let counters = caller.report().await.unwrap().counters;
+    assert_eq!((counters.reads, counters.reads_unordered, counters.reads_fallen_back), (3, 3, 0));
 }
 
 #[tokio::test]

@@ -63,16 +63,33 @@ pub(super) const KNOBS: [Knob; 17] = [
     ),
 ];
 
-/// The key that is no number, and what it says.
-pub(super) const WATCHDOG: (&str, &str) =
-    ("watchdog", "whether a primary that lets requests wait must be as fast as the last n were");
+/// A key that is no number, and the protocol constant that it sets.
+pub(super) struct Switch {
+    pub(super) name: &'static str,
+    pub(super) field: fn(&mut Parameters) -> &mut bool,
+    pub(super) about: &'static str,
+}
+
+/// Every such key, in the order in which it is written.
+pub(super) const SWITCHES: [Switch; 2] = [
+    Switch {
+        name: "watchdog",
+        field: |p| &mut p.watchdog,
+        about: "whether a primary that lets requests wait must be as fast as the last n were",
+    },
+    Switch {
+        name: "fast_reads",
+        field: |p| &mut p.fast_reads,
+        about: "whether reads may skip ordering; then every answer needs a quorum of equal ones",
+    },
+];
 
 /// Every key of a `[parameters]` section.
 pub const NAMES: &[&str] = &{
-    let mut names = [WATCHDOG.0; KNOBS.len() + 1];
+    let mut names = [""; KNOBS.len() + SWITCHES.len()];
     let mut at = 0;
-    while at < KNOBS.len() {
-        names[at] = KNOBS[at].name;
+    while at < names.len() {
+        names[at] = if at < KNOBS.len() { KNOBS[at].name } else { SWITCHES[at - KNOBS.len()].name };
         at += 1;
     }
     names
@@ -103,8 +120,11 @@ pub fn read(
             *(knob.field)(&mut parameters) = value.value.saturating_mul(knob.scale);
         }
     }
-    if let Some(flag) = section.map(|section| section.optional::<bool>(WATCHDOG.0)).transpose()?.flatten() {
-        parameters.watchdog = flag.value;
+    for switch in &SWITCHES {
+        let flag = section.map(|section| section.optional::<bool>(switch.name)).transpose()?.flatten();
+        if let Some(flag) = flag {
+            *(switch.field)(&mut parameters) = flag.value;
+        }
     }
     let Err(error) = parameters.check_for(replicas) else { return Ok(parameters) };
     let name = error.name.strip_suffix("_us").map_or(error.name.to_owned(), |stem| format!("{stem}_ms"));

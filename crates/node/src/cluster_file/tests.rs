@@ -104,6 +104,9 @@ fn every_protocol_constant_has_a_key_of_its_own() {
     for (number, knob) in (1..).zip(&super::parameters::KNOBS) {
         *(knob.field)(&mut parameters) = number;
     }
+    for switch in &super::parameters::SWITCHES {
+        *(switch.field)(&mut parameters) = true;
+    }
     // Names every field, so that a new constant without a key does not compile.
     let Parameters {
         checkpoint_interval,
@@ -123,7 +126,8 @@ fn every_protocol_constant_has_a_key_of_its_own() {
         time_tolerance_us,
         timeout_us,
         timeout_max_us,
-        watchdog: _,
+        watchdog,
+        fast_reads,
     } = parameters;
     let all = [
         checkpoint_interval,
@@ -145,6 +149,7 @@ fn every_protocol_constant_has_a_key_of_its_own() {
         timeout_max_us,
     ];
     assert_eq!(all.to_vec(), (1..=17).collect::<Vec<u64>>());
+    assert!(watchdog && fast_reads);
 }
 
 #[test]
@@ -434,6 +439,7 @@ fn an_id_that_is_not_the_hash_of_its_configuration_is_refused_with_the_one_that_
     for (start, new) in [
         ("pipeline_depth", "pipeline_depth = 5"),
         ("watchdog", "watchdog = true"),
+        ("fast_reads", "fast_reads = true"),
         ("testing", "testing = true"),
         ("allow_f0", "allow_f0 = true"),
         ("name", "name = \"other\""),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use quorate_protocol::types::Digest;
 
-use super::parameters::{KNOBS, WATCHDOG};
+use super::parameters::{KNOBS, SWITCHES};
 use super::{Addresses, Clients, ClusterFile, Durability, Execution, ReplicaEntry};
 
 pub(super) fn to_toml(file: &ClusterFile) -> String {
@@ -60,9 +60,10 @@ fn parameters(text: &mut String, file: &ClusterFile) {
         let setting = format!("{} = {}", knob.name, *(knob.field)(&mut parameters) / knob.scale);
         push_line(text, &format!("{setting:<36}# {}", knob.about));
     }
-    let (name, about) = WATCHDOG;
-    let setting = format!("{name} = {}", parameters.watchdog);
-    push_line(text, &format!("{setting:<36}# {about}"));
+    for switch in &SWITCHES {
+        let setting = format!("{} = {}", switch.name, *(switch.field)(&mut parameters));
+        push_line(text, &format!("{setting:<36}# {}", switch.about));
+    }
 }
 
 fn node(text: &mut String, file: &ClusterFile) {

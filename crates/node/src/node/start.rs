@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use quorate_host::execution::Execution;
 use quorate_host::host::Host;
-use quorate_host::journal::{Counters as JournalCounters, Durability};
+use quorate_host::journal::Durability;
 use quorate_host::start::{Life, StartError, Started, begin};
 use quorate_host::superblock::{Identity, Superblock};
 use quorate_protocol::parameters::Context;
@@ -19,7 +19,7 @@ use crate::admin;
 use crate::clock::Clock;
 use crate::cluster_file::{Clients, Execution as ExecutionLayout};
 use crate::file_disk::FileDisk;
-use crate::roles::{Executing, Returns, Storing, Verification, Writing};
+use crate::roles::{Executing, JournalReport, Returns, Storing, Verification, Writing};
 use crate::transport::{self, Admission, Limits, TransportConfig};
 
 use super::{INBOX_MAX, Links, Node, NodeConfig, NodeError, Progress};
@@ -96,19 +96,17 @@ impl Node<FileDisk> {
         let mut warnings: Vec<String> = transport.warnings().iter().map(ToString::to_string).collect();
         warnings.extend(slow_signatures());
         warnings.extend(mended);
-        if !sins.is_empty() {
-            warnings.push(format!(
-                "THIS REPLICA LIES ON PURPOSE ({sins}): nothing that it says is to be believed"
-            ));
-        }
+        warnings.extend(super::control::liar(&sins));
         if emulation.is_some() {
             warnings.push("its network is an emulated one, which delays and loses on purpose".to_owned());
         }
         let mut host = Host::new(replica, Signer::new(key, context.cluster, context.epoch, id), journal);
-        let mut links = Links { transport, keys: BTreeMap::new(), clients: BTreeMap::new() };
+        let mut links =
+            Links { transport, keys: BTreeMap::new(), clients: BTreeMap::new(), cut: BTreeSet::new() };
         sins.corrupt(&mut host, &context, clock.now());
         host.recall(accused);
         host.resume(clock.now(), effects, &mut links);
+        let shown = super::live::Shown::new(clock.now(), host.replica());
         let execution = Execution::new(executor, &context.parameters);
         Ok(Self {
             started: clock.now(),
@@ -125,7 +123,7 @@ impl Node<FileDisk> {
             },
             writing: match tuning.durability {
                 Durability::Sync => Writing::thread(writer, back.clone())?,
-                Durability::Os | Durability::None => Writing::Here(Box::new(writer)),
+                Durability::Os | Durability::None => Writing::here(writer),
             },
             storing,
             inbox,
@@ -135,8 +133,10 @@ impl Node<FileDisk> {
             refused_frames: 0,
             invalid_logged: 0,
             checks: vec![Checks::default(); usize::from(tuning.verifier_threads.max(1))],
-            journal: JournalCounters::default(),
+            journal: JournalReport::default(),
             alarms: Vec::new(),
+            alarmed: super::counted::AlarmCounts::default(),
+            followed: super::following::Followed::default(),
             data: std::path::absolute(&data).unwrap_or(data),
             warnings,
             forgot,
@@ -145,6 +145,9 @@ impl Node<FileDisk> {
             sins,
             emulation,
             admin,
+            shown,
+            orders: None,
+            testing: cluster.testing(),
             _back: back,
         })
     }

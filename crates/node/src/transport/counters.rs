@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use quorate_host::lane::Class;
+use quorate_host::spent::{PLACES, Spent, place};
 
 use super::refused::RefusalKind;
 
@@ -19,6 +20,27 @@ impl Counter {
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How long something took, as it can be added to from anywhere.
+#[derive(Debug, Default)]
+pub struct Times {
+    sum_us: Counter,
+    within: [Counter; PLACES],
+}
+
+impl Times {
+    pub(crate) fn add(&self, us: u64) {
+        self.sum_us.add(us);
+        self.within[place(us)].add(1);
+    }
+
+    /// What was added so far.
+    #[must_use]
+    pub fn get(&self) -> Spent {
+        let within = std::array::from_fn(|at| self.within[at].get());
+        Spent { sum_us: self.sum_us.get(), count: within.iter().sum(), within }
     }
 }
 
@@ -55,10 +77,8 @@ pub struct Counters {
     pub packets_sent: Counter,
     /// Of these, the ones that were declared lost.
     pub packets_lost: Counter,
-    /// Microseconds that the frames to clients which are timed waited, until QUIC had taken them.
-    pub client_wait_us: Counter,
-    /// How many of them were timed.
-    pub client_waits: Counter,
+    /// How long the frames to clients which are timed waited, until QUIC had taken them.
+    pub client_waits: Times,
     refused: [Counter; RefusalKind::ALL.len()],
     refused_by_others: [Counter; RefusalKind::ALL.len()],
 }

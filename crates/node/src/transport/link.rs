@@ -89,8 +89,7 @@ impl Post {
     fn note_wait(&self, counters: &Counters) {
         let taken = self.lane().counts().sent_frames;
         if let Some((_, since)) = self.mark().take_if(|(place, _)| *place <= taken) {
-            counters.client_wait_us.add(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX));
-            counters.client_waits.add(1);
+            counters.client_waits.add(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX));
         }
     }
 

@@ -112,6 +112,10 @@ impl Seat {
         }
     }
 
+    pub(crate) fn is_up(&self) -> bool {
+        self.held().link.is_some()
+    }
+
     pub(crate) fn report(&self) -> LinkReport {
         let held = self.held();
         let mut report = LinkReport::down(Remote::Replica(self.id), self.key, self.address);

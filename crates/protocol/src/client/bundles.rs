@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::retry::Outgoing;
-use crate::types::Time;
+use crate::types::{ReplicaId, Time};
 
 /// One request's share of the calls.
 #[derive(Debug)]
@@ -21,14 +21,15 @@ pub(crate) struct Bundles {
     queue: VecDeque<Bundle>,
     /// Id of the queue's first bundle.
     base: u64,
-    unanswered: usize,
+    /// Operations that have no answer, in all bundles together.
+    operations: u64,
     /// No bundle is due before this; looking at all of them is rare.
     earliest: Time,
 }
 
 impl Bundles {
     pub(crate) fn new() -> Self {
-        Self { queue: VecDeque::new(), base: 0, unanswered: 0, earliest: Time(u64::MAX) }
+        Self { queue: VecDeque::new(), base: 0, operations: 0, earliest: Time(u64::MAX) }
     }
 
     /// Id of the bundle that is pushed next.
@@ -38,7 +39,7 @@ impl Bundles {
 
     pub(crate) fn push(&mut self, operations: u64, out: Outgoing) {
         self.earliest = self.earliest.min(out.due);
-        self.unanswered += 1;
+        self.operations += operations;
         self.queue.push_back(Bundle { unanswered: operations, postponed: false, out });
     }
 
@@ -51,25 +52,24 @@ impl Bundles {
     pub(crate) fn answered(&mut self, id: u64) {
         let Some(bundle) = self.get_mut(id) else { return };
         bundle.unanswered = bundle.unanswered.saturating_sub(1);
-        if bundle.unanswered > 0 {
-            return;
+        if bundle.unanswered == 0 {
+            bundle.out.request = None;
         }
-        bundle.out.request = None;
-        self.unanswered -= 1;
+        self.operations = self.operations.saturating_sub(1);
         while self.queue.front().is_some_and(|bundle| bundle.unanswered == 0) {
             self.queue.pop_front();
             self.base += 1;
         }
     }
 
-    /// Bundles that have unanswered operations.
-    pub(crate) fn unanswered(&self) -> usize {
-        self.unanswered
+    /// Operations that are out and have no answer.
+    pub(crate) fn operations(&self) -> u64 {
+        self.operations
     }
 
     /// Not later than the next bundle is due; nothing if none is out.
     pub(crate) fn deadline(&self) -> Option<Time> {
-        (self.unanswered > 0).then_some(self.earliest)
+        (self.operations > 0).then_some(self.earliest)
     }
 
     /// A bundle's due time was moved to `due`, perhaps forward.
@@ -88,11 +88,11 @@ impl Bundles {
         due.into_iter().map(|(id, _)| id).collect()
     }
 
-    /// Makes bundles due at once: those that went to the primary only, or all.
-    pub(crate) fn hurry(&mut self, now: Time, all: bool) {
-        for bundle in self.queue.iter_mut().filter(|bundle| all || bundle.out.primary_only) {
+    /// Makes bundles due at once: those that went to nobody but who is gone, or all.
+    pub(crate) fn hurry(&mut self, now: Time, gone: Option<ReplicaId>) {
+        for bundle in self.queue.iter_mut().filter(|bundle| bundle.out.is_lost_with(gone)) {
             bundle.out.due = bundle.out.due.min(now);
-            if all {
+            if gone.is_none() {
                 bundle.out.attempts = 0;
             }
             self.earliest = self.earliest.min(bundle.out.due);
@@ -103,7 +103,7 @@ impl Bundles {
     pub(crate) fn clear(&mut self) {
         self.base = self.next_id();
         self.queue.clear();
-        self.unanswered = 0;
+        self.operations = 0;
         self.earliest = Time(u64::MAX);
     }
 }

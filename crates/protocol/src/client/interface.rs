@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::ballot::ReplicaSet;
-use crate::message::Outcome;
+use crate::message::{Outcome, Query};
 use crate::request::{Draft, Request};
 use crate::types::{Number, ReplicaId, Seq, View};
 
@@ -12,8 +12,9 @@ use crate::types::{Number, ReplicaId, Seq, View};
 pub struct Options {
     /// Most operations under one signature; 1 signs each on its own.
     pub bundle_max: usize,
-    /// A bundle that is not full waits while this many are out, so that bundles grow with the load by themselves.
-    pub bundles_in_flight: usize,
+    /// Into about how many bundles the calls under way are divided: one that is not full waits until it holds this
+    /// fraction of them. An idle client's call leaves at once, and bundles grow with the load by themselves.
+    pub bundles_in_flight: u64,
     /// How many equal replies make an answer.
     pub needed: Needed,
     /// Whether operations execute in the order of their numbers only.
@@ -26,7 +27,8 @@ pub struct Options {
     /// Longest wait between retries, in microseconds.
     pub retry_timeout_max_us: u64,
     /// Whether the session is for a few calls only: it may soon make room for another one of the same key, so that a
-    /// program that starts anew for every call is not kept waiting by the sessions it left behind.
+    /// program that starts anew for every call is not kept waiting by the sessions it left behind. It is registered once
+    /// something is to be ordered, so whoever only reads takes no slot.
     pub brief: bool,
     /// Makes this client's sessions differ from those it had before, and its retries from those of other clients.
     /// Must be fresh whenever a client starts with the same key.
@@ -39,7 +41,7 @@ impl Options {
     pub fn new(nonce: u64) -> Self {
         Self {
             bundle_max: 64,
-            bundles_in_flight: 16,
+            bundles_in_flight: 2,
             needed: Needed::WeakQuorum,
             fifo: false,
             retry_timeout_us: 0,
@@ -53,7 +55,7 @@ impl Options {
 /// How many equal replies make an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needed {
-    /// f + 1: at least one correct replica says so.
+    /// f + 1: at least one correct replica says so. In a cluster with fast reads it is q all the same.
     WeakQuorum,
     /// q: every other quorum has a correct replica that says so. Reads that skip ordering need it, of writes too.
     Quorum,
@@ -62,6 +64,54 @@ pub enum Needed {
 /// One call of one client; rises with every call, across sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub u64);
+
+/// Reads of one client that are out at once, at most; replicas keep no more of one client.
+pub const READS_OUT_MAX: usize = 64;
+
+/// One read of one client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReadId(pub u64);
+
+/// What a read promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Read {
+    /// Ordered like everything else, in every cluster: it sees whatever was acknowledged before it was asked, and whoever
+    /// reads later sees no less (linearizable).
+    #[default]
+    Ordered,
+    /// Linearizable as well, in one round trip and without a slot: q replicas found it in one state. Only in clusters with
+    /// `fast_reads`, and worth asking for where writes are rare.
+    Fast,
+    /// f + 1 replicas found it in one state, which is not older than anything this client was answered: it reads its own
+    /// writes and never goes back. What others were told may be missing.
+    Session,
+    /// f + 1 replicas found it in one state, so it was true once, perhaps long ago.
+    Stale,
+}
+
+/// Why a read was ordered instead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Obstacle {
+    /// The cluster was made without `fast_reads`.
+    NotOffered,
+    /// The application answers this command only in order.
+    NeedsOrder,
+    /// Replicas were not equally far, or did not find the same.
+    Differed,
+    /// Too few replicas could be reached, were ready, or answered in time.
+    TooFew,
+}
+
+/// How an answer came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum How {
+    /// It was ordered, as asked.
+    Ordered,
+    /// Replicas read it from their states, as asked.
+    Read(Read),
+    /// It was to be read so, and was ordered instead.
+    Instead(Read, Obstacle),
+}
 
 /// Why a call was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +127,9 @@ pub enum SubmitError {
     /// As many calls wait as the session may have; an answer makes room.
     #[error("{0} calls are unanswered, as many as `client_window` allows; wait for an answer")]
     WindowFull(u64),
+    /// As many reads wait as may; an answer makes room.
+    #[error("{0} reads are unanswered, as many as a client may have; wait for an answer")]
+    ReadsFull(usize),
 }
 
 /// Where a request goes.
@@ -106,10 +159,22 @@ pub enum ClientEffect {
         /// What was signed before.
         request: Arc<Request>,
     },
+    /// Send this to all replicas, unsigned.
+    Ask {
+        /// What to ask.
+        query: Query,
+    },
     /// A call has its answer.
     Done {
         /// The call.
         call: CallId,
+        /// The answer.
+        answer: Answer,
+    },
+    /// A read has its answer.
+    Read {
+        /// The read.
+        read: ReadId,
         /// The answer.
         answer: Answer,
     },
@@ -121,9 +186,9 @@ pub struct Answer {
     /// How the operation ended. [`Outcome::NoSession`]: the session is lost, and whether the operation executed
     /// before is not known.
     pub outcome: Outcome,
-    /// Slot in which it was ordered.
+    /// Slot in which it was ordered; of a read that was not, the slot whose state it was found in.
     pub seq: Seq,
-    /// Number it had in its session.
+    /// Number it had in its session; 0 for a read that was not ordered.
     pub number: Number,
     /// View that f + 1 replicas have reached.
     pub view: View,
@@ -131,6 +196,8 @@ pub struct Answer {
     pub voters: ReplicaSet,
     /// Who had answered otherwise by then.
     pub dissenters: ReplicaSet,
+    /// How it came about.
+    pub how: How,
 }
 
 /// What a client has done and seen.
@@ -158,4 +225,10 @@ pub struct Counters {
     pub registrations: u64,
     /// Sessions that the cluster forgot.
     pub sessions_lost: u64,
+    /// Reads taken.
+    pub reads: u64,
+    /// Of these, those that were answered without being ordered.
+    pub reads_unordered: u64,
+    /// Of these, those that had to be ordered although that was not asked for.
+    pub reads_fallen_back: u64,
 }

@@ -46,8 +46,9 @@ pub(crate) struct Registering {
 }
 
 impl Standing {
-    pub(crate) fn new() -> Self {
-        Self::Outside { not_before: Time(0), rejections: 0, wanted: true }
+    /// Of a client that has yet to register: at once, or when it has something to be ordered.
+    pub(crate) fn new(wanted: bool) -> Self {
+        Self::Outside { not_before: Time(0), rejections: 0, wanted }
     }
 }
 
@@ -71,8 +72,8 @@ impl Registering {
         self.out.refused(now, from, weak_quorum, backoff);
     }
 
-    pub(crate) fn hurry(&mut self, now: Time, all: bool) {
-        if all || self.out.primary_only {
+    pub(crate) fn hurry(&mut self, now: Time, gone: Option<ReplicaId>) {
+        if self.out.is_lost_with(gone) {
             self.out.due = self.out.due.min(now);
         }
     }
@@ -156,7 +157,7 @@ impl Client {
         let registration = Registration { nonce, expires: self.expiry(rejections) };
         let session = registration.session(self.id);
         let to = self.target();
-        let out = Outgoing::new(now.plus(self.backoff.delay(0)), to != To::Everyone);
+        let out = Outgoing::new(now.plus(self.backoff.delay(0)), to);
         let ballot = Ballot::default();
         let registering = Registering { registration, session, digest: None, ballot, out, rejections };
         self.standing = Standing::Registering(Box::new(registering));

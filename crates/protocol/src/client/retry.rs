@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::ballot::ReplicaSet;
+use super::interface::To;
 use crate::request::Request;
 use crate::types::{ReplicaId, Time};
 
@@ -45,21 +46,30 @@ pub(crate) struct Outgoing {
     pub(crate) attempts: u32,
     /// When to send it again.
     pub(crate) due: Time,
-    /// Whether it went to the primary only.
-    pub(crate) primary_only: bool,
+    /// The one replica that it went to, unless it went to everyone.
+    only: Option<ReplicaId>,
     /// Who refused it since it was last sent.
     busy: ReplicaSet,
 }
 
 impl Outgoing {
-    pub(crate) fn new(due: Time, primary_only: bool) -> Self {
-        Self { request: None, attempts: 0, due, primary_only, busy: ReplicaSet::default() }
+    pub(crate) fn new(due: Time, to: To) -> Self {
+        let only = match to {
+            To::Replica(replica) => Some(replica),
+            To::Everyone => None,
+        };
+        Self { request: None, attempts: 0, due, only, busy: ReplicaSet::default() }
+    }
+
+    /// Whether nobody has it but a replica that cannot be reached any more; all are lost if none is named.
+    pub(crate) fn is_lost_with(&self, gone: Option<ReplicaId>) -> bool {
+        gone.is_none() || self.only == gone
     }
 
     /// Notes that it goes to everyone, again.
     pub(crate) fn again(&mut self, now: Time, backoff: &mut Backoff) {
         self.attempts = self.attempts.saturating_add(1);
-        self.primary_only = false;
+        self.only = None;
         self.busy = ReplicaSet::default();
         self.due = now.plus(backoff.delay(self.attempts));
     }

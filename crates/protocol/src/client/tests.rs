@@ -4,6 +4,7 @@
 
 mod acceptance;
 mod model;
+mod reading;
 mod sending;
 mod sessions;
 
@@ -15,7 +16,7 @@ use super::*;
 use crate::codec::{Blob, List};
 use crate::committee::Committee;
 use crate::crypto::SecretKey;
-use crate::message::BusyReason;
+use crate::message::{BusyReason, Query};
 use crate::parameters::Parameters;
 use crate::types::{ClusterId, Digest, Epoch};
 
@@ -26,7 +27,9 @@ struct World {
     context: Context,
     now: Time,
     sent: Vec<(To, Arc<Request>)>,
+    asked: Vec<Query>,
     done: Vec<(CallId, Answer)>,
+    read: Vec<(ReadId, Answer)>,
 }
 
 fn context(n: u8, parameters: Parameters) -> Context {
@@ -51,7 +54,8 @@ impl World {
         let key = SecretKey::from_seed(&[99; 32]);
         let context = context(n, parameters);
         let client = Client::new(context.clone(), ClientId::of(&key.public()), options);
-        Self { client, key, context, now: Time(1_000_000), sent: Vec::new(), done: Vec::new() }
+        let (sent, asked, done, read) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { client, key, context, now: Time(1_000_000), sent, asked, done, read }
     }
 
     /// A client whose links are up and whose session is registered.
@@ -109,7 +113,9 @@ impl World {
                     self.sent.push((to, request));
                 }
                 ClientEffect::Send { to, request } => self.sent.push((to, request)),
+                ClientEffect::Ask { query } => self.asked.push(query),
                 ClientEffect::Done { call, answer } => self.done.push((call, answer)),
+                ClientEffect::Read { read, answer } => self.read.push((read, answer)),
             }
         }
     }

@@ -133,6 +133,11 @@ impl Pool {
         !self.owed.timed.is_empty() || !self.owed.queue.is_empty()
     }
 
+    /// Whether some of what this replica's clients sent here was not passed on yet.
+    pub(crate) fn has_to_pass_on(&self) -> bool {
+        !self.owed.queue.is_empty()
+    }
+
     /// Requests that it is the primary's turn to serve: as many as it has room for, those that came first.
     pub(crate) fn pass_on(&mut self, now: Time, patience: Patience) -> Vec<Arc<Request>> {
         let mut requests = Vec::new();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Out, Replica, Status};
 use crate::codec::Blob;
-use crate::message::{PeerMessage, PrePrepare, Status as Standing};
+use crate::message::{NamedViewChange, PeerMessage, PrePrepare, Status as Standing};
 use crate::mutant::{self, Mutant};
 use crate::process::{Effect, Recipient, Say};
 use crate::types::{Digest, Position, ReplicaId, Seq, Time, View};
@@ -252,11 +252,17 @@ impl Replica {
         if let Some(mine) = self.my_view_change.as_ref().filter(|_| lacks(self.id)) {
             relay(from, PeerMessage::ViewChange(mine.clone()), out);
         }
-        if self.primary() == self.id {
-            let of_this_view = self.view_changes.iter().filter(|(_, held)| held.view == self.view);
-            for (_, held) in of_this_view.filter(|(id, _)| **id != self.id && lacks(**id)) {
+        let shown = |held: &NamedViewChange| self.primary() == self.id && held.view == self.view;
+        for (_, held) in self.view_changes.iter().filter(|(_, held)| shown(held)) {
+            if held.signer != self.id && lacks(held.signer) {
                 relay(from, PeerMessage::ViewChange((**held).clone()), out);
             }
+        }
+        // Its primary may have told only some that it left, or have stopped as soon as it had.
+        let primary = self.context.committee.primary(status.view);
+        let left = self.view_changes.get(&primary).filter(|held| held.view > status.view && !shown(held));
+        if let Some(held) = left.filter(|held| held.signer != self.id && held.signer != from) {
+            relay(from, PeerMessage::ViewChange((**held).clone()), out);
         }
     }
 

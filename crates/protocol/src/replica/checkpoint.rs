@@ -162,9 +162,13 @@ impl Replica {
     /// have waited for it is looked at again.
     pub(super) fn on_installed(&mut self, seq: Seq, root: Digest, out: &mut Out<'_>) {
         self.released = false;
+        self.cover(seq, out);
         match self.unmended() {
             Some(divergence) if seq < divergence.seq => return,
-            Some(divergence) => self.mend(divergence, seq, out),
+            Some(divergence) => {
+                self.go_back();
+                self.mend(divergence, seq, out);
+            }
             None if seq <= self.executed => return self.deliver(out),
             None => self.executed = seq,
         }

@@ -6,7 +6,7 @@ use super::{Replica, Status};
 use crate::certificate::{Certificate, Ranked, Tally};
 use crate::log::Slot;
 use crate::message::{Commit, Prepare};
-use crate::types::Digest;
+use crate::types::{Digest, View};
 
 impl Replica {
     /// Equal for two replicas of one id that answer whatever happens to them with the same votes, proposals, view changes
@@ -51,6 +51,8 @@ impl Replica {
             opening,
             position: _,
             promised,
+            // It decides what clients are told, and nothing else.
+            answers_from: _,
             timers: _,
             fetches: _,
             room: _,
@@ -63,6 +65,7 @@ impl Replica {
             unsure,
             agreed,
             split,
+            retiring,
             marks: _,
         } = self;
         let mut hasher = DefaultHasher::new();
@@ -87,22 +90,25 @@ impl Replica {
             (seq.0, root).hash(h);
         }
         self.hash_views(votes, h);
-        (opening.map(|view| view.0), promised.0.0, promised.1.0, unsure.0).hash(h);
+        (opening.map(|view| view.0), promised.0.0, promised.1.0, unsure.0, retiring.is_some()).hash(h);
         format!("{amnesia:?}{standing:?}").hash(h);
         hasher.finish()
     }
 
     /// What is known of view changes. Of the VIEW-CHANGEs of others the views count, and what they say where this replica
-    /// may yet open the view.
+    /// may yet open the view. Whose view is to come and who left it will not be waited for.
     fn hash_views(&self, votes: bool, h: &mut impl Hasher) {
         let opens = self.primary() == self.id
             && self.status == Status::ViewChanging
             && self.opening != Some(self.view);
+        let lap = self.context.committee.size() as u64;
         for (signer, held) in &self.view_changes {
+            let mut to_come = (self.view.0..held.view.0.min(self.view.0.saturating_add(lap))).map(View);
+            let deserts = to_come.any(|view| self.context.committee.primary(view) == *signer);
             let may_name = held.view > self.view || (held.view == self.view && opens);
             if may_name && self.context.committee.primary(held.view) == self.id {
                 (signer.0, held.digest()).hash(h);
-            } else if votes {
+            } else if votes || deserts {
                 (signer.0, held.view.0).hash(h);
             }
         }

@@ -321,6 +321,7 @@ impl Replica {
                 break;
             }
             self.handed = seq;
+            self.cover(seq, out);
             let late = self.ordered.hand_over(seq, body.as_ref().map(|body| &body.batch), self.executed);
             self.watchdog.committed_late(late, out.now);
             self.counters.committed += 1;

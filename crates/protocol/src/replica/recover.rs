@@ -125,6 +125,7 @@ impl Replica {
             }
             replica.remember(record, signed.as_deref())?;
         }
+        replica.go_back();
         let mut out = Out { now, effects };
         if let Some(certificate) = replica.stable.clone().filter(|_| !recorded) {
             replica.persist(Record::Stable(certificate.into_inner()), &mut out);

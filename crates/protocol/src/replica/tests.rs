@@ -1,6 +1,7 @@
 //! Claims about the replica, each a branch that published code got wrong. Whole clusters live in the simulator.
 
 mod amnesia;
+mod answering;
 mod certificates;
 mod checkpoint;
 mod divergence;
@@ -11,6 +12,7 @@ mod normal;
 mod oracle;
 mod recovery;
 mod resilience;
+mod retire;
 mod room;
 mod testimony;
 mod verification;

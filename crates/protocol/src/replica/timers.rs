@@ -30,7 +30,10 @@ pub(super) struct Timers {
     clock: Option<Time>,
     /// When statements that wait may be shown to others.
     show: Option<Time>,
-    /// Newest view in which a checkpoint interval of useful batches committed in order.
+    /// When a primary that retires leaves its seat, though batches are on their way.
+    retire: Option<Time>,
+    /// Newest view in which a checkpoint interval of useful batches committed in order; one more for each view since then
+    /// that its primary handed over in good time.
     good: View,
     useful: u64,
 }
@@ -38,7 +41,7 @@ pub(super) struct Timers {
 impl Timers {
     pub(super) fn deadline(&self) -> Option<Time> {
         let waiting = [self.progress, self.new_view, self.fairness, self.retransmit, self.status];
-        waiting.into_iter().chain([self.fetch, self.clock, self.show]).flatten().min()
+        waiting.into_iter().chain([self.fetch, self.clock, self.show, self.retire]).flatten().min()
     }
 
     /// A view opened or was left: what was timed in the old one is over.
@@ -59,6 +62,11 @@ impl Timers {
     /// The newest view that worked.
     pub(super) fn good(&self) -> View {
         self.good
+    }
+
+    /// So many views were left in good time because their own primaries had left them.
+    pub(super) fn handed_over(&mut self, views: u64) {
+        self.good = View(self.good.0.saturating_add(views));
     }
 
     /// The view that a replica comes back in is as good as the first: timeouts begin at their base again.
@@ -142,7 +150,7 @@ impl Replica {
         arm(&mut self.timers.progress, blames, timeout);
         arm(&mut self.timers.new_view, quorum_waits, timeout);
         arm(&mut self.timers.retransmit, changing, RETRANSMIT_US);
-        let lacks = self.behind() || self.unmended().is_some();
+        let lacks = self.behind() || self.unmended().is_some() || self.trails();
         let pause = if owed || changing || recovering || lacks { STATUS_BUSY_US } else { STATUS_IDLE_US };
         let next = now.plus(pause);
         self.timers.status = Some(self.timers.status.map_or(next, |at| at.min(next)));
@@ -150,6 +158,7 @@ impl Replica {
         self.timers.fairness = self.starves_at(now).filter(|_| !mutant::is(Mutant::M30));
         self.timers.clock = self.clock.retry_at();
         self.timers.show = self.show_at();
+        self.timers.retire = self.retiring.filter(|at| *at > now);
         self.pace.busy(owed, now);
     }
 

@@ -254,7 +254,7 @@ impl Replica {
     fn try_open(&mut self, out: &mut Out<'_>) {
         let opened = self.new_view.as_ref().is_some_and(|open| open.new_view.view >= self.view);
         let said = self.opening == Some(self.view);
-        let changing = self.status == Status::ViewChanging && !self.is_mute();
+        let changing = self.status == Status::ViewChanging && !self.is_mute() && !self.is_retiring();
         if !changing || self.primary() != self.id || opened || said {
             return;
         }

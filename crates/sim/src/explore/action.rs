@@ -87,6 +87,8 @@ pub enum Action {
     Commit(Spot, u8),
     /// Its timer fires: it leaves its view. If it waits for a view to open, these tell it that others wait as well.
     Timeout([Option<Shown>; 2]),
+    /// The primary of its view is in a later one.
+    Deserted(Shown),
     /// Two others are in a later view.
     Join([Shown; 2]),
     /// It is the primary of a view, and these with its own VIEW-CHANGE are a quorum.

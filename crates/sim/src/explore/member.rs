@@ -135,6 +135,7 @@ impl Member {
                 shown.into_iter().flatten().for_each(|shown| member.hear(desk, Word::ViewChange(shown)));
                 member.time_out(desk);
             }
+            Action::Deserted(shown) => member.hear(desk, Word::ViewChange(shown)),
             Action::Join(shown) | Action::Open(shown) => {
                 shown.into_iter().for_each(|shown| member.hear(desk, Word::ViewChange(shown)));
             }

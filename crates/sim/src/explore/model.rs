@@ -278,6 +278,14 @@ impl Explorer {
                 let with = waiting.map(|other| [Some(*other), Some(Self::empty_lie(here))]);
                 actions.extend(with.map(|with| (to, Action::Timeout(with))));
             }
+            // Where its timer runs, it may as well leave by that.
+            if !member.may_time_out() {
+                let gone = match self.place_of_primary(here) {
+                    None => Some(Self::empty_lie(here + 1)),
+                    Some(primary) => state.members[primary].left[here + 1..].iter().flatten().next().copied(),
+                };
+                actions.extend(gone.filter(|_| !is_primary).map(|gone| (to, Action::Deserted(gone))));
+            }
         }
         for view in here.max(1)..self.bounds.views {
             if view == here && !member.is_changing() {

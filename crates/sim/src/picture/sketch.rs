@@ -363,7 +363,9 @@ pub(crate) fn reply_text(message: &ClientMessage) -> String {
     let full = trace::reply(message);
     match message {
         // Votes say often enough which view it is.
-        ClientMessage::Replies { view, .. } => full.replacen(&format!(" v{view}"), "", 1),
+        ClientMessage::Replies { view, .. } | ClientMessage::Query { view, .. } => {
+            full.replacen(&format!(" v{view}"), "", 1)
+        }
         ClientMessage::Busy { .. } => full,
     }
 }

@@ -17,7 +17,7 @@ fn troubled() -> Scenario {
         setting,
         faults: vec![(Time(1_007_500), outage)],
         heal_at: Time(2_500_000),
-        clients: vec![Load { commands: 6, in_flight: 1, bundle: 1, think_us: 0 }],
+        clients: vec![Load { commands: 6, in_flight: 1, bundle: 1, think_us: 0, ..Load::default() }],
     }
 }
 
@@ -137,7 +137,8 @@ fn lied_to() -> Scenario {
     let sin = "equivocate:after=300ms,until=500ms".parse().expect("there is such a lie");
     setting.liars = [(ReplicaId(0), vec![sin])].into();
     let heal_at = Time(3_000_000);
-    let clients = vec![Load { commands: 40, in_flight: 1, bundle: 1, think_us: 50_000 }; 2];
+    let clients =
+        vec![Load { commands: 40, in_flight: 1, bundle: 1, think_us: 50_000, ..Load::default() }; 2];
     Scenario { setting, faults: Vec::new(), heal_at, clients }
 }
 

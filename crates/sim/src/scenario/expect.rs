@@ -99,6 +99,8 @@ pub enum Count {
     Clocks,
     /// Processes that slept.
     Pauses,
+    /// Replicas that were asked to stop while they led a view, and handed it over.
+    HandedOver,
     /// Milliseconds from healing to the end.
     RecoveryMs,
 }
@@ -123,6 +125,7 @@ impl Count {
             Self::Refused => "the number of starts that a damaged disk prevented",
             Self::Clocks => "the number of clocks that went wrong",
             Self::Pauses => "the number of processes that slept",
+            Self::HandedOver => "the number of views handed over by replicas that were asked to stop",
             Self::RecoveryMs => "the time from healing to the end, in milliseconds,",
         }
     }
@@ -147,6 +150,7 @@ impl Count {
             Self::Refused => injected.refused,
             Self::Clocks => injected.clocks,
             Self::Pauses => injected.pauses,
+            Self::HandedOver => injected.handed_over,
             Self::RecoveryMs => outcome.recovery_us / 1_000,
         }
     }

@@ -15,22 +15,27 @@ const LIARS: u64 = 400_000;
 /// same misfortunes.
 const STREAM: u64 = 0x6c69_6172_735f_3031;
 
-/// Draws liars from those who may be lost for good. What is lost already cannot lie: whoever lies neither stops for good
-/// nor has its disk damaged, and the misfortunes that are left hit others no more than before.
+/// Draws liars from those who may be lost for good, or lets one of them tell the lies that were `told`. What is lost
+/// already cannot lie: whoever lies neither stops for good nor has its disk damaged, and the misfortunes that are left hit
+/// others no more than before.
 pub(super) fn draw(
     seed: u64,
     lost: &[ReplicaId],
     faults: &mut Vec<(Time, Fault)>,
+    told: Option<&[Sin]>,
 ) -> BTreeMap<ReplicaId, Vec<Sin>> {
     let mut rng = Rng::new(seed ^ STREAM);
-    if lost.is_empty() || !rng.chance(LIARS) {
+    if lost.is_empty() || told.is_none() && !rng.chance(LIARS) {
         return BTreeMap::new();
     }
     let count = usize::try_from(rng.between(1, lost.len() as u64)).unwrap_or(1);
     // Who is a primary early has more to lie about.
     let mut lost = lost.to_vec();
     lost.sort_unstable();
-    let liars: BTreeMap<_, _> = lost[..count].iter().map(|id| (*id, sins(&mut rng))).collect();
+    let liars: BTreeMap<_, _> = match told {
+        Some(told) => BTreeMap::from([(lost[0], told.to_vec())]),
+        None => lost[..count].iter().map(|id| (*id, sins(&mut rng))).collect(),
+    };
     faults.retain(|(_, fault)| match fault {
         Fault::Crash(id) => !liars.contains_key(id),
         Fault::Outage(Whom::One(id), outage) => outage.damage.is_none() || !liars.contains_key(id),

@@ -169,7 +169,9 @@ impl<'a> Misfortunes<'a> {
             };
             let (at, outage) = (self.within(), self.outage());
             let fault = match whom {
-                Whom::One(id) if self.rng.chance(600_000) => Fault::Doom(id, self.rng.between(1, 40), outage),
+                Whom::One(id) if self.rng.chance(600_000) => {
+                    Fault::Doom(id, self.rng.between(1, 40), Outage { gently: false, ..outage })
+                }
                 _ => Fault::Outage(whom, outage),
             };
             self.faults.push((at, fault));
@@ -186,7 +188,9 @@ impl<'a> Misfortunes<'a> {
         };
         let down_us = *self.rng.pick(&[0, 1_000, 30_000, 300_000, 2_000_000]);
         let clock_us = self.rng.chance(200_000).then(|| self.rng.below(2_000_000) as i64 - 1_000_000);
-        Outage { left, damage: None, down_us, clock_us }
+        // Who loses nothing, and is down for a while, is asked to stop.
+        let gently = left == Crash::Keep && down_us != 0 && clock_us.is_none();
+        Outage { left, clock_us, gently, ..Outage::clean(down_us) }
     }
 
     /// The disk of somebody who may be lost is damaged while its process is down.
@@ -198,7 +202,7 @@ impl<'a> Misfortunes<'a> {
         let at = self.within();
         let damage = damage(self.rng);
         // Rot of what a power cut had just left half written is more than a journal can tell apart.
-        let outage = Outage { left: Crash::Keep, damage: Some(damage), ..self.outage() };
+        let outage = Outage { left: Crash::Keep, damage: Some(damage), gently: false, ..self.outage() };
         self.faults.push((at, Fault::Outage(Whom::One(id), outage)));
     }
 
@@ -214,7 +218,7 @@ impl<'a> Misfortunes<'a> {
                 (1, Some(id)) => Fault::ClockJump(id, HOUR_US),
                 (2, Some(id)) => {
                     let off_us = *self.rng.pick(&[-1, 1]) * HOUR_US as i64;
-                    let outage = Outage { clock_us: Some(off_us), ..self.outage() };
+                    let outage = Outage { clock_us: Some(off_us), gently: false, ..self.outage() };
                     Fault::Outage(Whom::One(id), outage)
                 }
                 _ => Fault::ClockDrift(anybody, self.rng.below(100_000) as i64 - 50_000),

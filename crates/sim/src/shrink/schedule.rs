@@ -143,6 +143,7 @@ fn who(whom: &Whom) -> String {
 
 fn outage_of(outage: &Outage) -> String {
     let mut words = match outage.left {
+        Crash::Keep if outage.gently => "stops when it has handed over what it leads".to_owned(),
         Crash::Keep => "crashes".to_owned(),
         Crash::Forget => "loses power and every unsynced write".to_owned(),
         Crash::Some { .. } => "loses power and some unsynced writes".to_owned(),

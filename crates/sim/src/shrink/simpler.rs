@@ -142,6 +142,7 @@ fn outages(scenario: &Scenario, found: &mut Vec<Scenario>) {
         with(outage.left != Crash::Keep, Outage { left: Crash::Keep, ..outage });
         with(matches!(outage.left, Crash::Some { .. }), Outage { left: Crash::Forget, ..outage });
         with(outage.down_us > 1_000, Outage { down_us: 1_000, ..outage });
+        with(outage.gently, Outage { gently: false, ..outage });
     }
 }
 

@@ -88,7 +88,7 @@ fn fewer_replicas_are_tried_only_where_the_faults_stay_lawful() {
         setting: Setting::calm(7),
         faults: vec![(Time(2_000_000), Fault::Crash(ReplicaId(0)))],
         heal_at: Time(3_000_000),
-        clients: vec![Load { commands: 1, in_flight: 1, bundle: 1, think_us: 0 }],
+        clients: vec![Load { commands: 1, in_flight: 1, bundle: 1, think_us: 0, ..Load::default() }],
     };
     let sizes = |scenario: &Scenario| -> Vec<u16> {
         let simpler = simpler(scenario).into_iter().map(|simpler| simpler.setting.replicas);
@@ -110,7 +110,7 @@ fn a_schedule_tells_what_happens_in_the_order_of_time() {
             (Time(1_250_000), Fault::Outage(Whom::Primary, Outage::clean(300_000))),
         ],
         heal_at: Time(3_000_000),
-        clients: vec![Load { commands: 2, in_flight: 1, bundle: 1, think_us: 0 }],
+        clients: vec![Load { commands: 2, in_flight: 1, bundle: 1, think_us: 0, ..Load::default() }],
     };
     scenario.setting.cuts =
         vec![crate::network::Cut { from: 0b0001, to: 0b1110, start: Time(1_100_500), end: Time(2_500_000) }];

@@ -101,6 +101,9 @@ impl World {
                 self.costs = Costs::default();
                 self.healed = Some(self.now);
                 self.dooms.clear();
+                for (replica, outage) in self.those_who_stop() {
+                    self.kill(replica, outage)?;
+                }
                 let absent: Vec<ReplicaId> = self.absent.keys().copied().collect();
                 return absent.into_iter().try_for_each(|replica| self.start(replica));
             }

@@ -51,6 +51,15 @@ impl World {
         self.wake_soon(replica);
     }
 
+    /// How many lies a replica told in all its lives, and what it has to tell, if it is one of those who lie.
+    pub(super) fn lies_of(&self, replica: ReplicaId) -> (u64, Option<String>) {
+        let (sins, _) = self.liars.sins_of(replica);
+        let now: u64 = self.node(replica).lies().values().sum();
+        let before: u64 = self.liars.before.get(&replica).map_or(0, |lies| lies.values().sum());
+        let told: Vec<String> = sins.iter().map(ToString::to_string).collect();
+        (now + before, (!told.is_empty()).then(|| told.join("+")))
+    }
+
     /// Whether nothing is expected of a replica, because it lies or a test speaks in its name.
     #[must_use]
     pub fn is_liar(&self, replica: ReplicaId) -> bool {

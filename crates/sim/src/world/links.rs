@@ -1,9 +1,11 @@
 //! Where frames go: through the rules of a test and the links of the network, to happen later.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use quorate_protocol::client::To;
 use quorate_protocol::codec;
-use quorate_protocol::message::{ClientMessage, PeerMessage};
+use quorate_protocol::message::{ClientFrame, ClientMessage, PeerMessage, Query};
 use quorate_protocol::request::Request;
 use quorate_protocol::types::{ClientId, ReplicaId};
 
@@ -17,8 +19,9 @@ use crate::picture::Fate;
 use crate::trace;
 
 impl World {
-    pub(super) fn send(&mut self, client: usize, to: To, request: &Request) {
-        let frame: Bytes = codec::encode(request).expect("a client's request fits a frame").into();
+    pub(super) fn send(&mut self, client: usize, to: To, request: &Arc<Request>) {
+        let frame = ClientFrame::Request(Arc::clone(request));
+        let frame: Bytes = codec::encode(&frame).expect("a client's request fits a frame").into();
         let targets: Vec<ReplicaId> = match to {
             To::Replica(id) => vec![id],
             To::Everyone => self.context.committee.replicas().collect(),
@@ -39,11 +42,27 @@ impl World {
         self.note_request(client, request, copies);
     }
 
+    pub(super) fn send_query(&mut self, client: usize, query: &Query) {
+        let frame = ClientFrame::Query(query.clone());
+        let frame: Bytes = codec::encode(&frame).expect("a client's query fits a frame").into();
+        self.say(|| format!("client {} -> all: {}", client + 1, trace::query(query)));
+        self.checks.asked(self.clients[client].id(), query);
+        let mut copies = Vec::new();
+        for to in self.context.committee.replicas() {
+            let (here, there) = (Party::Client(client), Party::Replica(to));
+            let arrivals = self.network.arrivals(self.now, here, there, &mut self.rng);
+            copies.extend(fates(to, &arrivals));
+            for at in arrivals {
+                self.push(at, Happening::Request { from: client, to, frame: frame.clone() });
+            }
+        }
+        self.note_query(client, query, copies);
+    }
+
     pub(super) fn route(&mut self, from: ReplicaId, sent: Sent) -> Checked {
         let (targets, frame) = match sent {
             Sent::Client(client, frame) => {
-                self.route_reply(from, client, &frame);
-                return Ok(());
+                return self.route_reply(from, client, &frame);
             }
             Sent::Replica(to, frame) => (vec![to], frame),
             Sent::Others(frame) => {
@@ -92,11 +111,12 @@ impl World {
         Ok(())
     }
 
-    fn route_reply(&mut self, from: ReplicaId, client: ClientId, frame: &Bytes) {
-        let Some(index) = self.clients.iter().position(|known| known.id() == client) else { return };
-        if self.trace.is_some()
+    fn route_reply(&mut self, from: ReplicaId, client: ClientId, frame: &Bytes) -> Checked {
+        let Some(index) = self.clients.iter().position(|known| known.id() == client) else { return Ok(()) };
+        if (self.trace.is_some() || self.context.parameters.fast_reads)
             && let Ok(message) = codec::decode::<ClientMessage>(frame)
         {
+            self.checks.told(from, client, &message)?;
             self.say(|| format!("{from} -> client {}: {}", index + 1, trace::reply(&message)));
         }
         let (here, there) = (Party::Replica(from), Party::Client(index));
@@ -106,5 +126,6 @@ impl World {
         for at in arrivals {
             self.push(at, Happening::Reply { from, to: index, frame: frame.clone() });
         }
+        Ok(())
     }
 }

@@ -22,6 +22,16 @@ pub(super) struct Absence {
     outage: Outage,
 }
 
+/// A process that was asked to stop.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stopping {
+    /// When it goes, though nobody took over.
+    until: Time,
+    /// Whether it led a view when it was asked.
+    leads: bool,
+    outage: Outage,
+}
+
 /// What was done to a world, so that whoever wanted it can tell that it happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Injected {
@@ -49,6 +59,8 @@ pub struct Injected {
     pub pauses: u64,
     /// VIEW-CHANGEs said again, byte for byte, by a process that was started after they were first said.
     pub repeated: u64,
+    /// Processes that were asked to stop and went when nobody needed them any more, of those that led a view.
+    pub handed_over: u64,
 }
 
 impl std::ops::AddAssign for Injected {
@@ -65,6 +77,7 @@ impl std::ops::AddAssign for Injected {
         self.clocks += other.clocks;
         self.pauses += other.pauses;
         self.repeated += other.repeated;
+        self.handed_over += other.handed_over;
     }
 }
 
@@ -93,11 +106,13 @@ impl World {
     /// What a checker finds wrong with what clients do then.
     pub fn crash(&mut self, replica: ReplicaId) -> Checked {
         self.absent.remove(&replica);
+        self.stopping.remove(&replica);
         if !self.crashed.insert(replica) {
             return Ok(());
         }
         self.injected.crashes += 1;
         self.note(|| Mark::Down(replica));
+        self.record_standing(replica);
         self.hang_up(replica)
     }
 
@@ -113,7 +128,53 @@ impl World {
             Whom::Primary => self.leader().into_iter().collect(),
             Whom::Everyone => self.context.committee.replicas().collect(),
         };
+        if outage.gently {
+            return whom.into_iter().try_for_each(|replica| self.ask_to_stop(replica, outage));
+        }
         whom.into_iter().try_for_each(|replica| self.go_down(replica, outage))
+    }
+
+    /// A process is asked to stop. It goes by itself, as that of a node does; it is started again when it has been down
+    /// for so long.
+    ///
+    /// # Errors
+    /// What a checker finds wrong with what it does then.
+    pub fn ask_to_stop(&mut self, replica: ReplicaId, outage: Outage) -> Checked {
+        if self.crashed.contains(&replica) || self.stopping.contains_key(&replica) {
+            return Ok(());
+        }
+        // Who sleeps hears nothing.
+        if self.asleep.get(&replica).is_some_and(|(until, _)| *until > self.now) {
+            return self.go_down(replica, outage);
+        }
+        let timeout = self.context.parameters.timeout_us;
+        let leads = self.node(replica).replica().primary() == replica;
+        let until = self.now.plus(timeout + timeout / 4);
+        self.stopping.insert(replica, Stopping { until, leads, outage });
+        self.say(|| format!("{replica} is asked to stop"));
+        self.note(|| Mark::Says(Party::Replica(replica), "is asked to stop".to_owned()));
+        let now = self.clock(replica);
+        self.nodes[usize::from(replica.0)].retire(now);
+        self.node_did(replica)
+    }
+
+    /// Those who were asked to stop and have not gone yet.
+    pub(super) fn those_who_stop(&self) -> Vec<(ReplicaId, Outage)> {
+        self.stopping.iter().map(|(replica, stopping)| (*replica, stopping.outage)).collect()
+    }
+
+    /// Lets a process go that was asked to, once nobody needs it any more, or its time is over.
+    pub(super) fn let_go(&mut self, replica: ReplicaId) -> Checked {
+        let Some(Stopping { until, leads, outage }) = self.stopping.get(&replica).copied() else {
+            return Ok(());
+        };
+        let host = self.node(replica).host();
+        let done = host.replica().is_dispensable();
+        if self.now < until && (!done || host.waiting_for_disk() > 0) {
+            return Ok(());
+        }
+        self.injected.handed_over += u64::from(leads && done);
+        self.go_down(replica, outage)
     }
 
     /// A process dies; it is started again when its time has come.
@@ -133,9 +194,11 @@ impl World {
     /// # Errors
     /// What a checker finds wrong with what clients do then.
     pub fn kill(&mut self, replica: ReplicaId, outage: Outage) -> Checked {
+        self.stopping.remove(&replica);
         if !self.crashed.insert(replica) {
             return Ok(());
         }
+        self.record_lanes(replica, true);
         let mut disk = self.nodes[usize::from(replica.0)].take_disk();
         self.liars.bury(replica, self.nodes[usize::from(replica.0)].repent());
         self.note(|| Mark::Down(replica));
@@ -149,6 +212,7 @@ impl World {
             self.injected.damaged += 1;
             self.damaged.insert(replica);
         }
+        self.record_standing(replica);
         self.asleep.remove(&replica);
         self.wakes.remove(&Party::Replica(replica));
         self.absent.insert(replica, Absence { disk, outage });
@@ -184,8 +248,10 @@ impl World {
         self.injected.repaired += u64::from(outage.damage.is_some());
         self.injected.boxed += u64::from(node.is_boxed());
         let state = node.began_with();
+        self.checks.promised(replica, Some(node.horizon()));
         self.nodes[usize::from(replica.0)] = node;
         self.crashed.remove(&replica);
+        self.record_start(replica);
         self.checks.restarted(replica, found.iter().map(|found| &found.record), state, sound)?;
         self.connect(replica)?;
         self.node_did(replica)
@@ -251,6 +317,7 @@ impl World {
         self.injected.clocks += 1;
         self.note(|| Mark::Says(Party::Replica(replica), "its clock jumps".to_owned()));
         self.checks.distrust_clocks();
+        self.record_lanes(replica, true);
         self.clocks[usize::from(replica.0)].jump(self.now, by_us);
         self.wake_soon(replica);
     }

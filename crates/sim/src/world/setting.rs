@@ -104,13 +104,21 @@ pub struct Outage {
     pub down_us: u64,
     /// How far its clock is off when it comes back, in microseconds; none if it is off as before.
     pub clock_us: Option<i64>,
+    /// It is asked to stop: it goes when it has handed over what it leads, or when its time for that is over.
+    pub gently: bool,
 }
 
 impl Outage {
     /// The process dies, the machine does not, and it is back after a while.
     #[must_use]
     pub const fn clean(down_us: u64) -> Self {
-        Self { left: Crash::Keep, damage: None, down_us, clock_us: None }
+        Self { left: Crash::Keep, damage: None, down_us, clock_us: None, gently: false }
+    }
+
+    /// The process is asked to stop, hands over what it leads, and is back after a while.
+    #[must_use]
+    pub const fn gentle(down_us: u64) -> Self {
+        Self { gently: true, ..Self::clean(down_us) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use quorate_protocol::codec;
-use quorate_protocol::message::{ClientMessage, PeerMessage};
+use quorate_protocol::message::{ClientMessage, PeerMessage, Query};
 use quorate_protocol::process::Alarm;
 use quorate_protocol::request::Request;
 use quorate_protocol::types::{ReplicaId, Time};
@@ -29,8 +29,15 @@ impl World {
     }
 
     pub(super) fn note(&mut self, mark: impl FnOnce() -> Mark) {
+        if self.sketch.is_none() && self.recording.is_none() {
+            return;
+        }
+        let mark = mark();
+        if let Some(recording) = &mut self.recording {
+            recording.note(self.now, &mark);
+        }
         if let Some(sketch) = &mut self.sketch {
-            sketch.add(self.now, mark());
+            sketch.add(self.now, mark);
         }
     }
 
@@ -49,7 +56,8 @@ impl World {
         message: &PeerMessage,
         copies: Vec<(ReplicaId, Fate)>,
     ) {
-        if matches!(message, PeerMessage::Status(_) | PeerMessage::Testimony(_)) {
+        let is_shown = !matches!(message, PeerMessage::Status(_) | PeerMessage::Testimony(_));
+        if self.sketch.is_none() || !is_shown {
             return;
         }
         let null = self.null;
@@ -68,6 +76,14 @@ impl World {
         });
     }
 
+    pub(super) fn note_query(&mut self, client: usize, query: &Query, copies: Vec<(ReplicaId, Fate)>) {
+        self.note(|| {
+            let copies = copies.into_iter().map(|(to, fate)| (Party::Replica(to), fate)).collect();
+            let (from, phase) = (Party::Client(client), Phase::Request);
+            Mark::Sent(Sent { from, phase, text: trace::query(query), copies })
+        });
+    }
+
     pub(super) fn note_reply(&mut self, from: ReplicaId, to: usize, frame: &Bytes, arrivals: &[Time]) {
         if self.sketch.is_none() {
             return;
@@ -81,6 +97,7 @@ impl World {
     }
 
     pub(super) fn note_standing(&mut self, id: ReplicaId) {
+        self.record_standing(id);
         let Some(sketch) = &mut self.sketch else { return };
         let replica = self.nodes[usize::from(id.0)].replica();
         sketch.stands(self.now, id, replica.view(), replica.status());

@@ -9,7 +9,7 @@ async fn one_frame_to_a_client_in_sixteen_is_timed_and_packets_outlive_their_lin
     let link = nodes[0].up("the client").await;
     let counters = |nodes: &[Node]| {
         let counters = nodes[0].transport.counters();
-        (counters.client_waits.get(), counters.packets_sent.get())
+        (counters.client_waits.get().count, counters.packets_sent.get())
     };
     let sent =
         |nodes: &[Node]| -> u64 { nodes[0].transport.links().iter().map(|link| link.packets_sent).sum() };

@@ -47,7 +47,10 @@ proptest! {
         bundle_max in 1_usize..6,
         said in proptest::collection::vec((0_u16..11, 0_usize..12, 12_u64..14, 0_u8..3), 0..400),
     ) {
-        let mut world = World::open(n, |options, _| options.bundle_max = bundle_max);
+        let mut world = World::open(n, |options, _| {
+            options.bundle_max = bundle_max;
+            options.bundles_in_flight = 12;
+        });
         let calls: Vec<_> = (0..12).map(|_| world.submit(b"add")).collect();
         world.poll();
         let operations: Vec<_> = world

@@ -9,7 +9,10 @@ fn shapes(sent: &[(To, Arc<Request>)]) -> Vec<(u64, usize, u64)> {
 
 #[test]
 fn what_waits_is_cut_into_bundles_of_consecutive_numbers() {
-    let mut world = World::open(4, |options, _| options.bundle_max = 4);
+    let mut world = World::open(4, |options, _| {
+        options.bundle_max = 4;
+        options.bundles_in_flight = 4;
+    });
     world.submit_many(10);
     world.poll();
     assert_eq!(shapes(&world.sent), [(1, 4, 1), (5, 4, 1), (9, 2, 1)]);
@@ -31,24 +34,54 @@ fn a_bundle_of_one_signs_each_operation() {
 }
 
 #[test]
-fn a_bundle_that_is_not_full_waits_while_enough_are_out() {
+fn a_bundle_that_is_not_full_waits_until_it_holds_its_share_of_what_is_out() {
     let mut world = World::open(4, |options, _| {
-        options.bundle_max = 4;
+        options.bundle_max = 8;
         options.bundles_in_flight = 2;
     });
-    for _ in 0..5 {
+    for _ in 0..12 {
         world.submit(b"add");
         world.poll();
     }
-    assert_eq!(shapes(&world.sent), [(1, 1, 1), (2, 1, 1)]);
-    let first = world.take_sent().remove(0).1;
-    world.answer(R0, &first, 0, 12, result(b""));
-    world.answer(R1, &first, 0, 12, result(b""));
+    assert_eq!(shapes(&world.sent), [(1, 1, 1), (2, 1, 1), (3, 1, 1), (4, 2, 1), (6, 3, 1), (9, 4, 1)]);
+    let sent = world.take_sent();
+    for (_, request) in &sent[3..5] {
+        for operation in 0..request.len() {
+            world.answer(R0, request, operation, 12, result(b""));
+            world.answer(R1, request, operation, 12, result(b""));
+        }
+    }
+    world.submit_many(3);
     world.poll();
-    assert_eq!(shapes(&world.take_sent()), [(3, 3, 2)]);
-    world.submit_many(4);
+    assert!(world.sent.is_empty(), "3 are less than half of 7");
+    world.submit_many(1);
     world.poll();
-    assert_eq!(shapes(&world.sent), [(6, 4, 2)], "a full one goes at once");
+    assert_eq!(shapes(&world.take_sent()), [(13, 4, 1)]);
+    world.submit_many(8);
+    world.poll();
+    assert_eq!(shapes(&world.sent), [(17, 8, 1)], "a full one goes at once");
+}
+
+#[test]
+fn bundles_of_a_hurried_client_do_not_stay_small() {
+    let mut world = World::open(4, |options, _| options.bundle_max = 64);
+    for _ in 0..64 {
+        world.submit(b"add");
+        world.poll();
+    }
+    assert!(world.sent.len() > 8, "they start small");
+    for slot in 12..44 {
+        let oldest = world.sent.remove(0).1;
+        for operation in 0..oldest.len() {
+            world.answer(R0, &oldest, operation, slot, result(b""));
+            world.answer(R1, &oldest, operation, slot, result(b""));
+        }
+        // Whoever keeps 64 calls under way makes one for each that is answered.
+        world.submit_many(oldest.len());
+        world.poll();
+    }
+    let last: Vec<_> = world.sent.iter().map(|(_, request)| request.len()).collect();
+    assert!(!last.is_empty() && last.iter().all(|operations| *operations >= 22), "{last:?} of 64");
 }
 
 #[test]
@@ -184,6 +217,24 @@ fn a_lost_link_to_the_primary_sends_to_everyone_at_once() {
     world.submit(b"add");
     world.poll();
     assert_eq!(world.take_sent()[0].0, To::Everyone);
+}
+
+#[test]
+fn what_nobody_has_but_a_replica_that_says_goodbye_is_sent_elsewhere_at_once_whoever_leads_by_now() {
+    let mut world = World::open(4, |_, _| {});
+    let (_, request) = world.one(b"add");
+    // Answers to somebody else's calls say that another one leads.
+    for replica in [R1, R2] {
+        world.replies(replica, Epoch(0), View(1), Vec::new());
+    }
+    assert_eq!(world.client.view(), View(1));
+    let (_, later) = world.one(b"add");
+    world.client.on_link(world.now, R0, None);
+    world.poll();
+    assert_eq!(world.take_sent(), [(To::Everyone, request)], "the other one is with the new primary");
+    world.client.on_link(world.now, R1, None);
+    world.poll();
+    assert_eq!(world.take_sent(), [(To::Everyone, later)]);
 }
 
 #[test]

@@ -47,6 +47,9 @@ fn a_brief_session_asks_for_few_slots_and_for_more_when_that_was_too_few() {
     let mut world = World::new(4, |options, _| options.brief = true);
     world.link_all(Seq(100), View(0));
     world.poll();
+    assert!(world.take_sent().is_empty(), "who is here for a moment may want only to read");
+    world.submit(b"add");
+    world.poll();
     let mut at = 100;
     for slots in [12, 12, 48, 192, 768, 2048, 2048] {
         let request = world.take_sent().remove(0).1;
@@ -64,6 +67,7 @@ fn a_brief_session_asks_for_no_more_slots_because_a_replica_stands_still() {
     let mut world = World::new(4, |options, _| options.brief = true);
     world.client.on_link(world.now, R0, Some((Seq(400), View(0))));
     world.client.on_link(world.now, R3, Some((Seq(256), View(0))));
+    world.submit(b"add");
     world.poll();
     let stale = world.take_sent().remove(0).1;
     assert_eq!(stale.registration().unwrap().expires, Seq(256 + 12));

@@ -478,7 +478,7 @@ fn c9_a_replica_that_is_shown_its_own_words_that_it_remembers_or_knows_to_have_f
     let certificate = Verified::vouch(bench.certificate(commit, &[0, 1, 2]));
     bench.step(Event::CommitCertificate(certificate));
     let prepared = bench.certificate(this, &[0, 1, 2]);
-    bench.step(Event::ViewChange(bench.view_change(0, 1, vec![prepared])));
+    bench.step(Event::ViewChange(bench.view_change(3, 1, vec![prepared])));
     assert_eq!((bench.executed.as_slice(), bench.replica.status()), (&[Seq(1)][..], Status::Normal));
     assert!(bench.alarms.is_empty());
 }

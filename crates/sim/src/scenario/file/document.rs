@@ -1,5 +1,6 @@
 //! What a scenario file may say: one struct for each table, the same for reading and for writing.
 
+use quorate_protocol::client::Read;
 use serde::{Deserialize, Serialize};
 
 use super::values::{Bits, Micros, Offset, Placed, Share, Who};
@@ -96,6 +97,8 @@ pub(super) struct Constants {
     pub(super) timeout_max: Option<Micros>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) watchdog: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) fast_reads: Option<bool>,
 }
 
 /// How every link behaves.
@@ -184,6 +187,9 @@ pub(super) struct Crashing {
     /// How far its clock is off when it comes back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) clock: Option<Offset>,
+    /// Whether it is asked to stop, and hands over first what it leads.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) gently: bool,
 }
 
 /// A process that dies while something happens to its disk, and comes back.
@@ -289,4 +295,39 @@ pub(super) struct Asking {
     pub(super) bundle: u64,
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) think: Micros,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) reads: Reads,
+}
+
+/// How a client reads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Reads {
+    #[default]
+    Ordered,
+    Fast,
+    Session,
+    Stale,
+}
+
+impl From<Reads> for Read {
+    fn from(reads: Reads) -> Self {
+        match reads {
+            Reads::Ordered => Self::Ordered,
+            Reads::Fast => Self::Fast,
+            Reads::Session => Self::Session,
+            Reads::Stale => Self::Stale,
+        }
+    }
+}
+
+impl From<Read> for Reads {
+    fn from(read: Read) -> Self {
+        match read {
+            Read::Ordered => Self::Ordered,
+            Read::Fast => Self::Fast,
+            Read::Session => Self::Session,
+            Read::Stale => Self::Stale,
+        }
+    }
 }

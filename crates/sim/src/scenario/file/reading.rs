@@ -133,7 +133,7 @@ fn clients(tables: &[Placed<Asking>]) -> Checked<Vec<Load>> {
 }
 
 fn client(table: &Placed<Asking>) -> Checked<Load> {
-    let Asking { commands, in_flight, bundle, think } = table.value;
+    let Asking { commands, in_flight, bundle, think, reads } = table.value;
     let between = |key, found: u64, least: u64, most: u64| {
         let found = (least..=most).contains(&found).then_some(found).ok_or(found);
         found.map_err(|found| bounds(table.at, key, found, (least, most)))
@@ -143,6 +143,7 @@ fn client(table: &Placed<Asking>) -> Checked<Load> {
         in_flight: between("client.in_flight", in_flight, 1, 1024)? as usize,
         bundle: between("client.bundle", bundle, 1, 1024)? as usize,
         think_us: most(table.at, "client.think", think, DELAY_MAX_US)?,
+        reads: reads.into(),
     })
 }
 
@@ -170,6 +171,7 @@ impl Reader {
             *field = said.unwrap_or(*field);
         }
         parameters.watchdog = value.watchdog.unwrap_or(parameters.watchdog);
+        parameters.fast_reads = value.fast_reads.unwrap_or(parameters.fast_reads);
         match parameters.check_for(self.replicas.into()) {
             Ok(()) => Ok(parameters),
             Err(error) => Err(wrong(at, "parameters", Problem::Parameter(error))),
@@ -243,12 +245,17 @@ impl Reader {
     fn crash(&self, at: usize, table: &Crashing) -> Checked<(Time, Fault)> {
         let time = moment(at, "crash.at", table.at)?;
         if let Some(restart) = table.restart {
-            let outage =
-                Outage { clock_us: off(at, "crash.clock", table.clock)?, ..Outage::clean(restart.0) };
+            if table.gently && table.moment.is_some() {
+                let why =
+                    "is a moment in the middle of something, and who is asked to stop ends what it does";
+                return Err(wrong(at, "crash.moment", Problem::Combination(why, "leave one of them out")));
+            }
+            let clock_us = off(at, "crash.clock", table.clock)?;
+            let outage = Outage { clock_us, gently: table.gently, ..Outage::clean(restart.0) };
             most(at, "crash.restart", restart, TIME_MAX_US)?;
             return Ok((time, self.outage(at, "crash.replica", (table.replica, table.moment), outage)?));
         }
-        if table.clock.is_some() || table.moment.is_some() {
+        if table.clock.is_some() || table.moment.is_some() || table.gently {
             let why = "is down for good, but the table says more of it";
             return Err(wrong(at, "crash.restart", Problem::Combination(why, "say when it restarts")));
         }
@@ -300,7 +307,8 @@ impl Reader {
         };
         let damage = rot.map(|rot| Damage { rot, part, seed: table.seed.0 });
         let down_us = most(at, "disk.restart", table.restart, TIME_MAX_US)?;
-        let outage = Outage { left, damage, down_us, clock_us: off(at, "disk.clock", table.clock)? };
+        let clock_us = off(at, "disk.clock", table.clock)?;
+        let outage = Outage { left, damage, clock_us, ..Outage::clean(down_us) };
         Ok((time, self.outage(at, "disk.replica", (table.replica, table.moment), outage)?))
     }
 

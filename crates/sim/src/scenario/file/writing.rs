@@ -60,7 +60,8 @@ pub(super) fn write(file: &ScenarioFile) -> Document {
     }
     for load in &scenario.clients {
         let (in_flight, bundle) = (load.in_flight as u64, load.bundle as u64);
-        let asking = Asking { commands: load.commands, in_flight, bundle, think: Micros(load.think_us) };
+        let (commands, think, reads) = (load.commands, Micros(load.think_us), load.reads.into());
+        let asking = Asking { commands, in_flight, bundle, think, reads };
         document.client.push(asking.into());
     }
     document
@@ -117,6 +118,7 @@ fn constants(parameters: &Parameters) -> Option<Constants> {
         timeout: timeout.map(Micros),
         timeout_max: timeout_max.map(Micros),
         watchdog: (said.watchdog != usual.watchdog).then_some(said.watchdog),
+        fast_reads: (said.fast_reads != usual.fast_reads).then_some(said.fast_reads),
     };
     (constants != none).then_some(constants)
 }
@@ -145,7 +147,8 @@ fn add_cuts(document: &mut Document, cuts: &[Cut]) {
 
 fn add_fault(document: &mut Document, at: Time, fault: Fault) {
     let at = time(at);
-    let for_good = |replica| Crashing { replica, at, restart: None, moment: None, clock: None };
+    let for_good =
+        |replica| Crashing { replica, at, restart: None, moment: None, clock: None, gently: false };
     match fault {
         Fault::Crash(id) => document.crash.push(for_good(Who::One(id.0)).into()),
         Fault::CrashPrimary => document.crash.push(for_good(Who::Primary).into()),
@@ -178,7 +181,8 @@ fn add_fault(document: &mut Document, at: Time, fault: Fault) {
 fn add_outage(document: &mut Document, at: Micros, (replica, moment): (Who, Option<u64>), outage: Outage) {
     let (restart, clock) = (Micros(outage.down_us), outage.clock_us.map(Offset));
     if outage.left == Crash::Keep && outage.damage.is_none() {
-        document.crash.push(Crashing { replica, at, restart: Some(restart), moment, clock }.into());
+        let (restart, gently) = (Some(restart), outage.gently && moment.is_none());
+        document.crash.push(Crashing { replica, at, restart, moment, clock, gently }.into());
         return;
     }
     let (unsynced, survivors, torn_bytes) = match outage.left {

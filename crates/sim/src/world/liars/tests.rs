@@ -21,7 +21,7 @@ fn scenario(replicas: u16, seed: u64) -> Scenario {
     parameters.batch_requests_max = 4;
     setting.profile.jitter_us = 500;
     setting.costs.write_us = 500;
-    let load = Load { commands: 40, in_flight: 3, bundle: 1, think_us: 200_000 };
+    let load = Load { commands: 40, in_flight: 3, bundle: 1, think_us: 200_000, ..Load::default() };
     Scenario { setting, faults: Vec::new(), heal_at: HEALED, clients: vec![load; 2] }
 }
 

@@ -1,0 +1,43 @@
+//! How far a replica may have answered, where reads are fast.
+//!
+//! Fast reads are linearizable because a correct replica never goes back: what it answers after something was
+//! acknowledged with its help is of no earlier slot. So the superblock's horizon, which bounds what it voted, bounds what
+//! it answered, too: it is raised before a slot beyond it executes, and answers rest on that. And a replica that starts
+//! again, or whose wrong state was replaced by an older one, gives no such answer before it is as far as the horizon says.
+
+use super::{Out, Replica};
+use crate::types::Seq;
+
+impl Replica {
+    /// The first slot that fast reads may be answered from. What this replica answered before it came back was of no later
+    /// one.
+    #[must_use]
+    pub fn answers_from(&self) -> Seq {
+        self.answers_from
+    }
+
+    /// A slot is about to be answered from.
+    pub(super) fn cover(&mut self, seq: Seq, out: &mut Out<'_>) {
+        if self.parameters().fast_reads {
+            self.promise(self.promised.0, seq, out);
+        }
+    }
+
+    /// Whether f + 1 replicas say that the next slot committed, and here it did not, in a cluster whose clients wait for a
+    /// quorum of answers: one of them is needed from here, and a primary that leaves this replica out may see to it that
+    /// nobody else asks for it.
+    pub(super) fn trails(&self) -> bool {
+        let weak = self.context.committee.weak_quorum();
+        let next = self.log.get(self.committed.next()).filter(|slot| slot.committed.is_none());
+        let agreed = next.is_some_and(|slot| {
+            let mut votes = slot.commits.votes();
+            votes.any(|(_, vote)| slot.commits.count(vote) >= weak)
+        });
+        agreed && self.parameters().fast_reads
+    }
+
+    /// What was answered so far may have been of later slots than what will be.
+    pub(super) fn go_back(&mut self) {
+        self.answers_from = self.answers_from.max(self.promised.1);
+    }
+}
