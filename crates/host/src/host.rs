@@ -194,10 +194,10 @@ impl Host {
     pub fn moments(&mut self, now: Time, began: Time) -> Vec<Moment> {
         self.phases.moments(now, began)
     }
-    /// Messages that wait for the disk.
+    /// Messages and answers that wait for the disk.
     #[must_use]
     pub fn waiting_for_disk(&self) -> usize {
-        self.gate.waiting()
+        self.gate.waiting() + self.answers.waiting()
     }
     /// Since when the disk has not got any further while messages wait for it.
     #[must_use]

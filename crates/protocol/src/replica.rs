@@ -139,6 +139,8 @@ pub struct Replica {
     split: Seq,
     /// Its process is about to stop; as primary it leaves its seat at this time at the latest.
     retiring: Option<Time>,
+    /// Whether it has passed over a view of its own since then.
+    passed_over: bool,
     marks: waits::Marks,
 }
 
@@ -281,6 +283,7 @@ impl Replica {
             agreed: Seq(0),
             split: Seq(0),
             retiring: None,
+            passed_over: false,
             marks: waits::Marks::default(),
         }
     }

@@ -156,7 +156,7 @@ fn every_number_has_bounds_that_its_refusal_names() {
 fn every_word_is_one_of_those_that_its_refusal_names() {
     for (key, known) in [
         ("durability", "\"sync\", \"os\", \"none\""),
-        ("application", "\"counter\", \"kv\", \"null\""),
+        ("application", "\"counter\", \"kv\", \"ledger\", \"lock\", \"null\""),
         ("load", "\"open\", \"closed\""),
     ] {
         refused(&format!("{key} = \"fast\"\n"), 2, key, &["is `fast`", &format!("write one of {known}")]);

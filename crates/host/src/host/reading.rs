@@ -22,8 +22,10 @@ use crate::gate::Gate;
 const QUERIES_MAX: usize = 4096;
 /// Bytes of those.
 const QUERY_BYTES_MAX: usize = 16 << 20;
-/// Queries that execution has at once.
-const QUERIES_AT_ONCE: usize = 64;
+/// Bytes of those of one client, but for its first.
+const CLIENT_BYTES_MAX: usize = QUERY_BYTES_MAX / 16;
+/// Queries that execution has at once: on one thread, what else is due waits for so many.
+const QUERIES_AT_ONCE: usize = 8;
 /// Bytes of answers that wait for the horizon at once; whoever gets none asks again.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// What an answer takes besides its bytes, about.
@@ -45,8 +47,12 @@ impl Queries {
     /// Takes a query in, if there is room for it.
     fn put(&mut self, client: ClientId, query: Query) -> bool {
         let bytes = query.command.len();
-        let of_client = self.waiting.get(&client).map_or(0, VecDeque::len);
-        if of_client >= READS_OUT_MAX || self.count >= QUERIES_MAX || self.bytes + bytes > QUERY_BYTES_MAX {
+        let mine = self.waiting.get(&client);
+        let of_client = mine.map_or(0, VecDeque::len);
+        let bytes_of_client: usize = mine.into_iter().flatten().map(|query| query.command.len()).sum();
+        let greedy = of_client > 0 && bytes_of_client + bytes > CLIENT_BYTES_MAX;
+        let full = self.count >= QUERIES_MAX || self.bytes + bytes > QUERY_BYTES_MAX;
+        if greedy || full || of_client >= READS_OUT_MAX {
             return false;
         }
         self.count += 1;
@@ -115,6 +121,11 @@ impl Answers {
         if self.horizons.back().is_none_or(|(covered, _)| *covered < high) {
             self.horizons.push_back((high, position));
         }
+    }
+
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.waiting()
     }
 
     /// What an answer from a slot rests on; none if nothing covers that yet.
@@ -262,10 +273,12 @@ mod tests {
         let taken = (0..200).filter(|number| queries.put(client(1), query(*number, 1))).count();
         assert_eq!(taken, READS_OUT_MAX);
         assert!(queries.put(client(2), query(0, 1)), "another one has room");
+        assert!(!queries.put(client(2), query(1, CLIENT_BYTES_MAX)), "not for that much");
+        assert!(queries.put(client(201), query(0, CLIENT_BYTES_MAX + 1)), "the first one always has");
         assert!(!queries.put(client(3), query(0, QUERY_BYTES_MAX)), "there are bytes waiting already");
         let many = (3..=200).map(client).flat_map(|client| (0..30).map(move |number| (client, number)));
         let taken = many.filter(|(client, number)| queries.put(*client, query(*number, 1))).count();
-        assert_eq!(taken + READS_OUT_MAX + 1, QUERIES_MAX);
+        assert_eq!(taken + READS_OUT_MAX + 2, QUERIES_MAX);
     }
 
     #[test]

@@ -27,13 +27,15 @@ impl Replica {
     /// quorum of answers: one of them is needed from here, and a primary that leaves this replica out may see to it that
     /// nobody else asks for it.
     pub(super) fn trails(&self) -> bool {
+        if !self.parameters().fast_reads {
+            return false;
+        }
         let weak = self.context.committee.weak_quorum();
         let next = self.log.get(self.committed.next()).filter(|slot| slot.committed.is_none());
-        let agreed = next.is_some_and(|slot| {
+        next.is_some_and(|slot| {
             let mut votes = slot.commits.votes();
             votes.any(|(_, vote)| slot.commits.count(vote) >= weak)
-        });
-        agreed && self.parameters().fast_reads
+        })
     }
 
     /// What was answered so far may have been of later slots than what will be.

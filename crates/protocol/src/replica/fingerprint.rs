@@ -66,6 +66,7 @@ impl Replica {
             agreed,
             split,
             retiring,
+            passed_over,
             marks: _,
         } = self;
         let mut hasher = DefaultHasher::new();
@@ -90,7 +91,8 @@ impl Replica {
             (seq.0, root).hash(h);
         }
         self.hash_views(votes, h);
-        (opening.map(|view| view.0), promised.0.0, promised.1.0, unsure.0, retiring.is_some()).hash(h);
+        (opening.map(|view| view.0), promised.0.0, promised.1.0, unsure.0, (retiring.is_some(), passed_over))
+            .hash(h);
         format!("{amnesia:?}{standing:?}").hash(h);
         hasher.finish()
     }

@@ -127,6 +127,8 @@ impl Replica {
         }
         replica.go_back();
         let mut out = Out { now, effects };
+        // It may have stopped between the state that it installed and the horizon that covers it.
+        replica.cover(replica.executed, &mut out);
         if let Some(certificate) = replica.stable.clone().filter(|_| !recorded) {
             replica.persist(Record::Stable(certificate.into_inner()), &mut out);
         }

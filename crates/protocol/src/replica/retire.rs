@@ -58,7 +58,9 @@ impl Replica {
             return;
         }
         let in_good_time = !self.has_waited_long(out.now);
+        let own = (here.0..view.0).any(|passed| self.context.committee.primary(View(passed)) == self.id);
         self.start_view_change(view, out);
+        self.passed_over |= own && self.view == view;
         if self.view == view && in_good_time && !mutant::is(Mutant::M51) {
             self.timers.handed_over(view.0 - here.0);
         }
@@ -77,11 +79,13 @@ impl Replica {
         self.view_changes.get(&primary).is_some_and(|held| held.view > view)
     }
 
-    /// Whether this replica retires, and has nothing left to bring to an end as primary of one of its views.
+    /// Whether this replica retires, and has nothing left to bring to an end as primary of one of its views. It passes over
+    /// one that is not open once: where all retire, each would hand over to the next without end, as fast as the links are.
     fn gives_up(&self, view: View, now: Time) -> bool {
         let leads = view == self.view && self.status == Status::Normal;
         let flying = leads && self.committed.next() < self.next;
-        self.retiring.is_some_and(|drained| !flying || drained <= now)
+        let in_turn = leads || !self.passed_over;
+        in_turn && self.retiring.is_some_and(|drained| !flying || drained <= now)
     }
 
     /// Whether more than half of the time is over that the view has, or the one that is to open.
