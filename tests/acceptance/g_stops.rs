@@ -65,6 +65,23 @@ fn g4_a_primary_hands_over_with_the_votes_of_those_who_are_left() {
 }
 
 #[test]
+fn g4_replicas_that_all_stop_during_a_hand_over_do_not_chase_each_other_through_views() {
+    let mut lab = Lab::new(&calm(4, 1), 2);
+    lab.world.ask_to_stop(ReplicaId(0), Outage::gentle(100_000)).unwrap();
+    let leave = |lab: &Lab| (1..4).all(|id| lab.replica(id).view() == View(1));
+    lab.await_that("all others leave the view", SOON, leave);
+    for id in 1..4 {
+        lab.world.ask_to_stop(ReplicaId(id), Outage::gentle(100_000)).unwrap();
+    }
+    let all_are_back = |lab: &Lab| lab.world.injected().restarts == 4 && is_back(lab);
+    lab.await_that("all are back", 20 * T0, all_are_back);
+    // Each passes over its own view once, and no timer fired more than twice.
+    assert!(lab.views().iter().all(|view| *view <= 8), "{:?}", lab.views());
+    lab.ask(0, "add k 1");
+    lab.await_that("they serve", 20 * T0, Lab::is_answered);
+}
+
+#[test]
 fn g4_if_the_next_primary_is_gone_or_stops_as_well_the_one_after_it_leads() {
     // Gone: the others wait a timeout for it, as always.
     let mut lab = Lab::new(&calm(4, 1), 2);
