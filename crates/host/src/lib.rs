@@ -17,6 +17,8 @@ pub mod journal;
 pub mod lane;
 pub mod live;
 pub mod phases;
+#[cfg(test)]
+mod props;
 pub mod spent;
 pub mod start;
 pub mod store;

@@ -3,27 +3,14 @@
 use std::sync::Arc;
 
 use quorate_protocol::certificate::Certificate;
-use quorate_protocol::codec::{Frames, List};
-use quorate_protocol::crypto::SecretKey;
+use quorate_protocol::codec::List;
 use quorate_protocol::message::Prepare;
 use quorate_protocol::process::Recipient;
-use quorate_protocol::request::{Batch, Body, Draft, Kind, Nondet};
-use quorate_protocol::types::{ClusterId, Digest, Position, View};
+use quorate_protocol::request::{Batch, Body, Nondet};
+use quorate_protocol::types::{Digest, Position, View};
 
 use super::*;
-
-const CLUSTER: ClusterId = ClusterId(Digest([9; 32]));
-
-fn request(number: u64, operations: usize) -> Arc<Request> {
-    let draft = Draft {
-        session: Session(7),
-        first: Number(number),
-        ack: Number(1),
-        kind: Kind::Operations,
-        operations: Frames::new(std::iter::repeat_n(&[1_u8; 8][..], operations)),
-    };
-    Arc::new(Request::sign(&SecretKey::from_seed(&[3; 32]), CLUSTER, draft))
-}
+use crate::props::{CLUSTER, request};
 
 fn body(proposed: u64, requests: Vec<Arc<Request>>) -> Arc<Body> {
     Body::new(Batch { nondet: Nondet { time: Time(proposed) }, requests: List(requests) }, CLUSTER)

@@ -1,22 +1,18 @@
 //! What becomes of a liar that is told to stop.
 
-use std::sync::Arc;
-
 use quorate_protocol::certificate::Certificate;
 use quorate_protocol::codec::List;
-use quorate_protocol::committee::Committee;
-use quorate_protocol::crypto::SecretKey;
 use quorate_protocol::message::{Commit, PeerMessage};
-use quorate_protocol::parameters::{Context, Parameters};
+use quorate_protocol::parameters::Context;
 use quorate_protocol::replica::{Replica, Status};
-use quorate_protocol::signed::Signer;
-use quorate_protocol::types::{ClusterId, Digest, Epoch, Seq, View};
+use quorate_protocol::types::{Digest, Seq, View};
 use quorate_protocol::verify::Verifier;
 
 use super::*;
 use crate::byzantine::Sin;
 use crate::host::encode;
 use crate::journal::Journal;
+use crate::props::four;
 
 const NOW: Time = Time(1_000_000);
 
@@ -29,16 +25,6 @@ impl Link for Nowhere {
     fn reply(&mut self, _client: ClientId, _frame: Bytes) {}
 }
 
-fn cluster() -> (Context, Vec<Signer>) {
-    let keys: Vec<_> = (1..=4).map(|seed| Arc::new(SecretKey::from_seed(&[seed; 32]))).collect();
-    let public: Vec<_> = keys.iter().map(|key| key.public()).collect();
-    let (cluster, epoch) = (ClusterId(Digest([9; 32])), Epoch(0));
-    let committee = Arc::new(Committee::new(&public, false).unwrap());
-    let context = Context { cluster, epoch, committee, parameters: Arc::new(Parameters::default()) };
-    let signers = (0..).map(ReplicaId).zip(keys).map(|(id, key)| Signer::new(key, cluster, epoch, id));
-    (context, signers.collect())
-}
-
 fn liar(sins: &[&str], context: &Context) -> Liar {
     let sins: Vec<Sin> = sins.iter().map(|sin| sin.parse().unwrap()).collect();
     Liar::new(&sins, 1, context, ReplicaId(3), NOW)
@@ -47,7 +33,7 @@ fn liar(sins: &[&str], context: &Context) -> Liar {
 /// How replica 3 takes it that others hold a COMMIT of its own that its honest half never said; `before` is what was done
 /// to it until then.
 fn meets_itself(before: impl Fn(&mut Host, &Context)) -> Status {
-    let (context, mut signers) = cluster();
+    let (context, mut signers) = four();
     let statement = Commit { view: View(0), seq: Seq(1), digest: Digest([7; 32]) };
     let signed = [0, 1, 3].map(|id: u16| (ReplicaId(id), signers[usize::from(id)].sign(statement).signature));
     let proof = Certificate { statement, signatures: List(signed.to_vec()) };

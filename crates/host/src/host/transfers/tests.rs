@@ -3,16 +3,14 @@
 use bytes::Bytes;
 use quorate_protocol::application::{ApplicationError, Context as Told, RejectedCommand, StateMachine};
 use quorate_protocol::codec::List;
-use quorate_protocol::committee::Committee;
 use quorate_protocol::crypto::SecretKey;
 use quorate_protocol::executor::Executor;
 use quorate_protocol::map::Map;
 use quorate_protocol::message::{Commit, Transfer};
-use quorate_protocol::parameters::{Context, Parameters};
+use quorate_protocol::parameters::Context;
 use quorate_protocol::replica::Replica;
 use quorate_protocol::request::{Draft, Kind, Operations, null_digest};
-use quorate_protocol::signed::Signer;
-use quorate_protocol::types::{ClientId, ClusterId, Digest, Epoch, Number, Session, View};
+use quorate_protocol::types::{ClientId, Number, Session, View};
 use quorate_protocol::verify::Verifier;
 
 use super::*;
@@ -20,6 +18,7 @@ use crate::disk::MemoryDisk;
 use crate::execution::{Done, Execution};
 use crate::host::UNVERIFIED_MAX;
 use crate::journal::Journal;
+use crate::props::four;
 use crate::store::Store;
 
 const NOW: Time = Time(1_000_000);
@@ -47,16 +46,6 @@ struct Party {
     link: Frames,
 }
 
-fn context() -> (Context, Vec<Signer>) {
-    let keys: Vec<_> = (1..=4).map(|seed| Arc::new(SecretKey::from_seed(&[seed; 32]))).collect();
-    let public: Vec<_> = keys.iter().map(|key| key.public()).collect();
-    let (cluster, epoch) = (ClusterId(Digest([9; 32])), Epoch(0));
-    let committee = Arc::new(Committee::new(&public, false).unwrap());
-    let context = Context { cluster, epoch, committee, parameters: Arc::new(Parameters::default()) };
-    let signers = (0..).map(ReplicaId).zip(keys).map(|(id, key)| Signer::new(key, cluster, epoch, id));
-    (context, signers.collect())
-}
-
 /// A machine that understands nothing, and writes one entry.
 struct Still;
 
@@ -78,7 +67,7 @@ fn executor(context: &Context) -> Executor {
 
 impl Party {
     fn new(id: u16) -> Self {
-        let (context, mut signers) = context();
+        let (context, mut signers) = four();
         let signer = signers.swap_remove(usize::from(id));
         let execution = Execution::new(executor(&context), &context.parameters);
         let verifier = Verifier::new(context.clone(), [1; 32]);
@@ -120,7 +109,7 @@ impl Party {
 
 /// The state after a slot of null batches.
 fn state_after(seq: u64) -> Box<State> {
-    let (context, _) = context();
+    let (context, _) = four();
     let mut execution = Execution::new(executor(&context), &context.parameters);
     let mut last = None;
     for seq in 1..=seq {
@@ -134,7 +123,7 @@ fn state_after(seq: u64) -> Box<State> {
 
 /// What q replicas say about a state.
 fn certificate(state: &State) -> Bytes {
-    let (_, signers) = context();
+    let (_, signers) = four();
     let statement = Checkpoint { seq: state.seq, root: state.root(), epoch_end: Seq::MAX };
     let signed = signers.iter().take(3).zip(0..);
     let signatures = signed.map(|(signer, id)| (ReplicaId(id), signer.sign(statement).signature)).collect();
@@ -222,7 +211,7 @@ fn what_comes_while_execution_has_no_state_is_executed_on_the_next_one() {
 
 /// What q replicas say about a slot without a batch.
 fn committed(seq: u64) -> Bytes {
-    let (context, signers) = context();
+    let (context, signers) = four();
     let statement = Commit { view: View(0), seq: Seq(seq), digest: null_digest(context.cluster) };
     let signed = signers.iter().take(3).zip(0..);
     let signatures = signed.map(|(signer, id)| (ReplicaId(id), signer.sign(statement).signature)).collect();
