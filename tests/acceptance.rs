@@ -31,6 +31,7 @@ mod g_stops;
 mod lab;
 mod p_certificates;
 mod p_memory;
+mod p_strays;
 mod p_views;
 mod puppets;
 mod regressions;

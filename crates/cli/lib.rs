@@ -33,6 +33,7 @@ mod why;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 pub use self::own::Own;
@@ -114,6 +115,7 @@ pub fn run(own: Option<Own>) -> ExitCode {
         Command::Restore(args) => restore::run(args),
         Command::Testbed(mut args) => {
             args.own = own;
+            args.logs = logging.of_replicas();
             testbed::run(&args)
         }
         #[cfg(feature = "byzantine")]
@@ -136,6 +138,17 @@ pub(crate) fn survive_file_size_limits() -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let _inside = runtime.enter();
     tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(SIGXFSZ)).map(drop)
+}
+
+/// Lets other processes of this machine go first. Threads inherit it from whoever starts them, so this comes before any
+/// other thread does.
+pub(crate) fn give_way(level: u8) -> anyhow::Result<()> {
+    let level = i32::from(level);
+    if level > 0 {
+        rustix::process::setpriority_process(None, level)
+            .with_context(|| format!("--nice {level}: the system refuses"))?;
+    }
+    Ok(())
 }
 
 /// The program as it was called, so that the commands we print can be typed as they stand.

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use quorate_bench::worker::Logs;
 use tracing_subscriber::EnvFilter;
 
 /// What an operator wants to know when nobody says otherwise.
@@ -11,8 +12,8 @@ const USUAL: &str = "warn,quorate_cli::replica=info,quorate_node::node=info";
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Log, on standard error")]
 pub(crate) struct Args {
-    /// What to log: a level such as `debug`, or levels by origin, as in `warn,quorate=debug`; processes that this one
-    /// starts have it from the environment
+    /// What to log: a level such as `debug`, or levels by origin, as in `warn,quorate=debug`; the replicas of a testbed log
+    /// the same, each into its file
     #[arg(long = "log", global = true, env = "QUORATE_LOG", hide_env_values = true, value_name = "FILTER")]
     #[arg(value_parser = checked)]
     filter: Option<String>,
@@ -50,6 +51,15 @@ impl Args {
             Format::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
             Format::Json => log.json().flatten_event(true).with_span_list(false).init(),
         }
+    }
+
+    /// How replicas log that this process starts.
+    pub(crate) fn of_replicas(&self) -> Logs {
+        let format = match self.format {
+            Format::Text => "text",
+            Format::Json => "json",
+        };
+        Logs { filter: self.filter.clone(), format: Some(format.to_owned()) }
     }
 
     /// Says why a command failed, in the form that whoever reads its log expects.

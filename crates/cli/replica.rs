@@ -59,6 +59,9 @@ pub(crate) struct Args {
     /// made
     #[arg(long, value_name = "FILE")]
     emulate: Option<PathBuf>,
+    /// Give way to other processes of this machine: 0 not at all, 19 the most
+    #[arg(long, value_name = "LEVEL", default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=19))]
+    nice: u8,
     /// Stop when standard input ends, as it does when whoever started this replica is gone
     #[arg(long)]
     exit_with_stdin: bool,
@@ -72,6 +75,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     crate::survive_file_size_limits()?;
+    crate::give_way(args.nice)?;
     let (sins, seed) = (sins(&args)?, seed(&args));
     let emulation = args.emulate.as_deref().map(EmulationFile::load).transpose()?.map(Emulation::new);
     let cluster = ClusterFile::load(&args.cluster)?;

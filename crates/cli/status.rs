@@ -295,6 +295,7 @@ mod tests {
     fn who_changes_views_does_not_execute_and_is_no_part_of_a_quorum() {
         let (normal, changing) = (status("normal", None), status("view-changing", None));
         assert_eq!(no_quorum(&[&normal, &normal, &normal], &committee()), None);
+        assert!(no_quorum(&[&normal, &normal, &status("stopping", None)], &committee()).is_some());
         let words = no_quorum(&[&normal, &changing, &changing], &committee());
         assert_eq!(words.as_deref(), Some("no quorum: 1 of 4 replicas execute, 3 are needed"));
     }

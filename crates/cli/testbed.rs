@@ -14,6 +14,7 @@ mod rejoin;
 mod report;
 mod rolling;
 mod table;
+mod telling;
 mod web;
 
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ use anyhow::Context as _;
 use clap::builder::ArgPredicate;
 use quorate_bench::cluster::{Cluster, ClusterConfig, Hand, Liars, Verdict};
 use quorate_bench::load::{GIVE_UP, Live, Load, LoadReport, Running};
-use quorate_bench::worker::{Home, Worker};
+use quorate_bench::worker::{Home, Logs, Worker};
 use quorate_node::cluster_file::{Durability, Preset};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -213,6 +214,9 @@ pub(crate) struct Args {
     /// The application of the program that this is
     #[arg(skip)]
     pub(crate) own: Option<Own>,
+    /// How its replicas log
+    #[arg(skip)]
+    pub(crate) logs: Logs,
 }
 
 fn help() -> String {
@@ -255,7 +259,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let preset = args.preset.as_deref().map(Preset::load).transpose()?.unwrap_or_default();
         check_writable(args.json.as_deref())?;
         let mut web = Web::open(args).await?;
-        announce(args, web.as_ref());
+        telling::announce(args, web.as_ref());
         warning.iter().for_each(|words| eprintln!("{words}"));
         let mut cluster = start(args, preset, liars).await?;
         let (stop, stopped) = watch::channel(false);
@@ -278,7 +282,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             }
             Ok(Some(mut report)) => {
                 report.compare(earlier.zip(args.against.as_deref()));
-                print_end(args, &report);
+                telling::print_end(args, &report);
                 web::finish(web, report.summary()).await;
                 report
                     .write(args.json.as_deref())
@@ -287,22 +291,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             }
         }
     })
-}
-
-/// Says what begins now, and where to look at it.
-fn announce(args: &Args, web: Option<&Web>) {
-    let long = match duration(ENDLESS) {
-        Ok(endless) if args.duration == endless => "until Ctrl-C".to_owned(),
-        _ => format!("for {:?}", args.duration),
-    };
-    eprintln!("starting {} replica processes on this machine, then load {long}", args.replicas);
-    let Some(url) = web.and_then(Web::url) else { return };
-    eprintln!("the page of this run, for a browser of this machine:");
-    if args.json.as_deref() == Some(Path::new("-")) {
-        eprintln!("{url}");
-    } else {
-        println!("{url}");
-    }
 }
 
 /// Ready when somebody wants everything to end. Whoever looks at the page wants the verdict: then the first Ctrl-C ends
@@ -328,7 +316,7 @@ async fn interrupted(
 /// Starts the replicas as processes of this machine.
 async fn start(args: &Args, preset: Preset, liars: Liars) -> anyhow::Result<Cluster> {
     let home = args.folder.clone().map_or(Home::Temporary, Home::Kept);
-    let worker = Worker::local(std::env::current_exe()?, home);
+    let worker = Worker::local(std::env::current_exe()?, home).logging(args.logs.clone());
     let mut preset = preset;
     preset.node.durability = args.durability;
     let config = ClusterConfig {
@@ -494,24 +482,4 @@ fn check_writable(path: Option<&Path>) -> anyhow::Result<()> {
         std::fs::remove_file(path)?;
     }
     Ok(())
-}
-
-/// For people, and out of the way of a program that reads standard output.
-fn print_end(args: &Args, report: &Report) {
-    let hint = if cfg!(feature = "byzantine") && args.replicas == 4 && report.lies.is_empty() {
-        "testbed --byzantine 2:equivocate   (replica 2 tells different replicas different things)"
-    } else if args.replicas == 4 && args.own.is_none() {
-        "testbed --replicas 7 --application counter   (seven replicas, of which two may fail)"
-    } else {
-        "init trial   (a cluster of your own that stays)"
-    };
-    let mut text = report.summary();
-    if report.verdict.is_good() {
-        text.push_str(&format!("\n\ntry next     {} {hint}", crate::program()));
-    }
-    if args.json.as_deref() == Some(Path::new("-")) {
-        eprintln!("{text}");
-    } else {
-        println!("{text}");
-    }
 }

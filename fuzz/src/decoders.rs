@@ -17,7 +17,8 @@ use quorate_protocol::committee::Committee;
 use quorate_protocol::crypto::{Claim, SecretKey};
 use quorate_protocol::map::{Chunk, Page};
 use quorate_protocol::message::{
-    Checkpoint, ClientFrame, ClientMessage, Commit, Hello, NewView, PeerMessage, Prepare, Summary, ViewChange,
+    Checkpoint, ClientFrame, ClientMessage, Commit, Hello, NewView, PeerMessage, Prepare, Replies, Summary,
+    ViewChange,
 };
 use quorate_protocol::parameters::{Context, Parameters};
 use quorate_protocol::replica::Replica;
@@ -131,10 +132,27 @@ fn peer_message(bytes: &[u8], meter: Meter) -> bool {
 /// What replicas tell clients, and what both ends of a link say first.
 fn client_message(bytes: &[u8], meter: Meter) -> bool {
     let decoders: [fn(&[u8], Meter) -> bool; 2] = [
-        |bytes, meter| wire::<ClientMessage>(bytes, meter).is_some(),
+        |bytes, meter| wire::<ClientMessage>(bytes, meter).is_some_and(|message| answers(&message)),
         |bytes, meter| wire::<Hello>(bytes, meter).is_some(),
     ];
     one_of(bytes, meter, &decoders)
+}
+
+/// Looks at all answers in a message of a replica: each run has as many as it says, and they say the same however they are
+/// looked at and cut.
+fn answers(message: &ClientMessage) -> bool {
+    let ClientMessage::Replies { replies, .. } = message else { return true };
+    for run in replies.runs() {
+        let alone: Vec<_> = run.replies().collect();
+        assert_eq!((alone.len(), run.operations().count()), (run.count(), run.count()));
+        assert!(alone.iter().all(|reply| (run.first()..run.end()).contains(&reply.number)));
+        assert!(run.outcomes().eq(alone.iter().map(|reply| (reply.number, reply.outcome.clone()))));
+        let bytes: usize = alone.iter().map(|reply| reply.outcome.bytes()).sum();
+        assert_eq!(run.result_bytes(), bytes as u64);
+        assert_eq!(run.is_all_results(), alone.iter().all(|reply| reply.outcome.is_result()));
+        assert!(Replies::of(&alone).iter().eq(alone));
+    }
+    true
 }
 
 /// What clients ask, alone, in a batch, and as it comes over their connections.

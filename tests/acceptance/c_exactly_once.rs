@@ -94,7 +94,7 @@ impl Stage {
             match passed {
                 Passed::Reply { from, to, frame } => {
                     let Ok(ClientMessage::Replies { replies, .. }) = codec::decode(&frame) else { continue };
-                    let replies = replies.iter().map(|reply| (to, codec::encode(reply).unwrap()));
+                    let replies = replies.iter().map(|reply| (to, codec::encode(&reply).unwrap()));
                     self.said.entry(from).or_default().extend(replies);
                 }
                 Passed::Executed { replica, seq, body, installed: false } => {

@@ -60,7 +60,7 @@ impl Stranger {
         let mut all = Vec::new();
         for frame in frames {
             if let ClientMessage::Replies { replies, .. } = codec::decode(&frame).unwrap() {
-                all.extend(replies.0.into_iter().map(|reply| (replica, reply)));
+                all.extend(replies.iter().map(|reply| (replica, reply)));
             }
         }
         all

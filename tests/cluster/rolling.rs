@@ -187,13 +187,23 @@ fn until_said(cluster: &Cluster, id: usize, words: &str) {
 }
 
 #[test]
-fn a_primary_that_waits_for_its_successor_ends_at_once_at_a_second_signal() {
+fn a_primary_that_waits_for_its_successor_says_that_it_is_stopping_and_ends_at_once_at_a_second_signal() {
     let mut cluster = patient();
     // They keep their links for a while, and answer nothing.
     cluster.signal(1, "STOP");
     cluster.signal(2, "STOP");
     cluster.signal(0, "TERM");
     until_said(&cluster, 0, "hands its view over");
+    assert_eq!(block(cluster.status(0)).unwrap().status, "stopping");
+    let admin = cluster.file.replicas()[0].addresses.admin;
+    let live: Value = block(quorate_node::admin::fetch(admin, "/live?from=0")).unwrap();
+    assert!(live.to_string().contains("\"state\":\"stopping\""), "{live}");
+    // Two of them do not answer, and soon their links will be given up.
+    let file = cluster.layout.cluster_file();
+    let table = text(&quorate(&["status", "--cluster", file.to_str().unwrap()]).stdout);
+    let row = |id: usize| table.lines().nth(id + 1).unwrap_or_default();
+    assert!(row(0).ends_with("  stopping") && row(3).starts_with("      3"), "{table}");
+    assert!(table.contains("no quorum: "), "who stops is not counted on: {table}");
     cluster.signal(0, "INT");
     block(cluster.until_stopped(0));
 }

@@ -63,6 +63,23 @@ fn four_replicas_with_nothing_to_do_and_no_durability_agree() {
 }
 
 #[test]
+fn the_replicas_of_a_testbed_log_what_it_was_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("kept");
+    let log = ["--log", "warn,quorate=debug", "--log-format", "json"];
+    report(&[&["--folder", kept.to_str().unwrap()][..], &log].concat());
+    for id in 0..4 {
+        let said = fs::read_to_string(kept.join(format!("replica-{id}.log"))).unwrap();
+        let levels: Vec<Value> = said
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|why| panic!("{why}: {line}")))
+            .map(|line| line["level"].clone())
+            .collect();
+        assert!(levels.contains(&"DEBUG".into()), "replica {id} said {said}");
+    }
+}
+
+#[test]
 fn a_killed_primary_is_replaced_and_nothing_is_lost_or_executed_twice() {
     let report = report(&["--duration", "4s", "--kill", "primary@1s", "--restart", "last@2s"]);
     // One is enough; a busy machine may need another.

@@ -10,8 +10,8 @@ use quorate_protocol::crypto::SecretKey;
 use quorate_protocol::map::{Chunk, Map};
 use quorate_protocol::message::{
     Bits, BusyReason, Checkpoint, ClientFrame, ClientMessage, Commit, Found, Hello, NamedViewChange, NewView,
-    Outcome, Part, PeerMessage, PrePrepare, Prepare, Query, QueryReply, Reply, Status, Summary, Sworn,
-    Transfer, Unanswered, ViewChange,
+    Outcome, Part, PeerMessage, PrePrepare, Prepare, Query, QueryReply, Replies, Reply, Status, Summary,
+    Sworn, Transfer, Unanswered, ViewChange,
 };
 use quorate_protocol::parameters::Parameters;
 use quorate_protocol::process::Record;
@@ -232,8 +232,14 @@ fn client_messages() -> Vec<(String, Vec<u8>)> {
     let (session, operation) = (Session(3), Digest([2; 32]));
     let reply =
         |(number, outcome)| Reply { seq: Seq(9), session, number: Number(number), operation, outcome };
-    let replies = List((1..).zip(outcomes).map(reply).collect());
-    let mut all = vec![("replies", ClientMessage::Replies { epoch: Epoch(0), view: View(1), replies })];
+    let run: Vec<Reply> = (1..).zip(outcomes).map(reply).collect();
+    let apart: Vec<Reply> = run.iter().step_by(2).cloned().collect();
+    let replies = |replies: &[Reply]| {
+        let replies = Replies::of(replies);
+        ClientMessage::Replies { epoch: Epoch(0), view: View(1), replies }
+    };
+    let mut all =
+        vec![("replies", replies(&run)), ("replies-apart", replies(&apart)), ("replies-none", replies(&[]))];
     let reasons = [
         ("quota", BusyReason::ClientQuota),
         ("pool", BusyReason::PoolFull),

@@ -3,7 +3,8 @@
 //! What is judged is what a cell was measured for: its throughput, and its latency where the load was given. At a peak
 //! latency is not judged: it says where the search stopped, not what the cluster does. Two values differ if the 95 %
 //! intervals of their runs share no value, and their medians are apart by a least share besides, because machines have
-//! better and worse hours that runs next to each other do not show.
+//! better and worse hours that runs next to each other do not show. A peak lies between the load that was borne and the
+//! lowest that was too much, so its interval reaches up to there, and searches stop a step apart by chance.
 
 use std::fmt;
 
@@ -36,6 +37,9 @@ const MEASURES: [Measure; 3] = [
     Measure { name: "p50_us", of: |run| run.p50_us, more_is_better: false, least: 0.10, at_peak: false },
     Measure { name: "p99_us", of: |run| run.p99_us, more_is_better: false, least: 0.25, at_peak: false },
 ];
+
+/// The least difference of two peaks that counts: a step of the search on either side.
+const LEAST_AT_PEAK: f64 = 0.10;
 
 /// What is shown where it changed, and not judged: it is of all runs together, so nothing is known of its noise.
 #[derive(Debug, Clone, Copy)]
@@ -183,7 +187,7 @@ impl Difference {
                 return;
             }
         }
-        let at_peak = matches!(a.cell.rate.parse(), Ok(Rate::Peak));
+        let at_peak = is_peak(a);
         for measure in MEASURES.iter().filter(|measure| measure.at_peak || !at_peak) {
             self.rows.push(judge(measure, a, b));
         }
@@ -197,15 +201,25 @@ impl Difference {
     }
 }
 
+/// Whether its load was looked for.
+fn is_peak(point: &Point) -> bool {
+    matches!(point.cell.rate.parse(), Ok(Rate::Peak))
+}
+
 fn judge(measure: &Measure, a: &Point, b: &Point) -> Row {
-    let interval = |point: &Point| Interval::of(&point.runs.iter().map(measure.of).collect::<Vec<_>>());
+    let interval = |point: &Point| {
+        let interval = Interval::of(&point.runs.iter().map(measure.of).collect::<Vec<_>>());
+        let reach = if measure.at_peak && is_peak(point) { 1.0 + point.search_gap } else { 1.0 };
+        Interval { high: interval.high * reach, ..interval }
+    };
     let (one, other) = (interval(a), interval(b));
+    let least = if is_peak(a) { measure.least.max(LEAST_AT_PEAK) } else { measure.least };
     let change = change(one.median, other.median);
     let half = |interval: &Interval| (interval.high - interval.low) / 2.0;
     let noise = if one.median > 0.0 { (half(&one) + half(&other)) / one.median } else { 0.0 };
     let verdict = if a.runs.len().min(b.runs.len()) < 2 {
         Verdict::Unknown
-    } else if !one.is_apart_from(&other) || change.abs() < measure.least {
+    } else if !one.is_apart_from(&other) || change.abs() < least {
         Verdict::Same
     } else if (change > 0.0) == measure.more_is_better {
         Verdict::Better
@@ -320,7 +334,7 @@ impl Difference {
                     0 => Ok(()),
                     loud => write!(
                         f,
-                        "; that of {loud} is above 10 %: more `runs`, or a machine with nothing else to do, would show more"
+                        "; that of {loud} is above 10 %: more `runs` and `trials`, or a machine with nothing else to do, would show more"
                     ),
                 }
             }

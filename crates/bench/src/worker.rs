@@ -43,6 +43,15 @@ pub enum Home {
     Kept(PathBuf),
 }
 
+/// How replicas log, each into a file of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Logs {
+    /// What, as the program's `--log` takes it; if none is given what `QUORATE_LOG` says, or else warnings.
+    pub filter: Option<String>,
+    /// As what, as the program's `--log-format` takes it; if none is given what `QUORATE_LOG_FORMAT` says.
+    pub format: Option<String>,
+}
+
 /// What a worker needs to know.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
@@ -52,6 +61,8 @@ pub struct WorkerConfig {
     pub home: Home,
     /// Where others reach the replicas and clients of this machine.
     pub host: IpAddr,
+    /// How the replicas log.
+    pub logs: Logs,
 }
 
 /// Why an order was not carried out.
@@ -159,7 +170,15 @@ impl Worker {
     /// One on this machine alone, whose replicas nobody else reaches.
     #[must_use]
     pub fn local(program: PathBuf, home: Home) -> Self {
-        Self::new(WorkerConfig { program, home, host: Ipv4Addr::LOCALHOST.into() })
+        let (host, logs) = (Ipv4Addr::LOCALHOST.into(), Logs::default());
+        Self::new(WorkerConfig { program, home, host, logs })
+    }
+
+    /// The same, whose replicas log so.
+    #[must_use]
+    pub fn logging(mut self, logs: Logs) -> Self {
+        self.config.logs = logs;
+        self
     }
 
     /// The folder of the cluster that it is part of.
@@ -300,7 +319,8 @@ impl Worker {
         // With a client's key, so that whoever keeps the folder can ask the cluster.
         let client = [new_key()?];
         let written = install(&folder, file.clone(), &keys, (&client, Reserve::Records))?;
-        let program = Program { path: self.config.program.clone(), reply_bytes, liars, seed, controlled };
+        let (path, logs) = (self.config.program.clone(), self.config.logs.clone());
+        let program = Program { path, logs, reply_bytes, liars, seed, controlled };
         let mut members = BTreeMap::new();
         for replica in recruits.into_keys() {
             let emulation = match emulations.get(&replica) {

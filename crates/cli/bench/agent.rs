@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use quorate_bench::agent::{Agent, AgentConfig, own_key};
-use quorate_bench::worker::{Home, Worker, WorkerConfig};
+use quorate_bench::worker::{Home, Logs, Worker, WorkerConfig};
 use quorate_node::key_file::{self, KeyFileError};
 use quorate_protocol::types::PublicKey;
 
@@ -67,6 +67,7 @@ pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
         program: std::env::current_exe()?,
         home: args.folder.map_or(Home::Temporary, Home::Within),
         host: args.listen.ip(),
+        logs: Logs::default(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -128,12 +128,28 @@ pub enum JournalError {
         /// Its replica.
         replica: ReplicaId,
     },
+    /// An older program wrote it.
+    #[error(
+        "this journal has format {found}, which an older program wrote and this one does not read, for batches have other \
+         digests now; fix: start a new cluster with this program, or go on with the older program"
+    )]
+    PastVersion {
+        /// The format found.
+        found: u16,
+    },
     /// A later program wrote it.
     #[error("this journal has format {found}, this program knows {known}; use the program that wrote it", known = layout::VERSION)]
     FutureVersion {
         /// The format found.
         found: u16,
     },
+}
+
+impl JournalError {
+    /// It has this format, which this program does not read.
+    fn of_version(found: u16) -> Self {
+        if found < layout::VERSION { Self::PastVersion { found } } else { Self::FutureVersion { found } }
+    }
 }
 
 /// One of the journal's three rings.

@@ -272,12 +272,6 @@ impl Deframer {
         Self { limit, state: START }
     }
 
-    /// From the next frame on, frames may have `limit` bytes. Right after a first frame, for which less was enough.
-    #[must_use]
-    pub fn with_limit(self, limit: usize) -> Self {
-        Self { limit, ..self }
-    }
-
     /// Takes the next chunk of the stream and appends the frames that it completes.
     ///
     /// # Errors

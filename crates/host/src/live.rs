@@ -139,6 +139,9 @@ pub enum State {
     /// It fetches what it missed.
     #[serde(rename = "catching up")]
     CatchingUp,
+    /// It was told to stop, and hands over what it leads.
+    #[serde(rename = "stopping")]
+    Stopping,
     /// It may have forgotten votes, or its state was wrong: it is silent where that matters until it is mended.
     #[serde(rename = "healing")]
     Healing,
@@ -273,6 +276,7 @@ impl State {
             Status::Out => Self::Out,
             Status::Diverged | Status::Recovering => Self::Healing,
             _ if replica.is_bound() => Self::Healing,
+            _ if replica.is_retiring() => Self::Stopping,
             _ if replica.behind() => Self::CatchingUp,
             Status::Normal => Self::Normal,
             Status::ViewChanging => Self::ChangingView,

@@ -9,7 +9,8 @@ use quorate_host::spent::{PLACES, Spent};
 use serde::{Deserialize, Serialize};
 
 /// All words that [`Status::status`] may be.
-pub const WORDS: [&str; 7] = ["normal", "view-changing", "behind", "recovering", "diverged", "out", "halted"];
+pub const WORDS: [&str; 8] =
+    ["normal", "view-changing", "behind", "stopping", "recovering", "diverged", "out", "halted"];
 
 /// A replica's state at one moment. Counters count since its start.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,9 +27,10 @@ pub struct Status {
     pub view: u64,
     /// The primary of that view.
     pub primary: u16,
-    /// `normal`, `view-changing`, `behind` (it misses more than the others' logs hold, and cannot execute), `recovering`
-    /// (it may have forgotten votes; see `forgot`), `diverged` (its state was wrong, and it fetches another), `out` (it
-    /// executes and serves, and never votes or answers again; see `standing`) or `halted`.
+    /// `normal`, `view-changing`, `behind` (it misses more than the others' logs hold, and cannot execute), `stopping` (it
+    /// was told to stop, and hands over what it leads), `recovering` (it may have forgotten votes; see `forgot`), `diverged`
+    /// (its state was wrong, and it fetches another), `out` (it executes and serves, and never votes or answers again; see
+    /// `standing`) or `halted`.
     pub status: String,
     /// What its past leaves of its word, if that is not all of it.
     #[serde(default)]

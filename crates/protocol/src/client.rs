@@ -15,6 +15,7 @@ mod interface;
 mod reading;
 mod registering;
 mod retry;
+mod runs;
 #[cfg(test)]
 mod tests;
 
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use ballot::ReplicaSet;
-use ballot::{Candidate, Cast, is_result};
+use ballot::{Candidate, Cast};
 use bundles::Bundles;
 use calls::{Calls, State};
 pub use interface::{
@@ -33,6 +34,7 @@ pub use interface::{
 use reading::Reads;
 use registering::Standing;
 use retry::{Backoff, Outgoing};
+use runs::Runs;
 
 use crate::message::{ClientMessage, Outcome, Reply};
 use crate::mutant::{self, Mutant};
@@ -71,6 +73,7 @@ pub struct Client {
     answered: Seq,
     standing: Standing,
     calls: Calls,
+    runs: Runs,
     bundles: Bundles,
     reads: Reads,
     backoff: Backoff,
@@ -96,6 +99,7 @@ impl Client {
             // Who is here for a moment may want only to read.
             standing: Standing::new(!options.brief),
             calls,
+            runs: Runs::default(),
             bundles: Bundles::new(),
             reads: Reads::new(options.nonce),
             backoff,
@@ -161,8 +165,8 @@ impl Client {
             }
             ClientMessage::Replies { view, replies, .. } => {
                 self.learn_view(from, view);
-                for reply in replies.0 {
-                    self.on_reply(now, from, reply, effects);
+                for run in replies.into_runs() {
+                    self.on_run(now, from, run, effects);
                 }
             }
             ClientMessage::Busy { session, first, .. } => self.on_busy(now, from, session, first),
@@ -171,7 +175,7 @@ impl Client {
             }
             ClientMessage::Query { view, reply, .. } => {
                 self.learn_view(from, view);
-                self.on_query_reply(from, reply, effects);
+                self.on_query_reply(now, from, reply, effects);
             }
         }
     }
@@ -298,13 +302,13 @@ impl Client {
             State::Waiting(_) => return Cast::Dissent,
             State::Answered { seq, outcome } => {
                 let same = ours && *seq == reply.seq && *outcome == reply.outcome;
-                let comparable = is_result(outcome) && is_result(&reply.outcome);
+                let comparable = outcome.is_result() && reply.outcome.is_result();
                 return if comparable && !same { Cast::Dissent } else { Cast::Noted };
             }
-            State::Open(ballot) => ballot,
+            State::Open(ballot) => ballot.get_or_insert_default(),
         };
         let counted = ballot.has_result_of(from);
-        let bytes = if counted { 0 } else { result_bytes(&reply.outcome) };
+        let bytes = if counted { 0 } else { reply.outcome.bytes() as u64 };
         let held_bytes = &mut self.peers[usize::from(from.0)].held_bytes;
         // A correct replica keeps every result that we have not accepted, so it cannot have more of them than its
         // cache holds. Whoever sends more lies, and must not fill our memory.
@@ -320,7 +324,7 @@ impl Client {
     /// Enough replicas give this answer.
     fn decide(&mut self, now: Time, number: Number, decided: Candidate, effects: &mut Vec<ClientEffect>) {
         let Some(call) = self.calls.get_mut(number) else { return };
-        let State::Open(ballot) = &call.state else { return };
+        let State::Open(Some(ballot)) = &call.state else { return };
         let (bundle, wanted) = (call.bundle, call.wanted);
         if matches!(decided.outcome, Outcome::Window | Outcome::Gap) {
             return self.postpone(now, bundle);
@@ -328,11 +332,11 @@ impl Client {
         let dissenters = ballot.dissenters(&decided);
         for candidate in ballot.candidates().chain([&decided]) {
             for replica in candidate.voters.iter() {
-                self.peers[usize::from(replica.0)].held_bytes -= result_bytes(&candidate.outcome);
+                self.peers[usize::from(replica.0)].held_bytes -= candidate.outcome.bytes() as u64;
             }
         }
         let id = self.calls.id(number);
-        self.calls.answer(number, &decided);
+        self.calls.answer(number, decided.seq, decided.outcome.clone());
         self.bundles.answered(bundle);
         self.counters.accepted += 1;
         self.answered = self.answered.max(decided.seq);
@@ -449,6 +453,7 @@ impl Client {
         for call in lost {
             self.conclude(call, evidence.clone(), effects);
         }
+        self.runs.clear();
         self.bundles.clear();
         for peer in &mut self.peers {
             peer.held_bytes = 0;
@@ -518,8 +523,4 @@ fn answers_operation(outcome: &Outcome) -> bool {
         Outcome::NoSession | Outcome::Old | Outcome::Window | Outcome::Gap => true,
         Outcome::Expired | Outcome::Full | Outcome::Registered => false,
     }
-}
-
-fn result_bytes(outcome: &Outcome) -> u64 {
-    if let Outcome::Done(result) = outcome { result.len() as u64 } else { 0 }
 }

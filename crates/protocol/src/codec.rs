@@ -74,6 +74,7 @@ pub fn encode<T: Encode>(value: &T) -> Result<Vec<u8>, CodecError> {
 pub fn append<T: Encode>(value: &T, bytes: &mut Vec<u8>) -> Result<(), CodecError> {
     struct Append<'a>(&'a mut Vec<u8>);
     impl Writer for Append<'_> {
+        #[inline]
         fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
             self.0.extend_from_slice(bytes);
             Ok(())
@@ -115,6 +116,8 @@ pub fn decode<T: Decode<()> + Encode>(bytes: &[u8]) -> Result<T, CodecError> {
 struct Same<'a>(&'a [u8]);
 
 impl Writer for &mut Same<'_> {
+    // Most fields have few bytes, and their number is known where it is inlined.
+    #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         match self.0.strip_prefix(bytes) {
             Some(rest) => {

@@ -72,10 +72,10 @@ pub enum HashTag {
     Client,
     /// A client's session.
     Session,
-    /// One operation: a leaf of its request's tree.
+    /// One operation.
     Operation,
-    /// A node of the tree of a request's operations.
-    OperationNode,
+    /// All operations of a request.
+    Operations,
     /// A request.
     Request,
     /// A batch, of the complete signed requests.

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use crate::certificate::Certificate;
-use crate::codec::{self, Blob, Decode, Encode, List, Parse, WireMin, parsed};
+use crate::codec::{self, Blob, Decode, Encode, List, Parse, parsed};
 use crate::committee::REPLICAS_MAX;
 use crate::crypto::{HashTag, Message as Bytes};
 use crate::request::{Batch, Request};
@@ -12,10 +12,12 @@ use crate::signed::{Signed, Statement, Tag, Verified, digest_of};
 use crate::types::{ClusterId, Digest, Epoch, Number, ReplicaId, Seq, Session, View};
 
 mod query;
+mod run;
 mod testimony;
 mod transfer;
 
 pub use query::{ClientFrame, Found, QUERY_BYTES_MAX, Query, QueryReply, Unanswered};
+pub use run::{RUN_ANSWERS_MAX, RUN_BYTES_MAX, RUNS_MAX, Replies, Run};
 pub use testimony::{SWORN_MAX, ShortNewView, ShortViewChange, Sworn, SwornKind};
 pub use transfer::{Bits, Part, STATE_CHUNKS_MAX, Summary, Transfer};
 
@@ -23,8 +25,6 @@ pub use transfer::{Bits, Part, STATE_CHUNKS_MAX, Summary, Transfer};
 pub const WINDOW_MAX: usize = 4096;
 /// Most bytes of one reply's result.
 pub const REPLY_BYTES_MAX: usize = 1 << 20;
-/// Most replies in one frame.
-pub const REPLIES_MAX: usize = 65_536;
 
 macro_rules! vote {
     ($(#[$doc:meta])* $name:ident) => {
@@ -303,9 +303,24 @@ impl Outcome {
     pub fn bytes(&self) -> usize {
         if let Self::Done(reply) = self { reply.len() } else { 0 }
     }
+
+    /// Whether it is that of an execution: the same, slot included, in every later reply to the operation.
+    #[must_use]
+    pub fn is_result(&self) -> bool {
+        match self {
+            Self::Done(_) | Self::Rejected | Self::TooLarge => true,
+            Self::NoSession
+            | Self::Old
+            | Self::Window
+            | Self::Gap
+            | Self::Expired
+            | Self::Full
+            | Self::Registered => false,
+        }
+    }
 }
 
-/// One replica's answer to one operation.
+/// One replica's answer to one operation. It travels in a [`Run`].
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Reply {
     /// Slot in which the operation was ordered.
@@ -318,10 +333,6 @@ pub struct Reply {
     pub operation: Digest,
     /// How it ended.
     pub outcome: Outcome,
-}
-
-impl WireMin for Reply {
-    const WIRE_MIN: usize = 8 + 8 + 8 + 32 + 4;
 }
 
 /// Why a replica takes no more requests for now.
@@ -345,7 +356,7 @@ pub enum ClientMessage {
         /// View of the replica: where the primary is.
         view: View,
         /// The answers.
-        replies: List<Reply, REPLIES_MAX>,
+        replies: Replies,
     },
     /// The request with this first number was not taken; try again later.
     Busy {
@@ -383,4 +394,4 @@ pub struct Hello {
 }
 
 /// Version of the protocol that this crate speaks.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;

@@ -33,6 +33,7 @@ mod normal;
 mod recover;
 mod retire;
 mod room;
+mod stray;
 mod testimony;
 mod timers;
 mod view_change;
@@ -141,6 +142,7 @@ pub struct Replica {
     retiring: Option<Time>,
     /// Whether it has passed over a view of its own since then.
     passed_over: bool,
+    strays: stray::Strays,
     marks: waits::Marks,
 }
 
@@ -284,6 +286,7 @@ impl Replica {
             split: Seq(0),
             retiring: None,
             passed_over: false,
+            strays: stray::Strays::default(),
             marks: waits::Marks::default(),
         }
     }
@@ -360,7 +363,7 @@ impl Replica {
     /// Whether it is the one who proposes.
     fn is_primary(&self) -> bool {
         let leads = self.status == Status::Normal && self.primary() == self.id;
-        leads && !self.is_mute() && !self.is_retiring()
+        leads && !self.is_mute() && !self.is_retiring() && !self.is_yielding()
     }
 
     /// Appends a record; later sends may rest on the position returned.

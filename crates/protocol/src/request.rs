@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::codec::{self, Decode, Encode, Frames, List, Parse, WireMin, parsed};
-use crate::crypto::{HashTag, Hasher, Message, merkle_root};
+use crate::crypto::{HashTag, Hasher, Message};
 use crate::mutant::{self, Mutant};
 use crate::signed::{CLIENT_SIGNER, Tag, begin};
 use crate::types::{ClientId, ClusterId, Digest, Epoch, Number, PublicKey, Seq, Session, Signature, Time};
@@ -66,6 +66,8 @@ pub struct Request {
     wire: RequestWire,
     client: ClientId,
     digests: Vec<Digest>,
+    /// Of all these digests.
+    root: Digest,
 }
 
 impl Parse for Request {
@@ -74,11 +76,12 @@ impl Parse for Request {
     fn parse(wire: RequestWire) -> Result<Self, &'static str> {
         let client = ClientId::of(&wire.client);
         let numbers = (0_u64..).map(|offset| Number(wire.first.0.wrapping_add(offset)));
-        let digests = numbers
+        let digests: Vec<_> = numbers
             .zip(wire.operations.iter())
             .map(|(number, operation)| operation_digest(client, wire.session, number, operation))
             .collect();
-        Ok(Self { wire, client, digests })
+        let root = root_of(&digests);
+        Ok(Self { wire, client, digests, root })
     }
 
     fn wire(&self) -> &RequestWire {
@@ -96,6 +99,16 @@ impl WireMin for Request {
 pub fn operation_digest(client: ClientId, session: Session, number: Number, operation: &[u8]) -> Digest {
     let mut hasher = Hasher::new(HashTag::Operation);
     hasher.update(&client.0.0).u64(session.0).u64(number.0).update(operation);
+    hasher.finish()
+}
+
+/// What identifies all operations of a request, in their order.
+fn root_of(digests: &[Digest]) -> Digest {
+    let mut hasher = Hasher::new(HashTag::Operations);
+    hasher.u64(digests.len() as u64);
+    for digest in digests {
+        hasher.update(&digest.0);
+    }
     hasher.finish()
 }
 
@@ -121,11 +134,15 @@ impl Request {
     #[must_use]
     pub fn signing_bytes(&self, cluster: ClusterId) -> Message {
         let mut message = begin(Tag::Request, cluster, Epoch(0), CLIENT_SIGNER);
-        let root = merkle_root(HashTag::OperationNode, &self.digests);
+        codec::encode_into(&self.covered(), &mut message);
+        message
+    }
+
+    /// What its signature covers, besides the cluster.
+    fn covered(&self) -> (Session, Number, Number, Kind, u32, Digest) {
         let count = u32::try_from(self.digests.len()).expect("a request has at most 4096 operations");
         let wire = &self.wire;
-        codec::encode_into(&(wire.session, wire.first, wire.ack, wire.kind, count, root), &mut message);
-        message
+        (wire.session, wire.first, wire.ack, wire.kind, count, self.root)
     }
 
     /// The client that signed it.
@@ -279,8 +296,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The digest that names this batch: it covers the complete signed requests, each behind its length, so that
-    /// whether a batch is valid is a function of its digest.
+    /// The digest that names this batch: it covers the complete signed requests, so that whether a batch is valid is a
+    /// function of its digest. Operations are covered by their digests, which are known already.
     #[must_use]
     pub fn digest(&self, cluster: ClusterId) -> Digest {
         let mut hasher = Hasher::new(HashTag::Batch);
@@ -295,8 +312,8 @@ impl Batch {
         codec::encode_into(&self.nondet, &mut hasher);
         hasher.u64(self.requests.len() as u64);
         for request in self.requests.iter() {
-            hasher.u64(request.bytes() as u64);
-            codec::encode_into(request.wire(), &mut hasher);
+            let wire = request.wire();
+            codec::encode_into(&(wire.client, request.covered(), wire.signature), &mut hasher);
         }
         hasher.finish()
     }

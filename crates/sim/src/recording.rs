@@ -224,6 +224,7 @@ fn entered(stand: &Stand) -> Option<String> {
             Some(format!("left its view, and waits for view {view} of primary {primary} to open"))
         }
         State::CatchingUp => Some("fetches what it missed".to_owned()),
+        State::Stopping => Some("stops: proposes nothing any more, and hands over what it leads".to_owned()),
         State::Healing => Some("silent until it knows again what it said, or has the right state".to_owned()),
         State::Out => Some("its word counts no more".to_owned()),
         State::Halted => Some("halted".to_owned()),

@@ -7,7 +7,7 @@ use quorate_node::cluster_file::{Addresses, Clients, ClusterFile, Draft, NodeDef
 use quorate_protocol::parameters::Parameters;
 
 use super::*;
-use crate::worker::{Home, Installation, Machine, REPLICAS_MAX, Recruit, TEXT_BYTES_MAX};
+use crate::worker::{Home, Installation, Logs, Machine, REPLICAS_MAX, Recruit, TEXT_BYTES_MAX};
 
 fn key(seed: u8) -> SecretKey {
     SecretKey::from_seed(&[seed; 32])
@@ -19,6 +19,7 @@ fn agent(folder: &tempfile::TempDir) -> Agent {
         program: PathBuf::from("/nonexistent/quorate"),
         home: Home::Within(folder.path().to_owned()),
         host: Ipv4Addr::LOCALHOST.into(),
+        logs: Logs::default(),
     };
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     Agent::open(AgentConfig { listen, key: key(1), controller: key(2).public(), worker }).unwrap()
@@ -162,8 +163,12 @@ async fn what_is_no_order_is_answered_with_what_is_wrong() {
 
 #[tokio::test]
 async fn an_agent_that_nobody_could_reach_is_refused() {
-    let worker =
-        WorkerConfig { program: PathBuf::new(), home: Home::Temporary, host: Ipv4Addr::UNSPECIFIED.into() };
+    let worker = WorkerConfig {
+        program: PathBuf::new(),
+        home: Home::Temporary,
+        host: Ipv4Addr::UNSPECIFIED.into(),
+        logs: Logs::default(),
+    };
     let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let opened = Agent::open(AgentConfig { listen, key: key(1), controller: key(2).public(), worker });
     assert!(matches!(opened.map(drop), Err(AgentError::Anywhere(_))));

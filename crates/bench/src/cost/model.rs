@@ -12,13 +12,13 @@
 //!
 //! What replicas say every second, whether anything happens or not, is not of any batch and not in this.
 
-use quorate_protocol::codec::{Frames, WireMin, encoded_len};
+use quorate_protocol::codec::{Blob, Frames, encoded_len};
 use quorate_protocol::committee::quorum;
 use quorate_protocol::crypto::SecretKey;
-use quorate_protocol::message::{PeerMessage, Prepare, Reply};
+use quorate_protocol::message::{ClientMessage, Outcome, PeerMessage, Prepare, Replies, Reply};
 use quorate_protocol::request::{Draft, Kind, Request};
 use quorate_protocol::signed::Signed;
-use quorate_protocol::types::{ClusterId, Digest, Number, ReplicaId, Seq, Session, Signature, View};
+use quorate_protocol::types::{ClusterId, Digest, Epoch, Number, ReplicaId, Seq, Session, Signature, View};
 
 use super::Costs;
 use crate::limits::{Limits, Signatures};
@@ -94,11 +94,9 @@ impl Shape {
         let per_batch = vote_bytes() as f64 * self.votes() + PROPOSAL_BYTES;
         let to_backups = self.n.saturating_sub(1) as f64 * (request / self.bundle + per_batch / self.batch);
         let clients = (self.batch / self.bundle).clamp(1.0, self.clients.max(1) as f64);
-        to_backups + self.reply_bytes() + REPLIES_BYTES * clients / self.batch
-    }
-
-    fn reply_bytes(&self) -> f64 {
-        (Reply::WIRE_MIN + REPLY_LENGTH_BYTES + self.reply) as f64
+        let (one, two) = (replies_bytes(1, self.reply), replies_bytes(2, self.reply));
+        let reply = (two - one) as f64;
+        to_backups + reply + (one as f64 - reply) * clients / self.batch
     }
 
     /// Calls per second that signatures leave possible: all cores do nothing else.
@@ -131,14 +129,24 @@ impl Model {
 
 /// Of a PRE-PREPARE: that it has a batch, the primary's time, and how many requests.
 const PROPOSAL_BYTES: f64 = 1.0 + 8.0 + 8.0;
-/// Of a frame of replies: which message it is, the epoch, the view, and how many.
-const REPLIES_BYTES: f64 = 4.0 + 8.0 + 8.0 + 8.0;
-/// How long a reply is.
-const REPLY_LENGTH_BYTES: usize = 8;
 
 fn vote_bytes() -> usize {
     let body = Prepare { view: View(0), seq: Seq(0), digest: Digest([0; 32]) };
     encoded_len(&PeerMessage::Prepare(Signed { body, signer: ReplicaId(0), signature: Signature([0; 64]) }))
+}
+
+/// Of a frame that answers so many operations of one client, which are one run.
+fn replies_bytes(operations: u64, reply: usize) -> usize {
+    let outcome = Outcome::Done(Blob(vec![0; reply].into()));
+    let reply = |number| Reply {
+        seq: Seq(0),
+        session: Session(0),
+        number: Number(number),
+        operation: Digest([0; 32]),
+        outcome: outcome.clone(),
+    };
+    let replies: Vec<_> = (0..operations).map(reply).collect();
+    encoded_len(&ClientMessage::Replies { epoch: Epoch(0), view: View(0), replies: Replies::of(&replies) })
 }
 
 fn request_bytes(operations: usize, payload: usize) -> usize {

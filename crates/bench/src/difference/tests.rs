@@ -36,12 +36,28 @@ fn verdicts(a: &[f64], b: &[f64], rate: &str) -> Vec<(&'static str, Verdict)> {
 const BEFORE: [f64; 5] = [25_000.0, 25_200.0, 24_900.0, 25_100.0, 24_800.0];
 
 #[test]
-fn a_tenth_more_is_better_and_a_tenth_less_is_worse() {
-    let more = BEFORE.map(|rps| rps * 1.1);
+fn an_eighth_more_is_better_and_an_eighth_less_is_worse() {
+    let more = BEFORE.map(|rps| rps * 1.125);
     assert_eq!(verdicts(&BEFORE, &more, "peak"), [("throughput_rps", Verdict::Better)]);
     assert_eq!(verdicts(&more, &BEFORE, "peak"), [("throughput_rps", Verdict::Worse)]);
     // Three runs are enough where they agree.
     assert_eq!(verdicts(&BEFORE[..3], &more[..3], "peak"), [("throughput_rps", Verdict::Better)]);
+}
+
+#[test]
+fn a_peak_differs_only_beyond_what_the_searches_tell_apart() {
+    let found =
+        |runs: &[f64], gap: f64| record(vec![Point { search_gap: gap, ..point(cell(4, "peak"), runs) }]);
+    let more = BEFORE.map(|rps| rps * 1.125);
+    let verdict = |gap: f64| Difference::between(&found(&BEFORE, gap), &found(&more, 0.04)).unwrap().differs;
+    assert!(!verdict(0.15), "the first search says that the peak may be 15 % higher");
+    assert!(verdict(0.05), "5 % is not enough");
+    let step = BEFORE.map(|rps| rps * 1.08);
+    let steps = Difference::between(&found(&BEFORE, 0.01), &found(&step, 0.01)).unwrap();
+    assert!(!steps.differs, "one search stopped a step before the other");
+    // A load that was given was not looked for.
+    let given = |runs: &[f64]| record(vec![Point { search_gap: 0.2, ..point(cell(4, "20000"), runs) }]);
+    assert!(Difference::between(&given(&BEFORE), &given(&more)).unwrap().differs);
 }
 
 #[test]

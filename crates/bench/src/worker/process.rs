@@ -1,6 +1,7 @@
 //! One replica's process, and the ones it had before.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -11,18 +12,23 @@ use quorate_node::init::Layout;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
-use super::WorkerError;
 use super::footprint::{DiskUse, Footprint, peak_memory};
 use super::usage::ProcessTime;
+use super::{Logs, WorkerError};
 
 /// How much of a log is looked at for its last lines.
 const TAIL_BYTES: u64 = 8 << 10;
+/// Replicas let others go first. The load of a machine runs on one thread, for clients that have machines of their own
+/// elsewhere; beside sixteen replicas on two processors it would get an eighth of one, and what it measured would be how
+/// long it waited for that.
+const GIVE_WAY: u8 = 10;
 /// How long a process may take to hear a line.
 const HEARING: Duration = Duration::from_secs(1);
 
 /// What is run, and what it is told besides whose replica it is.
 pub(super) struct Program {
     pub(super) path: PathBuf,
+    pub(super) logs: Logs,
     pub(super) reply_bytes: u32,
     pub(super) liars: BTreeMap<u16, String>,
     pub(super) seed: u64,
@@ -45,6 +51,7 @@ impl Program {
             .arg("--cluster")
             .arg(layout.cluster_file())
             .arg(format!("--reply-bytes={}", self.reply_bytes))
+            .arg(format!("--nice={GIVE_WAY}"))
             .arg("--exit-with-stdin");
         if let Some(behaviour) = self.liars.get(&replica) {
             // In one word each: a behaviour is never taken for another argument.
@@ -56,8 +63,12 @@ impl Program {
         if self.controlled {
             command.arg("--controlled");
         }
+        if let Some(format) = &self.logs.format {
+            command.env("QUORATE_LOG_FORMAT", format);
+        }
+        let filter = self.logs.filter.clone().map(OsString::from).or_else(|| std::env::var_os("QUORATE_LOG"));
         let spawned = command
-            .env("QUORATE_LOG", std::env::var_os("QUORATE_LOG").unwrap_or_else(|| "warn".into()))
+            .env("QUORATE_LOG", filter.unwrap_or_else(|| "warn".into()))
             // Held open as long as this process lives: its end is how replicas learn that they are alone.
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

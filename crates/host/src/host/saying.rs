@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_protocol::codec::{self, List};
-use quorate_protocol::message::{BusyReason, ClientMessage, PeerMessage, PrePrepare, Reply};
+use quorate_protocol::codec;
+use quorate_protocol::message::{BusyReason, ClientMessage, PeerMessage, PrePrepare, Replies, Reply};
 use quorate_protocol::process::{Event, Recipient, Say};
 use quorate_protocol::request::Request;
 use quorate_protocol::signed::Signer;
@@ -118,21 +118,28 @@ impl Host {
         let (epoch, view) = (self.replica.context().epoch, self.replica.view());
         // Nobody is told of a later slot than this one.
         let last = replies.iter().map(|reply| reply.seq).max().unwrap_or_default();
-        let mut frame = Vec::new();
-        let mut bytes = 0;
-        for reply in replies {
-            bytes += 128 + reply.outcome.bytes();
-            if bytes > REPLY_FRAME_BYTES && !frame.is_empty() {
-                let replies = List(std::mem::take(&mut frame));
-                let message = encode(&ClientMessage::Replies { epoch, view, replies });
-                self.answer_from(last, (client, message), link);
-                bytes = 0;
+        let mut rest = replies.as_slice();
+        loop {
+            let (frame, later) = rest.split_at(fitting(rest));
+            let message = encode(&ClientMessage::Replies { epoch, view, replies: Replies::of(frame) });
+            self.answer_from(last, (client, message), link);
+            if later.is_empty() {
+                return;
             }
-            frame.push(reply);
+            rest = later;
         }
-        let message = encode(&ClientMessage::Replies { epoch, view, replies: List(frame) });
-        self.answer_from(last, (client, message), link);
     }
+}
+
+/// How many of these replies, from the first on, go into one frame; at least one if there is one. All replicas find the same
+/// of the same replies, or clients could not compare their runs at once.
+fn fitting(replies: &[Reply]) -> usize {
+    let mut bytes = 0;
+    let fits = |reply: &&Reply| {
+        bytes += 128 + reply.outcome.bytes();
+        bytes <= REPLY_FRAME_BYTES
+    };
+    replies.iter().take_while(fits).count().max(replies.len().min(1))
 }
 
 /// A message as it travels, and as its author hears it; what needs no signature of ours has no author here.
@@ -190,4 +197,41 @@ fn class_of(message: &PeerMessage) -> Class {
 /// What we build ourselves is bounded by the parameters, far below a frame's limit.
 pub(super) fn encode<T: codec::Encode>(message: &T) -> Bytes {
     codec::encode(message).expect("our own messages are bounded below a frame").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_protocol::codec::Blob;
+    use quorate_protocol::message::Outcome;
+    use quorate_protocol::types::{Digest, Number, Seq, Session};
+
+    use super::*;
+
+    fn replies(count: u64, bytes: usize) -> Vec<Reply> {
+        let outcome = Outcome::Done(Blob(vec![7; bytes].into()));
+        let reply = |number| Reply {
+            seq: Seq(1),
+            session: Session(2),
+            number: Number(number),
+            operation: Digest([3; 32]),
+            outcome: outcome.clone(),
+        };
+        (1..=count).map(reply).collect()
+    }
+
+    #[test]
+    fn a_frame_of_replies_has_about_a_mebibyte_at_most_and_always_one_reply() {
+        assert_eq!(fitting(&[]), 0);
+        assert_eq!(fitting(&replies(3, REPLY_FRAME_BYTES)), 1, "one alone travels however long it is");
+        let many = replies(2_000, 1_000);
+        let first = fitting(&many);
+        assert!((800..1_000).contains(&first), "{first}");
+        let frame = encode(&Replies::of(&many[..first]));
+        assert!(
+            frame.len() <= REPLY_FRAME_BYTES && frame.len() > REPLY_FRAME_BYTES / 10 * 9,
+            "{}",
+            frame.len()
+        );
+        assert_eq!(Replies::of(&many[..first]).runs().len(), 1);
+    }
 }

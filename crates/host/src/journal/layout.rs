@@ -16,8 +16,9 @@ pub(crate) const BLOCK: u64 = 4096;
 /// Blocks before the records: the header and two seals, which are written in turn.
 const SEALS: u64 = 2;
 const RECORDS_AT: u64 = (1 + SEALS) * BLOCK;
-/// Version of records, seals and header that this program writes; it reads no later one.
-pub(crate) const VERSION: u16 = 1;
+/// Version of records, seals and header that this program writes, and the only one it reads. With version 1 a batch had
+/// another digest, so it would be taken for damage.
+pub(crate) const VERSION: u16 = 2;
 const MAGIC: &[u8; 8] = b"QUORATEJ";
 
 /// How much a journal holds. Fixed when its file is created.
@@ -152,7 +153,8 @@ pub(crate) struct Header {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Parsed<T> {
     Valid(T),
-    Future(u16),
+    /// Sound, and of another version.
+    Foreign(u16),
     Invalid,
 }
 
@@ -180,8 +182,8 @@ impl Header {
             return Parsed::Invalid;
         }
         let version = short(block, 12);
-        if version > VERSION {
-            return Parsed::Future(version);
+        if version != VERSION {
+            return Parsed::Foreign(version);
         }
         let (records, side_bytes, body_bytes) = (long(block, 56), long(block, 64), long(block, 72));
         let shape = Shape::exactly(records, side_bytes, body_bytes);
@@ -255,8 +257,8 @@ impl Fixed {
         }
         // A record of zeros has the checksum of zeros, which is not zero; so an empty place is invalid.
         let version = short(bytes, 8);
-        if version > VERSION {
-            return Parsed::Future(version);
+        if version != VERSION {
+            return Parsed::Foreign(version);
         }
         let place = match bytes[11] & 0x7f {
             0 => Place::Inline,

@@ -3,7 +3,7 @@
 use quorate_protocol::types::{ClusterId, ReplicaId};
 
 use super::JournalError;
-use super::layout::{BLOCK, Fixed, Header, Parsed, RECORD, SEAL, Seal, Shape};
+use super::layout::{BLOCK, Fixed, Header, Parsed, RECORD, SEAL, Seal, Shape, VERSION};
 use crate::disk::{Disk, FileName, read_padded};
 use crate::superblock::Superblock;
 
@@ -23,7 +23,7 @@ pub(super) fn read_header(
     let most = disk.len(FileName::Journal)?.unwrap_or(0).max(shape.file_bytes());
     let mut read = |at: u64| match Header::parse(&read_padded(disk, FileName::Journal, at, BLOCK as usize)?) {
         Parsed::Valid(header) => Ok(Some(header).filter(|header| header.shape.file_bytes() <= most)),
-        Parsed::Future(found) => Err(JournalError::FutureVersion { found }),
+        Parsed::Foreign(found) => Err(JournalError::of_version(found)),
         Parsed::Invalid => Ok(None),
     };
     let first = read(0)?;
@@ -117,8 +117,9 @@ impl Scan {
                     self.acknowledged = self.acknowledged.max(fixed.synced);
                     self.first = self.first.max(fixed.first);
                 }
-                Parsed::Valid(_) | Parsed::Invalid => {}
-                Parsed::Future(found) => return Err(JournalError::FutureVersion { found }),
+                // The header tells what the file is; an older record was there before it.
+                Parsed::Foreign(found) if found > VERSION => return Err(JournalError::of_version(found)),
+                Parsed::Valid(_) | Parsed::Invalid | Parsed::Foreign(_) => {}
             }
         }
         for place in 1..=self.header.shape.records() {

@@ -8,10 +8,12 @@ use std::task::Poll;
 
 use quorate_host::lane::Class;
 use quorate_protocol::client::How;
-use quorate_protocol::codec::{self, Blob, List};
+use quorate_protocol::codec::{self, Blob};
 use quorate_protocol::committee::Committee;
 use quorate_protocol::crypto::SecretKey;
-use quorate_protocol::message::{ClientFrame, ClientMessage, Found, Outcome, Query, QueryReply, Reply};
+use quorate_protocol::message::{
+    ClientFrame, ClientMessage, Found, Outcome, Query, QueryReply, Replies, Reply,
+};
 use quorate_protocol::parameters::{Context, Parameters};
 use quorate_protocol::request::{Kind, Request};
 use quorate_protocol::types::{ClusterId, Digest, Epoch, Number, Seq};
@@ -166,7 +168,7 @@ impl Stage {
                 };
                 Reply { seq: Seq(6 + number.0), session: request.session(), number, operation, outcome }
             });
-            let replies = List(replies.collect());
+            let replies = Replies::of(&replies.collect::<Vec<_>>());
             let message = ClientMessage::Replies { epoch: Epoch(0), view: View(0), replies };
             let frame = Bytes::from(codec::encode(&message).unwrap());
             self.transports[*index].send(*remote, Class::Proposals, frame);

@@ -135,6 +135,8 @@ fn status_word(replica: &Replica) -> &'static str {
         quorate_protocol::replica::Status::Out => "out",
         quorate_protocol::replica::Status::Diverged => "diverged",
         _ if replica.is_bound() => "recovering",
+        // Whoever stops is not waited for, whatever else it is about.
+        _ if replica.is_retiring() => "stopping",
         _ if replica.behind() => "behind",
         // Without a box it never is.
         quorate_protocol::replica::Status::Recovering => "recovering",

@@ -115,6 +115,13 @@ pub(crate) struct Ballot {
     liars: ReplicaSet,
 }
 
+impl From<Candidate> for Ballot {
+    /// What was counted elsewhere so far.
+    fn from(candidate: Candidate) -> Self {
+        Self { first: Some(candidate), ..Self::default() }
+    }
+}
+
 impl Ballot {
     /// Counts a reply. An executed result binds its replica. The other outcomes are given anew every time the
     /// operation is ordered, so a later slot replaces them.
@@ -125,11 +132,11 @@ impl Ballot {
             if standing.seq == seq && standing.outcome == outcome {
                 return Cast::Noted;
             }
-            if is_result(&standing.outcome) {
+            if standing.outcome.is_result() {
                 self.liars.insert(from);
                 return Cast::Dissent;
             }
-            if !is_result(&outcome) && seq <= standing.seq {
+            if !outcome.is_result() && seq <= standing.seq {
                 return Cast::Noted;
             }
             self.withdraw(from);
@@ -144,7 +151,7 @@ impl Ballot {
 
     /// Whether this replica's result counts here.
     pub(crate) fn has_result_of(&self, replica: ReplicaId) -> bool {
-        self.candidates().any(|candidate| is_result(&candidate.outcome) && candidate.voters.contains(replica))
+        self.candidates().any(|candidate| candidate.outcome.is_result() && candidate.voters.contains(replica))
     }
 
     /// Replicas whose standing answer contradicts the decided one, or that lied on the way.
@@ -195,20 +202,6 @@ impl Ballot {
         }
         self.first = self.first.take().filter(|candidate| !candidate.voters.is_empty());
         self.others.retain(|candidate| !candidate.voters.is_empty());
-    }
-}
-
-/// Whether an outcome is that of an execution: the same, slot included, in every later reply to the operation.
-pub(crate) fn is_result(outcome: &Outcome) -> bool {
-    match outcome {
-        Outcome::Done(_) | Outcome::Rejected | Outcome::TooLarge => true,
-        Outcome::NoSession
-        | Outcome::Old
-        | Outcome::Window
-        | Outcome::Gap
-        | Outcome::Expired
-        | Outcome::Full
-        | Outcome::Registered => false,
     }
 }
 

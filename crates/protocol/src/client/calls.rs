@@ -1,17 +1,22 @@
 //! The calls of a session, by number: what waits, what is out, what was answered. A queue indexed by number.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use bytes::Bytes;
 
 use super::CallId;
-use super::ballot::{Ballot, Candidate};
-use crate::message::Outcome;
+use super::ballot::Ballot;
+use crate::message::{Outcome, Run};
 use crate::request::Operations;
 use crate::types::{Digest, Number, Seq};
 
 /// Bytes of the length before each operation.
 const LENGTH_BYTES: usize = 4;
+/// How many answered calls are kept, to be compared with what comes later. Replicas answer nearly at once, so the others'
+/// answers to these are nearly all that comes; and what is kept is looked at often, so it should fit a processor's cache.
+/// A replica that answers later than this is not found out by it, nor believed.
+const ANSWERED_KEPT: u64 = 256;
 
 /// One call, by its number.
 #[derive(Debug)]
@@ -30,8 +35,8 @@ pub(crate) struct Call {
 pub(crate) enum State {
     /// In no request yet.
     Waiting(Bytes),
-    /// Out; replicas answer.
-    Open(Ballot),
+    /// Out. What replicas said of it, unless they said it of a whole run only.
+    Open(Option<Box<Ballot>>),
     /// Answered. Kept for a while, to notice replicas that answer otherwise later.
     Answered { seq: Seq, outcome: Outcome },
 }
@@ -59,13 +64,15 @@ pub(crate) struct Calls {
     /// Bytes of the answers kept below `ack`.
     kept_bytes: u64,
     window: u64,
+    /// Answers kept below `ack`, at most.
+    kept_max: u64,
     kept_bytes_max: u64,
 }
 
 impl Calls {
     pub(crate) fn new(window: u64, kept_bytes_max: u64) -> Self {
-        let queue = VecDeque::new();
-        Self { queue, base: 1, ack: 1, unsent: 1, offset: 0, kept_bytes: 0, window, kept_bytes_max }
+        let (queue, kept_max) = (VecDeque::new(), window.min(ANSWERED_KEPT));
+        Self { queue, base: 1, ack: 1, unsent: 1, offset: 0, kept_bytes: 0, window, kept_max, kept_bytes_max }
     }
 
     /// Takes the next number, unless the window is full.
@@ -99,6 +106,21 @@ impl Calls {
     /// Lowest number whose answer is not accepted.
     pub(crate) fn ack(&self) -> Number {
         Number(self.ack)
+    }
+
+    /// Lowest number that is not forgotten.
+    pub(crate) fn oldest(&self) -> Number {
+        Number(self.base)
+    }
+
+    /// Whether a run answers just what is out under its numbers, and nobody has said anything of these calls by themselves.
+    pub(crate) fn expects(&self, run: &Run) -> bool {
+        let Some(places) = self.places(run) else { return false };
+        let untouched = |call: &Call| matches!(call.state, State::Open(None));
+        self.queue
+            .range(places)
+            .zip(run.operations())
+            .all(|(call, digest)| untouched(call) && call.digest == Some(digest))
     }
 
     /// Whether some call was never sent.
@@ -139,7 +161,7 @@ impl Calls {
             State::Open(_) | State::Answered { .. } => None,
         }));
         for call in self.queue.range_mut(start..end) {
-            call.state = State::Open(Ballot::default());
+            call.state = State::Open(None);
             call.bundle = bundle;
         }
         self.unsent += operations;
@@ -147,15 +169,36 @@ impl Calls {
     }
 
     /// Notes an accepted answer, and forgets old ones.
-    pub(crate) fn answer(&mut self, number: Number, answer: &Candidate) {
+    pub(crate) fn answer(&mut self, number: Number, seq: Seq, outcome: Outcome) {
         let Some(call) = self.get_mut(number) else { return };
-        call.state = State::Answered { seq: answer.seq, outcome: answer.outcome.clone() };
-        while let Some(call) = self.get_mut(Number(self.ack)).filter(|call| call.is_answered()) {
-            let bytes = call.kept_bytes();
-            self.kept_bytes += bytes;
+        call.state = State::Answered { seq, outcome };
+        self.settle();
+    }
+
+    /// Notes the accepted answers of a run, and forgets old ones. Tells the bundle of each call; gives back what callers
+    /// wait for.
+    pub(crate) fn answer_run(&mut self, run: &Run, mut answered: impl FnMut(u64)) -> Vec<(Number, Outcome)> {
+        let Some(places) = self.places(run) else { return Vec::new() };
+        let mut wanted = Vec::with_capacity(run.count());
+        for (call, (number, outcome)) in self.queue.range_mut(places).zip(run.outcomes()) {
+            answered(call.bundle);
+            if call.wanted {
+                wanted.push((number, outcome.clone()));
+            }
+            call.state = State::Answered { seq: run.seq(), outcome };
+        }
+        self.settle();
+        wanted
+    }
+
+    /// Moves the acknowledgement over what is answered, and forgets what was answered long ago.
+    fn settle(&mut self) {
+        let from = usize::try_from(self.ack - self.base).expect("the queue holds at most two windows");
+        for call in self.queue.range(from..).take_while(|call| call.is_answered()) {
+            self.kept_bytes += call.kept_bytes();
             self.ack += 1;
         }
-        while self.ack - self.base > self.window || self.kept_bytes > self.kept_bytes_max {
+        while self.ack - self.base > self.kept_max || self.kept_bytes > self.kept_bytes_max {
             let Some(call) = self.queue.pop_front() else { break };
             self.kept_bytes -= call.kept_bytes();
             self.base += 1;
@@ -175,6 +218,13 @@ impl Calls {
         self.offset += self.unsent - 1;
         (self.base, self.ack, self.unsent, self.kept_bytes) = (1, 1, 1, 0);
         lost
+    }
+
+    /// Where in the queue the calls of a run are; none if some of them are not there.
+    fn places(&self, run: &Run) -> Option<Range<usize>> {
+        let start = usize::try_from(run.first().0.checked_sub(self.base)?).ok()?;
+        let end = start.checked_add(run.count())?;
+        (end <= self.queue.len()).then_some(start..end)
     }
 
     fn end(&self) -> u64 {

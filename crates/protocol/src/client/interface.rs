@@ -26,6 +26,9 @@ pub struct Options {
     pub retry_timeout_us: u64,
     /// Longest wait between retries, in microseconds.
     pub retry_timeout_max_us: u64,
+    /// How often replicas are asked one read, at most, before it is ordered because they answered from different slots: 1
+    /// or 2.
+    pub read_attempts: u64,
     /// Whether the session is for a few calls only: it may soon make room for another one of the same key, so that a
     /// program that starts anew for every call is not kept waiting by the sessions it left behind. It is registered once
     /// something is to be ordered, so whoever only reads takes no slot.
@@ -46,6 +49,7 @@ impl Options {
             fifo: false,
             retry_timeout_us: 0,
             retry_timeout_max_us: 5_000_000,
+            read_attempts: 2,
             brief: false,
             nonce,
         }
@@ -79,8 +83,8 @@ pub enum Read {
     /// reads later sees no less (linearizable).
     #[default]
     Ordered,
-    /// Linearizable as well, in one round trip and without a slot: q replicas found it in one state. Only in clusters with
-    /// `fast_reads`, and worth asking for where writes are rare.
+    /// Linearizable as well, in one round trip or two and without a slot: q replicas found it in one state. Only in
+    /// clusters with `fast_reads`.
     Fast,
     /// f + 1 replicas found it in one state, which is not older than anything this client was answered: it reads its own
     /// writes and never goes back. What others were told may be missing.
@@ -184,7 +188,7 @@ pub enum ClientEffect {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// How the operation ended. [`Outcome::NoSession`]: the session is lost, and whether the operation executed
-    /// before is not known.
+    /// before is not known. A result may share its memory, up to 64 KiB, with those that came in one run with it.
     pub outcome: Outcome,
     /// Slot in which it was ordered; of a read that was not, the slot whose state it was found in.
     pub seq: Seq,
@@ -211,7 +215,8 @@ pub struct Counters {
     pub retries: u64,
     /// Answers accepted.
     pub accepted: u64,
-    /// Replies that no correct replica gives, or that contradict an accepted answer.
+    /// Replies that no correct replica gives, or that contradict an answer accepted lately: one of the last 256, or of fewer
+    /// where they are long.
     pub dissents: u64,
     /// Replies to numbers or sessions that are settled.
     pub stale: u64,
@@ -229,6 +234,8 @@ pub struct Counters {
     pub reads: u64,
     /// Of these, those that were answered without being ordered.
     pub reads_unordered: u64,
+    /// Of these, those that replicas were asked a second time, because they had answered from different slots.
+    pub reads_asked_again: u64,
     /// Of these, those that had to be ordered although that was not asked for.
     pub reads_fallen_back: u64,
 }

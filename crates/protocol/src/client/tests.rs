@@ -5,6 +5,7 @@
 mod acceptance;
 mod model;
 mod reading;
+mod runs;
 mod sending;
 mod sessions;
 
@@ -13,10 +14,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::*;
-use crate::codec::{Blob, List};
+use crate::codec::Blob;
 use crate::committee::Committee;
 use crate::crypto::SecretKey;
-use crate::message::{BusyReason, Query};
+use crate::message::{BusyReason, Query, Replies};
 use crate::parameters::Parameters;
 use crate::types::{ClusterId, Digest, Epoch};
 
@@ -133,7 +134,7 @@ impl World {
 
     fn replies(&mut self, from: ReplicaId, epoch: Epoch, view: View, replies: Vec<Reply>) {
         let mut effects = Vec::new();
-        let message = ClientMessage::Replies { epoch, view, replies: List(replies) };
+        let message = ClientMessage::Replies { epoch, view, replies: Replies::of(&replies) };
         self.client.on_message(self.now, from, message, &mut effects);
         self.perform(effects);
     }

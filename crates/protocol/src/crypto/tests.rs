@@ -320,7 +320,7 @@ fn a_merkle_root_depends_on_every_leaf_and_its_place() {
     // An odd leaf is not doubled (CVE-2012-2459), an exchange is seen, a tree of operations is none of chunks.
     assert_ne!(root(&[leaf(1), leaf(2), leaf(3)]), root(&[leaf(1), leaf(2), leaf(3), leaf(3)]));
     assert_ne!(root(&[leaf(1), leaf(2)]), root(&[leaf(2), leaf(1)]));
-    assert_ne!(root(&[leaf(1), leaf(2)]), merkle_root(HashTag::OperationNode, &[leaf(1), leaf(2)]));
+    assert_ne!(root(&[leaf(1), leaf(2)]), merkle_root(HashTag::Operations, &[leaf(1), leaf(2)]));
 }
 
 #[test]

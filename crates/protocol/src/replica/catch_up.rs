@@ -221,6 +221,7 @@ impl Replica {
         }
         self.hear(from);
         self.note_plea(from, status, out.now);
+        self.note_stray(from, status, out.now);
         if self.fetches.answered.get(&from).is_some_and(|at| out.now.since(*at) < ANSWER_PAUSE_US) {
             return;
         }

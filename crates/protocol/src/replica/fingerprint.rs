@@ -67,6 +67,7 @@ impl Replica {
             split,
             retiring,
             passed_over,
+            strays,
             marks: _,
         } = self;
         let mut hasher = DefaultHasher::new();
@@ -91,8 +92,8 @@ impl Replica {
             (seq.0, root).hash(h);
         }
         self.hash_views(votes, h);
-        (opening.map(|view| view.0), promised.0.0, promised.1.0, unsure.0, (retiring.is_some(), passed_over))
-            .hash(h);
+        (opening.map(|view| view.0), promised.0.0, promised.1.0, unsure.0).hash(h);
+        (retiring.is_some(), passed_over, strays.leaves_at().is_some()).hash(h);
         format!("{amnesia:?}{standing:?}").hash(h);
         hasher.finish()
     }

@@ -10,8 +10,8 @@ use super::{Out, Replica, Status, Waiting};
 use crate::mutant::{self, Mutant};
 use crate::types::{Time, View};
 
-/// A primary that retires gives what is on its way this part of the base timeout: by then nobody has given it up.
-const DRAIN_OF_TIMEOUT: u64 = 4;
+/// A primary that gives up its seat gives what is on its way this part of the base timeout: by then nobody has given it up.
+pub(super) const DRAIN_OF_TIMEOUT: u64 = 4;
 
 impl Replica {
     /// Whether its process is about to stop: it proposes nothing any more, and opens no view.
@@ -60,7 +60,7 @@ impl Replica {
         let in_good_time = !self.has_waited_long(out.now);
         let own = (here.0..view.0).any(|passed| self.context.committee.primary(View(passed)) == self.id);
         self.start_view_change(view, out);
-        self.passed_over |= own && self.view == view;
+        self.passed_over |= own && self.view == view && self.is_retiring();
         if self.view == view && in_good_time && !mutant::is(Mutant::M51) {
             self.timers.handed_over(view.0 - here.0);
         }
@@ -79,13 +79,15 @@ impl Replica {
         self.view_changes.get(&primary).is_some_and(|held| held.view > view)
     }
 
-    /// Whether this replica retires, and has nothing left to bring to an end as primary of one of its views. It passes over
-    /// one that is not open once: where all retire, each would hand over to the next without end, as fast as the links are.
+    /// Whether this replica retires, or leaves for one that waits in a later view, and has nothing left to bring to an end
+    /// as primary of one of its views. Who retires passes over one that is not open once: where all retire, each would hand
+    /// over to the next without end, as fast as the links are.
     fn gives_up(&self, view: View, now: Time) -> bool {
         let leads = view == self.view && self.status == Status::Normal;
         let flying = leads && self.committed.next() < self.next;
-        let in_turn = leads || !self.passed_over;
-        in_turn && self.retiring.is_some_and(|drained| !flying || drained <= now)
+        let retires = self.retiring.filter(|_| leads || !self.passed_over);
+        let yields = self.strays.leaves_at().filter(|_| leads);
+        [retires, yields].into_iter().flatten().any(|drained| !flying || drained <= now)
     }
 
     /// Whether more than half of the time is over that the view has, or the one that is to open.

@@ -14,6 +14,7 @@ mod recovery;
 mod resilience;
 mod retire;
 mod room;
+mod stray;
 mod testimony;
 mod verification;
 mod view_change;

@@ -10,9 +10,9 @@ use crate::types::{ReplicaId, Seq, Time, View};
 /// Between two sendings of the same VIEW-CHANGE, in microseconds; does not grow.
 const RETRANSMIT_US: u64 = 200_000;
 /// Between two STATUS while work is pending, in microseconds.
-const STATUS_BUSY_US: u64 = 150_000;
+pub(super) const STATUS_BUSY_US: u64 = 150_000;
 /// Between two STATUS while nothing is pending, in microseconds.
-const STATUS_IDLE_US: u64 = 1_000_000;
+pub(super) const STATUS_IDLE_US: u64 = 1_000_000;
 
 /// When each timer fires. A timer that is off has no time.
 #[derive(Debug, Clone, Default)]
@@ -30,7 +30,7 @@ pub(super) struct Timers {
     clock: Option<Time>,
     /// When statements that wait may be shown to others.
     show: Option<Time>,
-    /// When a primary that retires leaves its seat, though batches are on their way.
+    /// When a primary that gives up its seat leaves it, though batches are on their way.
     retire: Option<Time>,
     /// Newest view in which a checkpoint interval of useful batches committed in order; one more for each view since then
     /// that its primary handed over in good time.
@@ -158,7 +158,8 @@ impl Replica {
         self.timers.fairness = self.starves_at(now).filter(|_| !mutant::is(Mutant::M30));
         self.timers.clock = self.clock.retry_at();
         self.timers.show = self.show_at();
-        self.timers.retire = self.retiring.filter(|at| *at > now);
+        let leaves = self.retiring.into_iter().chain(self.strays.leaves_at());
+        self.timers.retire = leaves.filter(|at| *at > now).min();
         self.pace.busy(owed, now);
     }
 

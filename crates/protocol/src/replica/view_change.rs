@@ -180,6 +180,7 @@ impl Replica {
         self.status = Status::ViewChanging;
         self.counters.view_changes += 1;
         self.timers.restart();
+        self.settle_strays(out.now);
         for (_, slot) in self.log.open_slots_mut() {
             slot.leave_view();
             if mutant::is(Mutant::M12) {
@@ -245,8 +246,14 @@ impl Replica {
         if mutant::is(Mutant::M44) {
             place = 0;
         }
-        if let Some(view) = views.get(place) {
-            self.start_view_change(*view, out);
+        if let Some(view) = views.get(place).copied() {
+            // One of them may be the primary, who hands this view over for the other.
+            if view == self.view.next() {
+                self.leave_deserted(out);
+            }
+            if view > self.view {
+                self.start_view_change(view, out);
+            }
         }
     }
 
@@ -393,6 +400,7 @@ impl Replica {
         self.view = view;
         self.status = Status::Normal;
         self.timers.restart();
+        self.settle_strays(out.now);
         self.forget_plea(new_view.signer);
         // Its own it made durable before it sent it, unless that was before it forgot.
         if self.opening != Some(view) {

@@ -50,7 +50,7 @@ impl Checks {
         }
         let (seq, is_fast_read) = match message {
             ClientMessage::Replies { replies, .. } => {
-                (replies.iter().map(|reply| reply.seq).max().unwrap_or_default(), false)
+                (replies.runs().iter().map(|run| run.seq()).max().unwrap_or_default(), false)
             }
             ClientMessage::Query {
                 reply: QueryReply { number, executed, found: Found::Reply(_) }, ..

@@ -237,6 +237,8 @@ function acceptDisagreement(model, moment, t) {
 
 const known = model => model.replicas.filter(replica => replica !== null);
 const GONE = ['stopped', 'unreachable', 'halted'];
+/** They are on their way from one view to another, or out of all of them. */
+const LEAVING = ['changing view', 'stopping'];
 const isUp = replica => replica !== null && replica.up && !GONE.includes(replica.state);
 const upOnes = model => model.replicas.filter(isUp);
 
@@ -244,7 +246,7 @@ const upOnes = model => model.replicas.filter(isUp);
 function workingView(model) {
   const views = new Map();
   for (const replica of upOnes(model)) {
-    if (replica.state !== 'changing view') views.set(replica.view, (views.get(replica.view) || 0) + 1);
+    if (!LEAVING.includes(replica.state)) views.set(replica.view, (views.get(replica.view) || 0) + 1);
   }
   let best = -1;
   for (const [view, there] of views) {

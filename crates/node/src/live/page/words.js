@@ -30,6 +30,7 @@ const STATES = {
   normal: ['good', '●', 'normal'],
   'changing view': ['warn', '◐', 'changing view'],
   'catching up': ['warn', '↻', 'catching up'],
+  stopping: ['warn', '↓', 'stopping'],
   healing: ['warn', '✚', 'healing'],
   out: ['bad', '⊘', 'out: its word counts no more'],
   halted: ['bad', '■', 'halted'],
