@@ -348,6 +348,16 @@ const KILLERS: &[Killer] = &[
         "acceptance::f_reads::f3_equal_results_of_different_slots_are_no_fast_read_or_a_later_one_could_go_back",
         "fits nowhere; what clients saw has no order",
     ),
+    by(
+        Mutant::M55,
+        "acceptance::p_strays::p28_who_waits_alone_is_given_a_view_though_nobody_asks_anything",
+        "all vote in one view",
+    ),
+    by(
+        Mutant::M56,
+        "acceptance::p_strays::p28_who_hears_badly_in_a_later_view_is_given_none",
+        "links that flap move everybody",
+    ),
 ];
 
 /// What became of a run of tests.

@@ -24,7 +24,7 @@ use quorate_protocol::parameters::Parameters;
 use quorate_protocol::types::PublicKey;
 
 use crate::limits::file_system_of;
-use crate::network::{Network, NetworkError};
+use crate::network::{LOOPBACK, Network, NetworkError};
 use crate::record::Cell;
 
 pub use knobs::{Layout, LayoutError, RateError};
@@ -79,7 +79,7 @@ pub struct Figure {
 pub struct Trials {
     /// Load before anything is measured.
     pub warm_up: Duration,
-    /// Measured time.
+    /// Measured time; see [`Self::measure_of`].
     pub measure: Duration,
     /// Trials at most.
     pub most: u16,
@@ -91,6 +91,24 @@ impl Default for Trials {
     fn default() -> Self {
         let (warm_up, measure) = (Duration::from_secs(1), Duration::from_secs(2));
         Self { warm_up, measure, most: 8, first_rps: None }
+    }
+}
+
+impl Trials {
+    /// On an emulated network a trial measures for so many times what a call may take: what a load leaves piled up at the
+    /// end is then told from calls that are merely on their way.
+    const LIMITS: u32 = 3;
+    /// It does not measure longer for that.
+    const LONGEST: Duration = Duration::from_secs(10);
+
+    /// Measured time of a trial of this cell.
+    #[must_use]
+    pub fn measure_of(&self, cell: &Cell) -> Duration {
+        if cell.network == LOOPBACK {
+            return self.measure;
+        }
+        let limit = Duration::from_millis(cell.p99_limit_ms.into());
+        self.measure.max((limit * Self::LIMITS).min(Self::LONGEST))
     }
 }
 
@@ -292,7 +310,7 @@ impl Figure {
             .any(|other| matches!(self.rate(other), Rate::Peak | Rate::Share(_)) && is_found(other));
         if searches && !found {
             // The closed loop that comes first takes as long as a trial.
-            let trial = self.trials.warm_up + self.trials.measure;
+            let trial = self.trials.warm_up + self.trials.measure_of(cell);
             return runs
                 + TURN
                 + TURN_OF_REPLICA * u32::from(cell.n)

@@ -15,11 +15,14 @@ const BELOW: f64 = 0.9;
 /// By how much it grows after so many trials.
 const LATER_GROWTH: f64 = 1.5;
 const LATER: usize = 2;
-/// By how much it falls while nothing was sustained yet.
+/// By how much it falls while nothing was sustained yet: the further it was beyond the limit, the more.
 const FALL: f64 = 4.0;
+const LEAST_FALL: f64 = 1.25;
 /// Of what was offered, so much has to be answered within the measured time as well: else calls pile up, and only a short
 /// time keeps the pile small.
 const PACE: f64 = 0.95;
+/// Who answers all in time and so much within the measured time hardly fell behind.
+const HARDLY: f64 = 0.9;
 /// Calls per second that pace does not depend on: of few calls, one at either end of the measured time is a large part.
 const PACE_RPS: f64 = 2.0;
 /// Loads that differ by less are the same one.
@@ -74,6 +77,13 @@ impl Limits {
         self.keeps_up(trial) && trial.p99_us <= self.p99_us
     }
 
+    /// How much a trial says that was not sustained.
+    fn failed(&self, trial: &Trial) -> Failed {
+        let in_time = trial.answered_share >= self.share && trial.p99_us <= self.p99_us;
+        let hardly = in_time && trial.throughput_rps >= HARDLY * trial.offered_rps;
+        if hardly { Failed::Hardly } else { Failed::Once }
+    }
+
     /// Whether the calls were answered, however late each of them was.
     fn keeps_up(&self, trial: &Trial) -> bool {
         trial.throughput_rps > 0.0
@@ -117,16 +127,23 @@ pub fn gap(trials: &[Trial], borne_rps: f64) -> Option<(f64, Trial)> {
     (borne_rps > 0.0).then(|| (lowest.offered_rps / borne_rps - 1.0, *lowest))
 }
 
+/// How much a failed load says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failed {
+    /// Everything was answered in time, and fell a little behind.
+    Hardly,
+    /// It was too much.
+    Once,
+    /// It was so twice.
+    Twice,
+}
+
 /// A search under way.
 #[derive(Debug, Clone)]
 pub struct Search {
     limits: Limits,
     trials: Vec<Trial>,
     next: Option<f64>,
-    /// The highest load that was sustained, below every one that was not.
-    low: Option<f64>,
-    /// The lowest load that was not, and whether that was seen twice.
-    high: Option<(f64, bool)>,
     end: Option<End>,
 }
 
@@ -135,7 +152,7 @@ impl Search {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         let first = limits.first_rps.min(limits.max_rps).max(LEAST_RPS);
-        Self { limits, trials: Vec::new(), next: Some(first), low: None, high: None, end: None }
+        Self { limits, trials: Vec::new(), next: Some(first), end: None }
     }
 
     /// What to offer next, in calls per second; none once it is over.
@@ -145,74 +162,88 @@ impl Search {
     }
 
     /// What came of that. Whether it was sustained is decided here.
-    pub fn note(&mut self, mut trial: Trial) {
-        let Some(offered) = self.next else { return };
-        trial.sustained = self.limits.sustains(&trial);
+    pub fn note(&mut self, trial: Trial) {
+        let Some(offered_rps) = self.next else { return };
+        let sustained = self.limits.sustains(&trial);
+        // What was asked for is what the search reasons about, whatever a clock made of it.
+        let trial = Trial { sustained, offered_rps, ..trial };
         self.trials.push(trial);
-        if trial.sustained {
-            self.low = Some(self.low.map_or(offered, |low| low.max(offered)));
-            // Who bears this now was only unlucky before.
-            self.high = self.high.filter(|(high, _)| *high > offered);
-        } else {
-            let again = self.high.is_some_and(|(high, _)| high <= offered);
-            self.high = Some((self.high.map_or(offered, |(high, _)| high.min(offered)), again));
-        }
         self.end = self.judge();
         self.next = if self.end.is_some() { None } else { Some(self.choose(trial)) };
         if self.end.is_none() && self.trials.len() >= self.limits.trials_max {
             self.next = None;
-            self.end = Some(if self.low.is_some() { End::OutOfTrials } else { End::Nothing });
+            self.end = Some(if self.low().is_some() { End::OutOfTrials } else { End::Nothing });
         }
+    }
+
+    /// The highest load that was sustained.
+    fn low(&self) -> Option<f64> {
+        let sustained = self.trials.iter().filter(|trial| trial.sustained);
+        sustained.map(|trial| trial.offered_rps).max_by(f64::total_cmp)
+    }
+
+    /// The lowest load above that one which was not, and how much that says. Who bore more later was only unlucky before.
+    fn high(&self) -> Option<(f64, Failed)> {
+        let low = self.low().unwrap_or(0.0);
+        let failed = |trial: &&Trial| !trial.sustained && trial.offered_rps > low;
+        let failed = || self.trials.iter().filter(failed);
+        let lowest = failed().min_by(|one, other| one.offered_rps.total_cmp(&other.offered_rps))?;
+        let high = lowest.offered_rps;
+        let times = failed().filter(|trial| trial.offered_rps <= high * (1.0 + SAME)).count();
+        Some((high, if times > 1 { Failed::Twice } else { self.limits.failed(lowest) }))
     }
 
     /// Whether it is over, except for want of trials.
     fn judge(&self) -> Option<End> {
-        match (self.low, self.high) {
+        match (self.low(), self.high()) {
             (Some(low), None) if low >= self.limits.max_rps => Some(End::Unsaturated),
             (None, Some((high, _))) if high <= LEAST_RPS => Some(End::Nothing),
-            (Some(_), Some((_, true))) if self.is_narrow() => Some(End::Converged),
+            (Some(low), Some((high, Failed::Twice))) if self.is_narrow(low, high) => Some(End::Converged),
             _ => None,
         }
     }
 
-    fn is_narrow(&self) -> bool {
-        match (self.low, self.high) {
-            (Some(low), Some((high, _))) => high <= low * (1.0 + self.limits.precision),
-            _ => false,
-        }
+    fn is_narrow(&self, low: f64, high: f64) -> bool {
+        high <= low * (1.0 + self.limits.precision)
     }
 
     fn choose(&self, last: Trial) -> f64 {
-        match (self.low, self.high) {
+        match (self.low(), self.high()) {
             // One bad moment of the machine must not end a search: what was too much is tried once more.
-            (Some(_), Some((high, _))) if self.is_narrow() => high,
-            (Some(low), Some((high, _))) => self.between(low, high, last),
+            (Some(low), Some((high, failed))) if failed == Failed::Hardly || self.is_narrow(low, high) => {
+                high
+            }
+            (Some(low), Some((high, _))) => self.between(low, high),
             (Some(low), None) => {
                 let growth = if self.trials.len() <= LATER { self.limits.first_growth } else { LATER_GROWTH };
                 (low * growth).min(self.limits.max_rps)
             }
-            (None, Some((high, _))) => {
-                // What came through tells how far to fall, unless everything did and was only late. It is believed
-                // once; later, only if it is far.
-                let (told, least) = (last.throughput_rps * 0.9, high / FALL);
-                let near = if self.trials.len() == 1 { high * 0.9 } else { high * 0.5 };
-                let tells = !self.limits.keeps_up(&last) && told > least && told < near;
-                if tells { told } else { least.max(LEAST_RPS) }
-            }
+            (None, Some((high, _))) => self.below(high, last).max(LEAST_RPS),
             (None, None) => self.limits.first_rps,
         }
     }
 
+    /// A load below one that was too much, while nothing was sustained. What came through tells how far to fall, as long
+    /// as it came in time; what came late is believed once, for it may be late at any load near that.
+    fn below(&self, high: f64, last: Trial) -> f64 {
+        let late = last.p99_us / self.limits.p99_us;
+        let least = if late.is_finite() { high / late.clamp(LEAST_FALL, FALL) } else { high / FALL };
+        let told = last.throughput_rps * 0.9;
+        let near = if late <= 1.0 || self.trials.len() == 1 { high * 0.9 } else { high * 0.5 };
+        let tells = !self.limits.keeps_up(&last) && told > high / FALL && told < near;
+        if tells { told } else { least }
+    }
+
     /// A load in the gap. What came through of a load that was too much is about what there is: it is tried, then a
     /// little more than it. Where that tells nothing, the middle.
-    fn between(&self, low: f64, high: f64, last: Trial) -> f64 {
+    fn between(&self, low: f64, high: f64) -> f64 {
         let swamped = |trial: &&Trial| !self.limits.keeps_up(trial);
         let through = self.trials.iter().filter(swamped).map(|trial| trial.throughput_rps);
         let through = through.fold(0.0, f64::max);
         let (about, more) = (through * 0.97, low * (1.0 + self.limits.precision * 0.9));
-        if !last.sustained && about > low * 1.02 && about < high * 0.95 {
+        if about > low * 1.02 && about < high * 0.95 {
             about
-        } else if last.sustained && low >= about && low <= through && more < high {
+        } else if low >= about && low <= through && more < high {
             more
         } else {
             (low * high).sqrt()

@@ -144,6 +144,10 @@ mutants! {
     M53,
     /// A client takes equal results of a fast read for one, of whatever slots they are (P69).
     M54,
+    /// A primary keeps its view though a replica waits in a later one, whose vote the cluster lacks for good (P28).
+    M55,
+    /// Whoever says that it waits in a later view is given the next one at once.
+    M56,
 }
 
 #[cfg(feature = "mutants")]

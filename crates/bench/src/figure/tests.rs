@@ -513,3 +513,15 @@ fn what_leaves_no_room_on_an_emulated_network_is_told_before_anything_is_measure
     let keys: Vec<&str> = outlook.doubts.iter().map(|doubt| doubt.key).collect();
     assert_eq!(keys, ["timeout_ms", "warm_up_ms", "rate"]);
 }
+
+#[test]
+fn on_long_ways_trials_measure_for_three_times_what_a_call_may_take_up_to_ten_seconds() {
+    let trials = Trials { measure: Duration::from_millis(1_600), ..Trials::default() };
+    let of = |network: &str, p99_limit_ms| {
+        trials.measure_of(&Cell { network: network.to_owned(), p99_limit_ms, ..Cell::default() })
+    };
+    assert_eq!(of("lan", 200), Duration::from_millis(1_600));
+    assert_eq!(of("lan", 1_000), Duration::from_secs(3));
+    assert_eq!(of("lan", u32::MAX), Duration::from_secs(10));
+    assert_eq!(of("loopback", 5_000), Duration::from_millis(1_600));
+}

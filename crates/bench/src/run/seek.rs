@@ -179,7 +179,7 @@ impl Seeker<'_> {
             self.stage = Some(Watch::unless_stopped(&mut stop, setting).await?);
         }
         let Some(stage) = &mut self.stage else { return Err(RunError::Interrupted) };
-        let stint = stint(self.warm_up, self.figure.trials.measure, rate);
+        let stint = stint(self.warm_up, self.figure.trials.measure_of(self.cell), rate);
         let work = async {
             let before = stage.newest_view().await;
             let Loaded { report, .. } = once::load(stage, (stint, &[])).await?;

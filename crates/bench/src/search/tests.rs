@@ -154,6 +154,39 @@ fn what_is_only_late_is_left_behind_in_few_trials_however_much_it_was() {
 }
 
 #[test]
+fn two_failures_by_a_hair_at_the_start_leave_a_search_near_the_peak() {
+    for share in [0.7, 0.8, 0.9, 1.0] {
+        let (server, mut trials) = (Server::of(25_000.0), 0);
+        let limits = Limits { trials_max: 7, ..Limits::new(50_000.0, 1.0) }.near(25_000.0 * share);
+        let search = run(limits, |offered| {
+            trials += 1;
+            let trial = server.answer(offered.min(24_000.0));
+            // All was answered, soon enough, and some of it after the end.
+            let unlucky = Trial { throughput_rps: offered * 0.94, answered_share: 1.0, ..trial };
+            if trials <= 2 { Trial { offered_rps: offered, ..unlucky } } else { server.answer(offered) }
+        });
+        let (best, truth) = (search.best().unwrap().throughput_rps, truth(server, &limits));
+        assert!(best >= truth * 0.8, "{best} of {truth} from {share}: {:?}", search.trials());
+        let (gap, _) = gap(search.trials(), best).unwrap();
+        assert!(best * (1.0 + gap) >= truth * 0.99, "{best} + {gap} of {truth}: the peak is within the gap");
+    }
+}
+
+#[test]
+fn what_was_too_much_twice_stays_the_end_though_a_failure_below_it_was_bad_luck() {
+    let (server, mut trials) = (Server::of(25_000.0), 0);
+    let limits = Limits { trials_max: 12, ..Limits::new(50_000.0, 30_000.0) };
+    let search = run(limits, |offered| {
+        trials += 1;
+        let trial = server.answer(offered);
+        if trials == 2 { Trial { p99_us: 60_000.0, ..trial } } else { trial }
+    });
+    let most = search.trials().iter().map(|trial| trial.offered_rps).fold(0.0, f64::max);
+    assert!(most <= 30_000.0, "nothing above the first failure is tried: {:?}", search.trials());
+    assert!(search.best().unwrap().throughput_rps >= truth(server, &limits) * 0.93);
+}
+
+#[test]
 fn the_gap_is_to_the_lowest_load_above_that_was_too_much() {
     let trial = |offered_rps, sustained| Trial { offered_rps, sustained, ..Trial::default() };
     // 800 failed once, and was borne later.

@@ -16,6 +16,7 @@ use super::retire::DRAIN_OF_TIMEOUT;
 use super::timers::{STATUS_BUSY_US, STATUS_IDLE_US};
 use super::{Replica, Status};
 use crate::message::Status as Standing;
+use crate::mutant::{self, Mutant};
 use crate::types::{ReplicaId, Seq, Time};
 
 /// How long a replica that waits in a later view keeps up before it is given a view, in timeouts.
@@ -94,8 +95,9 @@ impl Replica {
         }
         if waits && keeps_up {
             let since = *stray.since.get_or_insert(now);
-            let is_due = now.since(since) >= stray.wait_us(self.strays.slowest.0.max(base));
-            if is_due && self.is_primary() && self.may_hand_over(now) {
+            let wait_us = stray.wait_us(self.strays.slowest.0.max(base));
+            let is_due = now.since(since) >= wait_us || mutant::is(Mutant::M56);
+            if is_due && !mutant::is(Mutant::M55) && self.is_primary() && self.may_hand_over(now) {
                 self.strays.leaves_at = Some(now.plus(base / DRAIN_OF_TIMEOUT));
             }
         }
