@@ -4,6 +4,7 @@
 //! what the page looked like are left in `target/browser`, for somebody to look at.
 
 mod chromium;
+mod model;
 mod recordings;
 
 use std::fs::{self, File};
@@ -44,9 +45,7 @@ struct Testbed {
 
 impl Drop for Testbed {
     fn drop(&mut self) {
-        // As a person ends it, so that its replicas and its folder go too.
-        let id = self.child.id().to_string();
-        drop(std::process::Command::new("kill").args(["-s", "INT", &id]).status());
+        self.end();
         drop(self.child.wait());
     }
 }
@@ -66,6 +65,12 @@ impl Testbed {
             said.contains(&format!("{address}\n")).then(|| address.to_owned())
         }));
         testbed
+    }
+
+    /// Ends it as a person does, so that its replicas and its folder go too.
+    fn end(&self) {
+        let id = self.child.id().to_string();
+        drop(std::process::Command::new("kill").args(["-s", "INT", &id]).status());
     }
 
     /// The address without its token.
@@ -167,6 +172,7 @@ fn a_person_sees_commits_kills_the_primary_brings_it_back_has_one_lie_and_splits
     have_one_lie(&mut browser, &folder);
     split_and_heal(&mut browser, &folder);
     use_the_keyboard(&mut browser);
+    see_the_end(&mut browser, &testbed, &folder);
     is_clean(&mut browser, testbed.origin());
 }
 
@@ -210,7 +216,11 @@ fn have_one_lie(browser: &mut Browser, folder: &Path) {
     let lied = format!("Number(document.querySelector(\"{backup}[data-lying=true]\").dataset.lies) > 2");
     browser.wait("lies that were told", &lied);
     goes_on(browser, "though one replica lies");
-    browser.wait("an agreement under way", "document.querySelectorAll('.steps [data-done=true]').length > 2");
+    browser.wait("a slot in the list that is marked", "document.querySelector('.slot[title^=≠]')");
+    let marked = "(() => { const odd = document.querySelector('#odd'), name = document.querySelector('#lane-names [title*=another]'); \
+                  return !odd.hidden && odd.textContent.includes('another batch than was committed') && name.textContent.startsWith('≠'); })()";
+    browser.wait("a vote for another batch, marked and explained", marked);
+    browser.wait("an agreement under way", "document.querySelectorAll('.steps [data-done=true]').length > 3");
     browser.picture(&folder.join("5-liar.png"));
     browser.evaluate(&choose(""));
     browser.click(&format!("{backup} [data-do=behave]"));
@@ -232,6 +242,21 @@ fn split_and_heal(browser: &mut Browser, folder: &Path) {
         "[...document.querySelectorAll('.card')].every(card => card.dataset.cut === '0')",
     );
     goes_on(browser, "after the network healed");
+}
+
+/// When the testbed ends, the page says so, and offers nothing that can be done no more.
+fn see_the_end(browser: &mut Browser, testbed: &Testbed, folder: &Path) {
+    testbed.end();
+    let ended =
+        "document.querySelector('#headline').textContent.startsWith('■ The run has ended; it came to slot ')";
+    browser.wait("the end in the headline", ended);
+    let verdict = browser.evaluate("document.querySelector('#reason').textContent");
+    assert!(verdict.as_str().unwrap().contains("executed the same history"), "{verdict}");
+    let idle = "[...document.querySelectorAll('.deeds button, .deeds select, #split, #heal')]";
+    assert_eq!(browser.evaluate(&format!("{idle}.length")), 18);
+    assert_eq!(browser.evaluate(&format!("{idle}.every(node => node.disabled)")), true);
+    assert_eq!(browser.evaluate("document.querySelectorAll('.banner[data-key=trouble]').length"), 0);
+    browser.picture(&folder.join("10-ended.png"));
 }
 
 /// Everything is within reach of the keyboard.
@@ -293,6 +318,12 @@ fn a_recording_of_many_replicas_plays_without_a_server_and_its_words_stay_words(
         "who disagrees",
         "document.querySelector('.banner[data-key=\"2 history\"]').textContent.includes('slot 40')",
     );
+    browser.click("#facts .alarms");
+    let rows = "[...document.querySelectorAll('#log li')].filter(row => row.offsetParent !== null)";
+    let alarms = format!(
+        "document.activeElement.id === 'log' && {rows}.length > 0 && {rows}.every(row => row.dataset.weight === 'alarm')"
+    );
+    browser.wait("the list of alarms, and nothing else in it", &alarms);
     browser.click("#after");
     browser.wait("the dead primary", "document.querySelector(\".card[data-replica='0'][data-up=false]\")");
     browser.press("ArrowLeft");

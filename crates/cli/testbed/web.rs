@@ -33,8 +33,8 @@ const WAITING_MAX: usize = 4;
 const OBEYED: Duration = Duration::from_secs(15);
 /// A page that asked this recently is open.
 const OPEN: Duration = Duration::from_secs(3);
-/// How long the last words wait for a page to fetch them.
-const LAST_WORDS: Duration = Duration::from_millis(1_500);
+/// How long the last words wait for a page to fetch them; one that nobody looks at asks every two seconds.
+const LAST_WORDS: Duration = Duration::from_millis(2_500);
 /// Between two looks whether it has.
 const LOOK: Duration = Duration::from_millis(50);
 

@@ -172,6 +172,9 @@ pub struct SlotLane {
     pub seq: u64,
     /// Operations in its batch.
     pub operations: u64,
+    /// The batch that `prepares` and `commits` are votes for, as it is named in a [`Disagreement`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<String>,
     /// When the oldest of its requests was found to be of its client, which sent it to this replica.
     pub request: Option<u64>,
     /// When the proposal was made here, or arrived.
@@ -182,6 +185,9 @@ pub struct SlotLane {
     pub prepared: Option<u64>,
     /// Who voted COMMIT for it, and when that arrived.
     pub commits: Vec<(u16, u64)>,
+    /// Who voted for another batch, PREPARE or COMMIT, when that arrived, and for which.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub otherwise: Vec<(u16, u64, String)>,
     /// When it had committed, and all slots before it.
     pub committed: Option<u64>,
     /// When it had executed.
@@ -309,7 +315,7 @@ impl Moment {
                 header.title.len() + names.map(|name| name.len() + 3).sum::<usize>()
             }
             Self::Replica(stand) => 6 * stand.links.len() + stand.behaviour.as_ref().map_or(0, String::len),
-            Self::Slot(slot) => 25 * (slot.prepares.len() + slot.commits.len()),
+            Self::Slot(slot) => 25 * (slot.prepares.len() + slot.commits.len()) + 40 * slot.otherwise.len(),
             Self::Event(event) => event.what.len(),
             Self::Disagreement(wrong) => wrong.says.len() + wrong.others.len(),
             Self::Verdict { lines, .. } => lines.iter().map(|line| line.len() + 3).sum(),
@@ -334,6 +340,7 @@ impl Moment {
                     prepares,
                     prepared,
                     commits,
+                    otherwise,
                     committed,
                     executed,
                     replied,
@@ -343,6 +350,7 @@ impl Moment {
                 let steps = [request, proposed, prepared, committed, executed, replied];
                 steps.into_iter().flatten().for_each(shift);
                 prepares.iter_mut().chain(commits).for_each(|(_, at)| shift(at));
+                otherwise.iter_mut().for_each(|(_, at, _)| shift(at));
             }
             Self::Load(load) => shift(&mut load.t),
             Self::Event(event) => shift(&mut event.t),

@@ -364,17 +364,23 @@ impl Lanes {
             let equal = votes.iter().filter(|(_, _, digest)| Some(*digest) == subject);
             equal.map(|(signer, time, _)| (signer.0, at(*time))).collect()
         };
+        let otherwise =
+            lane.prepares.iter().chain(&lane.commits).filter(|(_, _, digest)| Some(*digest) != subject);
         Moment::Slot(SlotLane {
             t: at(now),
             replica: self.replica.0,
             view: lane.view.0,
             seq: seq.0,
             operations: lane.operations,
+            batch: subject.map(|digest| format!("{digest:?}")),
             request: lane.request.map(at),
             proposed: lane.proposed.map(at),
             prepares: votes(&lane.prepares),
             prepared: lane.prepared.map(at),
             commits: votes(&lane.commits),
+            otherwise: otherwise
+                .map(|(signer, time, digest)| (signer.0, at(*time), format!("{digest:?}")))
+                .collect(),
             committed: lane.committed.map(at),
             executed: lane.executed.map(at),
             replied: lane.replied.map(at),

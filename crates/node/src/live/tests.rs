@@ -331,8 +331,10 @@ fn a_recording_reads_as_it_was_agreed_upon() {
         replica: 1,
         seq: 812,
         operations: 37,
+        batch: Some("ab12".to_owned()),
         proposed: Some(3),
         prepares: vec![(0, 3), (2, 4)],
+        otherwise: vec![(3, 5, "cd34".to_owned())],
         ..SlotLane::default()
     };
     let stand =
@@ -357,7 +359,8 @@ fn a_recording_reads_as_it_was_agreed_upon() {
             Moment::Slot(lane),
             &[
                 r#""kind":"slot""#,
-                r#""seq":812,"operations":37,"request":null,"proposed":3,"prepares":[[0,3],[2,4]],"prepared":null"#,
+                r#""seq":812,"operations":37,"batch":"ab12","request":null,"proposed":3,"prepares":[[0,3],[2,4]]"#,
+                r#""commits":[],"otherwise":[[3,5,"cd34"]],"committed":null"#,
             ],
         ),
         (

@@ -169,6 +169,8 @@ fn whoever_votes_for_another_batch_is_named_once_and_fills_no_bar() {
     };
     let moments = lanes.take(at, BEGAN);
     assert_eq!(slots(&moments)[0].prepares, [(0, 1), (3, 1)]);
+    assert_eq!(slots(&moments)[0].batch.as_deref(), Some("01010101"));
+    assert_eq!(slots(&moments)[0].otherwise, [(2, 1, "02020202".to_owned())]);
     assert_eq!(disagreements(moments), [(2, 1, About::Batch, "02020202".to_owned(), "01010101".to_owned())]);
     // A second vote of the same replica is shown where it belongs; a third different one is noise.
     lanes.heard(at, ReplicaId(2), heard(Step::Prepare, 0, 1, OURS), &replica);

@@ -96,6 +96,8 @@ function agreementOf(schedule) {
     const slot = (shown = model.slots.get(key) || shown);
     if (!story || story.changed !== slot.changed || story.primary !== primaryOf(model, slot.view))
       story = storyOf(model, slot);
+    // Who was right may become known in a later view only.
+    story.strays = strays(model, slot);
     // What is not decided yet has no end to run to: all that is known is drawn at once.
     const open = openFor(model, slot) !== null;
     const share = still.matches || open ? 1 : Math.min(1, (now - begun) / SHOW.run);
@@ -103,7 +105,7 @@ function agreementOf(schedule) {
     const width = canvas.clientWidth;
     const scale = scaleOf(story, width);
     const upTo = share >= 1 ? Infinity : EDGE + share * (scale.end - EDGE);
-    const state = `${key} ${story.changed} ${upTo} ${width} ${look} ${upOnes(model).length}`;
+    const state = `${key} ${story.changed} ${upTo} ${width} ${look} ${upOnes(model).length} ${unseen(model, slot, 'executed')} ${story.strays.length}`;
     if (state !== drawn || anew) {
       drawn = state;
       drawStory(canvas, model, story, { upTo, look });
@@ -125,7 +127,8 @@ function agreementOf(schedule) {
   function drawNames(anew) {
     const { n } = model.header;
     const primary = story ? story.primary : -1;
-    const form = `${n} ${look} ${primary}`;
+    const odd = story ? distinct(story.strays.map(vote => vote.from)) : [];
+    const form = `${n} ${look} ${primary} ${odd}`;
     if (form === lanesFor && !anew) return;
     const place = $('lane-names');
     const lane = laneHeight(n);
@@ -138,9 +141,11 @@ function agreementOf(schedule) {
       });
     }
     [...place.children].slice(1).forEach((child, id) => {
-      say(child, `${id === primary ? '♛ ' : ''}${id}`);
+      say(child, `${odd.includes(id) ? '≠ ' : ''}${id === primary ? '♛ ' : ''}${id}`);
       mark(child, 'aria-pressed', id === look);
-      mark(child, 'aria-label', `Look at replica ${id}${id === primary ? ', the primary of this view' : ''}`);
+      const label = `Look at replica ${id}${id === primary ? ', the primary of this view' : ''}${odd.includes(id) ? ', which voted for another batch than was committed' : ''}`;
+      mark(child, 'aria-label', label);
+      mark(child, 'title', label);
     });
     lanesFor = form;
   }
@@ -167,6 +172,9 @@ function agreementOf(schedule) {
         (still.matches ? '.' : slower > 1.5 ? `; shown about ${short(slower)} times slower.` : '.');
     say($('slot-words'), words);
     mark(canvas, 'aria-label', storyInWords(model, story));
+    const odd = straysInWords(model, story.strays);
+    say($('odd'), odd);
+    show($('odd'), odd !== '');
   }
 
   function waits(slot) {
@@ -258,7 +266,8 @@ function agreementOf(schedule) {
 
   function drawTable(slot) {
     if (!$('times').open) return;
-    const form = `${key} ${slot.changed}`;
+    const hidden = unseen(model, slot, 'executed');
+    const form = `${key} ${slot.changed} ${hidden}`;
     if (form === tableFor) return;
     tableFor = form;
     const since = at => (at === null ? '-' : duration(at - story.start));
@@ -274,7 +283,7 @@ function agreementOf(schedule) {
       'COMMITs of',
     ];
     const rows = slot.at.map((lane, id) => [
-      `replica ${id}`,
+      `replica ${id}${hidden.includes(id) ? ', not sampled' : ''}`,
       ...STEPS.map(step => (lane ? since(lane[step]) : '-')),
       ...['prepares', 'commits'].map(list =>
         lane && lane[list].length > 0 ? lane[list].map(vote => vote.from).join(' ') : '-',

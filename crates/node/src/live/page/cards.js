@@ -27,7 +27,7 @@ function cardsOf(act) {
     [card.low, card.mid, card.high] = [el('span'), el('span'), el('span')];
     card.linked = el('p', { class: 'links' });
     card.lies = el('p', { class: 'lies' });
-    card.alarms = el('p', { class: 'alarms' });
+    card.alarms = alarmsButton();
     card.node = el(
       'article',
       { class: 'card', 'data-replica': id, 'aria-labelledby': `replica-${id}` },
@@ -80,6 +80,7 @@ function cardsOf(act) {
         'aria-label': `Have replica ${id} behave so`,
         onclick: () => act({ command: 'behave', replica: id, behaviour: menu.value || null }, said),
       });
+      card.menu = menu;
       row.append(el('span', { class: 'pair' }, menu, card.behave));
     }
     row.append(said);
@@ -87,7 +88,8 @@ function cardsOf(act) {
   }
 
   return {
-    draw(model) {
+    /** `can`: whether somebody does what is asked for. */
+    draw(model, can) {
       const { header } = model;
       const form = JSON.stringify([header.n, header.control, header.commands, header.behaviours]);
       if (form !== made) {
@@ -99,12 +101,12 @@ function cardsOf(act) {
       const up = upOnes(model);
       const most = up.reduce((high, replica) => Math.max(high, replica.executed), 0);
       const view = workingView(model);
-      cards.forEach((card, id) => drawCard(card, model, { id, most, view }));
+      cards.forEach((card, id) => drawCard(card, model, { id, most, view, can }));
     },
   };
 }
 
-function drawCard(card, model, { id, most, view }) {
+function drawCard(card, model, { id, most, view, can }) {
   const replica = model.replicas[id];
   const up = isUp(replica);
   // One replica's own page knows of the others only what their votes show.
@@ -114,6 +116,9 @@ function drawCard(card, model, { id, most, view }) {
   mark(card.node, 'data-primary', primary);
   mark(card.node, 'data-state', replica ? replica.state : 'unknown');
   show(card.crown, primary);
+  if (card.kill) card.kill.disabled = !can || !up;
+  if (card.restart) card.restart.disabled = !can || up;
+  if (card.behave) card.behave.disabled = card.menu.disabled = !can || !up;
   if (!replica) {
     say(card.state, 'not heard of');
     for (const node of [card.marks, card.linked, card.lies, card.alarms]) show(node, false);
@@ -184,7 +189,4 @@ function drawCard(card, model, { id, most, view }) {
   mark(card.node, 'data-lies', replica.lies);
   show(card.alarms, replica.alarms > 0);
   say(card.alarms, `! ${many(replica.alarms, 'alarm')} raised`);
-  if (card.kill) card.kill.disabled = !up;
-  if (card.restart) card.restart.disabled = up;
-  if (card.behave) card.behave.disabled = !up;
 }

@@ -77,11 +77,14 @@ function controlOf(page) {
 
   return {
     act,
-    draw(model) {
+    /** `can`: whether somebody does what is asked for. */
+    draw(model, can) {
       const { control, commands } = model.header;
       show($('network'), control && (commands.includes('partition') || commands.includes('heal')));
       show($('split'), commands.includes('partition'));
       show($('heal'), commands.includes('heal'));
+      $('split').disabled = $('heal').disabled = !can;
+      if (!can && dialog.open) dialog.close();
     },
   };
 }

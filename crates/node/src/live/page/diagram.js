@@ -207,9 +207,11 @@ function drawLane(pen, model, story, { id, y, lane, scale, upTo }) {
     const words =
       model.header.source === 'replica'
         ? 'seen by its votes only'
-        : isUp(model.replicas[id])
-          ? 'told nothing of this slot'
-          : 'gone';
+        : unseen(model, story.slot, 'executed').includes(id)
+          ? 'has executed it; not sampled here'
+          : isUp(model.replicas[id])
+            ? 'told nothing of this slot'
+            : 'gone';
     if (upTo > scale.xs[1]) write(pen, words, EDGE + 12, y, { size: 11, colour: ink.faint });
     return;
   }
@@ -270,6 +272,7 @@ function drawLane(pen, model, story, { id, y, lane, scale, upTo }) {
   letter(told.prepared, 'P', 'prepare');
   letter(told.committed, 'C', 'commit');
   letter(told.executed, 'E', 'execute');
+  for (const vote of story.strays) if (vote.to === id) letter(vote.at, '≠', 'bad');
 }
 
 /** Of many replicas only the messages of one are drawn: a thousand lines tell nobody anything. */
@@ -340,6 +343,6 @@ function storyInWords(model, story) {
     have.committed >= enough(model) ? ` It took ${duration(story.bounds[4] - story.bounds[0])} to commit.` : '';
   return (
     `Slot ${slot.seq} in view ${slot.view}, ${many(slot.operations, 'operation')}. Replica ${primary} is the primary. ` +
-    `Of ${n} replicas ${have.proposed} saw the proposal, ${have.prepared} prepared, ${have.committed} committed, ${have.executed} executed, ${have.replied} replied.${took}`
+    `${told(slot)} of ${n} replicas tell of it: ${have.proposed} saw the proposal, ${have.prepared} prepared, ${have.committed} committed, ${have.executed} executed, ${have.replied} replied.${took} ${straysInWords(model, story.strays)}`
   );
 }

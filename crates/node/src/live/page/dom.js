@@ -133,4 +133,5 @@ function listed(words) {
 }
 
 const named = ids => `${ids.length === 1 ? 'replica' : 'replicas'} ${listed(ids)}`;
+const distinct = ids => [...new Set(ids)].sort((a, b) => a - b);
 const capital = text => text.charAt(0).toUpperCase() + text.slice(1);

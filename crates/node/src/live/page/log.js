@@ -2,6 +2,24 @@
 
 const LOG_ROWS = 150;
 
+/** Shows of the list what somebody wants to see of it. */
+function sift() {
+  $('log').classList.toggle('quiet', !$('notes').checked);
+  $('log').classList.toggle('only', $('only').checked);
+}
+
+/** Leads to the alarms. */
+function showAlarms() {
+  $('only').checked = true;
+  sift();
+  $('log').scrollIntoView({ block: 'center' });
+  $('log').focus();
+}
+
+function alarmsButton() {
+  return el('button', { type: 'button', class: 'alarms', title: 'Show the list of alarms', onclick: showAlarms });
+}
+
 function logOf() {
   const list = $('log');
   // The newest rows, which more of the same is added to.
@@ -9,7 +27,8 @@ function logOf() {
     rows = [],
     drawn = -1,
     spoken = 0;
-  $('notes').addEventListener('change', () => list.classList.toggle('quiet', !$('notes').checked));
+  for (const id of ['notes', 'only']) $(id).addEventListener('change', sift);
+  sift();
 
   /** Once every while what matters is said to those who listen to the page. */
   function speak(event) {
@@ -77,7 +96,11 @@ function logOf() {
         newest = event.id;
         add(event);
       }
-      while (list.childElementCount > LOG_ROWS) list.lastChild.remove();
+      // Alarms outlast what is newer than they are.
+      while (list.childElementCount > LOG_ROWS) {
+        const rest = list.querySelectorAll(':scope > :not([data-weight=alarm])');
+        (rest[rest.length - 1] || list.lastChild).remove();
+      }
       // Who reads further down is not pushed away by what is new.
       if (keep !== null) list.scrollTop = list.scrollHeight - keep;
     },

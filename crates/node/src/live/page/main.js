@@ -45,8 +45,9 @@ function start() {
     drawBanners();
     if (!model.header) return;
     drawNow();
-    control.draw(model);
-    cards.draw(model);
+    const can = live !== null && !trouble && model.verdict.length === 0;
+    control.draw(model, can);
+    cards.draw(model, can);
     agreement.draw(model, now, anew);
     log.draw(model);
     drawChart();
@@ -60,22 +61,31 @@ function start() {
     if (model.commits && !('firstCommitMs' in root)) root.firstCommitMs = String(Math.round(performance.now()));
   }
 
+  const isSilent = () => trouble !== null && trouble.kind === 'silent';
+
   function drawBanners() {
     const found = [];
-    if (trouble) found.push({ level: 'bad', key: 'trouble', title: TROUBLE[trouble.kind], words: trouble.said });
+    const over = model.header && ending(model, isSilent());
+    if (trouble && !over)
+      found.push({ level: 'bad', key: 'trouble', title: TROUBLE[trouble.kind], words: trouble.said });
     if (note) found.push({ level: 'warn', key: 'note', title: note, words: '' });
-    banners.draw(model.header ? [...found, ...warnings(model)] : found);
+    // Of what is over only what stays is told.
+    const standing = model.header ? warnings(model).filter(one => !over || one.level === 'bad') : [];
+    banners.draw([...found, ...standing]);
   }
 
   function drawNow() {
     const { header } = model;
-    const { level, headline, reason, why } = trouble
-      ? { level: 'warn', headline: 'Nothing is heard any more. This is how it was last.', reason: '' }
-      : diagnosis(model);
+    const over = ending(model, isSilent());
+    const { level, headline, reason, why } =
+      over ||
+      (trouble
+        ? { level: 'warn', headline: 'Nothing is heard any more. This is how it was last.', reason: '' }
+        : diagnosis(model));
     const place = $('now');
     mark(place, 'data-level', level);
     mark(document.documentElement, 'data-level', level);
-    say($('headline'), `${{ good: '✓', warn: '▲', bad: '✕' }[level]} ${headline}`);
+    say($('headline'), `${{ good: '✓', warn: '▲', bad: '✕', over: '■' }[level]} ${headline}`);
     say(
       $('reason'),
       reason + (why ? ` What each replica waits for: run \`quorate why\` beside its cluster file.` : ''),
@@ -88,21 +98,31 @@ function start() {
       ['agreed up to slot', count(Math.max(0, model.progress.executed))],
       ['view', view < 0 ? '-' : `${view}, primary ${primaryOf(model, view)}`],
     ];
-    if (last) {
+    if (last && over) rows.push(['calls answered', count(last.done)]);
+    else if (last) {
       rows.push(
         ['calls answered', `${short(last.rate)}/s`],
         ['half within', duration(last.p50)],
         ['99 % within', duration(last.p99)],
         ['in flight', short(last.inFlight)],
       );
-      if (last.failed > 0) rows.push(['failed', count(last.failed)]);
     }
+    if (last && last.failed > 0) rows.push(['failed', count(last.failed)]);
     rows.push(['a quorum', `${header.q} of ${header.n}`], ['may be faulty', `f = ${header.f}`]);
+    const alarms = known(model).reduce((sum, replica) => sum + replica.alarms, 0);
+    if (alarms > 0) rows.push(['alarms', `! ${count(alarms)}`]);
     const form = rows.map(([name]) => name).join();
     if (facts !== form)
-      $('facts').replaceChildren(...rows.map(([name]) => el('div', {}, el('dt', { text: name }), el('dd'))));
+      $('facts').replaceChildren(
+        ...rows.map(([name]) =>
+          el('div', {}, el('dt', { text: name }), el('dd', {}, name === 'alarms' ? alarmsButton() : '')),
+        ),
+      );
     facts = form;
-    rows.forEach(([, value], at) => say($('facts').children[at].lastChild, value));
+    rows.forEach(([, value], at) => {
+      const place = $('facts').children[at].lastChild;
+      say(place.firstElementChild || place, value);
+    });
   }
 
   function drawChart() {
@@ -158,7 +178,9 @@ function start() {
       addEvent(model, { t: model.now, replica: null, what, weight: 'note' });
     }
     for (const moment of moments) accept(model, moment);
-    if (model.header && (anew || moments.some(moment => moment && moment.kind === 'header'))) introduce();
+    const over = model.verdict.length > 0;
+    if (live && over) live.stop();
+    if (model.header && (anew || over || moments.some(moment => moment && moment.kind === 'header'))) introduce();
     schedule();
   }
 
@@ -170,7 +192,7 @@ function start() {
     document.title = `${title || 'A cluster'} · Quorate`;
     say(
       $('about'),
-      `${player ? 'A recording of' : 'Live:'} ${where} of ${n} replicas.${player || may ? '' : ' You can look, and change nothing.'}`,
+      `${player ? 'A recording of' : model.verdict.length > 0 ? 'Over:' : 'Live:'} ${where} of ${n} replicas.${player || may ? '' : ' You can look, and change nothing.'}`,
     );
     say(
       $('help-quorum'),
@@ -206,7 +228,7 @@ function start() {
     }
     if (live) {
       live.stop();
-      show($('live'), canReturn);
+      show($('live'), canReturn && model.verdict.length === 0);
     }
     [live, trouble] = [null, null];
     note =

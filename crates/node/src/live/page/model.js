@@ -127,7 +127,7 @@ const votes = (model, list) =>
   array(list)
     .slice(0, model.header.n * 2)
     .filter(vote => Array.isArray(vote) && isReplica(model, vote[0]) && isNumber(vote[1]))
-    .map(vote => ({ from: vote[0], at: vote[1] }))
+    .map(vote => ({ from: vote[0], at: vote[1], batch: text(vote[2]) }))
     .sort((a, b) => a.at - b.at);
 
 function acceptSlot(model, moment) {
@@ -149,11 +149,13 @@ function acceptSlot(model, moment) {
   }
   slot.operations = Math.max(slot.operations, number(moment.operations));
   slot.at[moment.replica] = {
+    batch: text(moment.batch),
     request: time(moment.request),
     proposed: time(moment.proposed),
     prepares: votes(model, moment.prepares),
     prepared: time(moment.prepared),
     commits: votes(model, moment.commits),
+    otherwise: votes(model, moment.otherwise),
     committed: time(moment.committed),
     executed: time(moment.executed),
     replied: time(moment.replied),
@@ -293,6 +295,33 @@ function reached(slot) {
     if (lane) for (const step of Object.keys(have)) if (lane[step] !== null) have[step]++;
   }
   return have;
+}
+
+/** Of whom it was not seen that they took a step, though they are beyond this slot: of many slots each shows a sample. */
+const unseen = (model, slot, step) =>
+  model.replicas
+    .map((replica, id) => (!slot.at[id] && replica !== null && replica[step] >= slot.seq ? id : -1))
+    .filter(id => id >= 0);
+
+/** Votes for another batch than the one that was committed: whose, before whom, when, and whether that one voted for the
+ * right one, too. What somebody prepared and committed is what everybody commits, in whatever view. */
+function strays(model, slot) {
+  const done = [slot, ...model.slots.values()]
+    .filter(other => other.seq === slot.seq)
+    .flatMap(other => other.at)
+    .find(lane => lane && lane.prepared !== null && lane.committed !== null);
+  const right = slot.at.filter(lane => lane && done && lane.batch === done.batch);
+  // A new view may have put another batch in the place of one that everybody had voted for.
+  if (right.length === 0 || done.batch === '') return [];
+  const found = slot.at.flatMap((lane, to) => {
+    if (!lane) return [];
+    const votes = lane.batch === done.batch ? [] : [...lane.prepares, ...lane.commits];
+    return [...votes, ...lane.otherwise.filter(vote => vote.batch !== done.batch)].map(({ from, at }) => ({ from, at, to }));
+  });
+  return found.map(vote => ({
+    ...vote,
+    twice: right.some(lane => lane.prepares.some(({ from }) => from === vote.from)),
+  }));
 }
 
 const told = slot => slot.at.reduce((sum, lane) => sum + (lane ? 1 : 0), 0);

@@ -48,10 +48,11 @@ function slotList(onChoose) {
         mark(one.node, 'aria-selected', slot.key === key);
         mark(one.node, 'data-apart', apart && at === ROWS - 1);
         const width = one.canvas.clientWidth;
-        const state = `${slot.key} ${slot.changed} ${width} ${openFor(model, slot) === null ? '' : model.now}`;
+        const odd = straysInWords(model, strays(model, slot));
+        const state = `${slot.key} ${slot.changed} ${width} ${openFor(model, slot) === null ? '' : model.now} ${howFar(model, slot)} ${odd}`;
         if (one.drawn === state && !anew) return;
         one.drawn = state;
-        fill(model, one, slot);
+        fill(model, one, slot, odd);
       });
       const active = shown.findIndex(slot => slot.key === key);
       if (active >= 0) mark(list, 'aria-activedescendant', `slot-${active}`);
@@ -60,44 +61,27 @@ function slotList(onChoose) {
   };
 }
 
-function fill(model, { node, canvas, name, ops, how, took }, slot) {
-  const { n, source } = model.header;
-  const have = reached(slot);
+/** One row; `odd` says who voted for another batch. */
+function fill(model, { node, canvas, name, ops, how, took }, slot, odd) {
   const open = openFor(model, slot);
-  say(name, `slot ${count(slot.seq)}`);
+  say(name, `slot ${count(slot.seq)}${odd === '' ? '' : ' ≠'}`);
+  mark(node, 'title', odd);
   say(
     ops,
     `view ${slot.view}, ${slot.operations === 0 ? 'empty' : `${count(slot.operations)} op${slot.operations === 1 ? '' : 's'}`}`,
   );
-  const words =
-    source === 'replica'
-      ? have.executed
-        ? 'executed'
-        : have.committed
-          ? 'committed'
-          : have.prepared
-            ? 'prepared'
-            : 'open'
-      : open !== null
-        ? have.prepared > 0
-          ? `${have.prepared} of ${n} prepared`
-          : 'open'
-        : have.executed === 0 && have.committed === 0
-          ? `seen by ${told(slot)} of ${n}`
-          : have.executed >= have.committed
-            ? `${have.executed} of ${n} executed`
-            : `${have.committed} of ${n} committed`;
+  const [words, hidden] = howFar(model, slot);
   say(how, words);
   const story = open === null ? storyOf(model, slot) : null;
-  const time = story ? duration(story.bounds[4] - story.bounds[0]) : `for ${duration(open)}`;
+  const time = `${hidden}${hidden && ', '}${story ? duration(story.bounds[4] - story.bounds[0]) : `for ${duration(open)}`}`;
   say(took, time);
   mark(node, 'data-open', open !== null && open > 5e5);
-  mark(node, 'data-committed', have.committed >= enough(model));
+  mark(node, 'data-committed', reached(slot).committed >= enough(model));
   mark(node, 'data-slot', slot.seq);
   mark(
     node,
     'aria-label',
-    `Slot ${slot.seq}, view ${slot.view}, ${many(slot.operations, 'operation')}: ${words}, ${time}.`,
+    `Slot ${slot.seq}, view ${slot.view}, ${many(slot.operations, 'operation')}: ${words}, ${time}. ${odd}`,
   );
   lanes(model, canvas, slot);
 }

@@ -63,7 +63,7 @@ function liveSource({ onMoments, onTrouble, onAnew, onWhole }) {
       onTrouble('silent', '');
       wait = POLL.again;
     }
-    timer = setTimeout(ask, wait);
+    if (!stopped) timer = setTimeout(ask, wait);
   }
 
   // Who comes back to the page sees what is, at once.

@@ -57,7 +57,10 @@ function diagnosis(model) {
     return {
       level: 'bad',
       why: true,
-      headline: `Nothing can be agreed on: ${up.length} of ${n} replicas are up, and ${q} are needed.`,
+      headline:
+        up.length === 0
+          ? `All ${n} replicas are gone; the run ${cameTo(model)}.`
+          : `Nothing can be agreed on: ${up.length} of ${n} replicas are up, and ${q} are needed.`,
       reason: `${capital(named(gone))} ${gone.length === 1 ? 'is' : 'are'} gone. Every decision needs equal votes of ${q}, so that any two decisions share an honest replica. Nothing that was committed is lost: it goes on when ${q - up.length === 1 ? 'one of them comes' : `${q - up.length} of them come`} back.`,
     };
   }
@@ -150,6 +153,28 @@ function diagnosisOfOne(model) {
   };
 }
 
+const cameTo = ({ progress, view }) =>
+  `came to slot ${count(Math.max(0, progress.executed))} in view ${Math.max(0, view)}`;
+
+/** How it ended, and what it came to; nothing while it goes on. `silent`: the server does not answer any more. */
+function ending(model, silent) {
+  const over = model.verdict.length > 0;
+  if (!over && !silent) return null;
+  const what = model.header.source === 'replica' ? 'The replica' : 'The run';
+  const odd = [...model.disagreements.values()]
+    .filter(({ about, replica }) => !(about in PASSES) && !(model.replicas[replica]?.lies > 0))
+    .map(one => one.replica);
+  const verdict =
+    model.verdict.find(line => line.startsWith('verdict ')) ||
+    model.verdict[0] ||
+    `${odd.length > 0 ? named(distinct(odd)) : 'nobody honest'} was seen to disagree`;
+  return {
+    level: odd.length > 0 ? 'bad' : 'over',
+    headline: `${what} has ended${over ? '' : ', or cannot be reached any more'}; it ${cameTo(model)}.`,
+    reason: `${capital(verdict.replace(/^verdict +/, ''))}. Below is how it was last.${over ? '' : ' This page goes on asking.'}`,
+  };
+}
+
 /** Warnings that stand above everything: too many faults, and who disagrees. */
 function warnings(model) {
   const { n, f } = model.header;
@@ -222,13 +247,46 @@ function differingVotes(model, lying) {
 
 const digest = words => (words.length > 24 && !words.includes(' ') ? words.slice(0, 16) + '…' : words);
 
+/** How far a slot has come, in words, and how many replicas are beyond it without a word of it. */
+function howFar(model, slot) {
+  const { n, source } = model.header;
+  const have = reached(slot);
+  if (source === 'replica') {
+    return [['executed', 'committed', 'prepared'].find(step => have[step] > 0) || 'open', ''];
+  }
+  if (openFor(model, slot) !== null) return [have.prepared > 0 ? `${have.prepared} of ${n} prepared` : 'open', ''];
+  if (have.executed === 0 && have.committed === 0) return [`seen by ${told(slot)} of ${n}`, ''];
+  const step = have.executed >= have.committed ? 'executed' : 'committed';
+  const hidden = unseen(model, slot, step).length;
+  if (hidden === 0) return [`${have[step]} of ${n} ${step}`, ''];
+  const rest = n - hidden;
+  return [have[step] < rest ? `${have[step]} of ${rest} ${step}` : `${step} by ${rest}`, `not sampled at ${hidden}`];
+}
+
+/** Votes for another batch than the one that was committed, in words. */
+function straysInWords(model, found) {
+  const said = distinct(found.map(vote => vote.from)).map(id => {
+    const own = found.filter(vote => vote.from === id);
+    const before = distinct(own.map(vote => vote.to).filter(to => to !== id));
+    const why =
+      model.replicas[id]?.behaviour
+        ? 'it lies on purpose'
+        : own.some(vote => vote.twice)
+          ? 'it voted for the right one, too, so it lies'
+          : 'it lies, or was lied to';
+    return `≠ Replica ${id} voted for another batch than was committed${before.length > 0 ? `, before ${named(before)}` : ''}: ${why}.`;
+  });
+  const { n, q } = model.header;
+  return said.length > 0 ? `${said.join(' ')} Only one batch gets ${q} of ${n} votes.` : '';
+}
+
 /** What a replica waits for in a slot, in words; nothing if it is through. */
 function missing(model, slot, id) {
   const lane = slot.at[id];
   const { q } = model.header;
   if (!lane) return isUp(model.replicas[id]) ? 'has told nothing of this slot' : 'is gone';
   const lacking = (list, kind) => {
-    const have = [...new Set(list.map(vote => vote.from))].sort((a, b) => a - b);
+    const have = distinct(list.map(vote => vote.from));
     return `waits for ${many(Math.max(0, q - have.length), `more ${kind}`)}: has ${have.length === 0 ? 'none' : `those of ${listed(have)}`}`;
   };
   if (lane.executed !== null) return '';
