@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_call_that_was_open_when_a_fault_happened_counts_for_the_fault() {
-        let start = Instant::now();
+        let start = Instant::now() + Duration::from_millis(1);
         let at = |ms| start + Duration::from_millis(ms);
         let (mut phases, end) = (Phases::default(), at(2_000));
         phases.measure(start);
@@ -273,7 +273,7 @@ mod tests {
         phases.enter(Phase::After, at(900));
         phases.enter(Phase::Parted, at(1_000));
         phases.enter(Phase::After, at(1_500));
-        // These saw the whole parting, and had another one behind them that made nobody wait.
+        // These waited until it was over.
         phases.record(at(950), at(1_600), end);
         phases.record(at(850), at(1_600), end);
         // A call of a fault is one of that fault, also if there is another.
