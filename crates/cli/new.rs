@@ -35,7 +35,7 @@ const FILES: [(&str, &str); 9] = [
     ("Cargo.toml", include_str!("new/template/manifest.toml")),
     ("Cargo.lock", include_str!("../../Cargo.lock")),
     (".cargo/config.toml", include_str!("../../.cargo/config.toml")),
-    (".gitignore", "/target\n/trial\n"),
+    (".gitignore", include_str!("new/template/gitignore")),
     ("README.md", include_str!("new/template/README.md")),
     ("rustfmt.toml", include_str!("../../rustfmt.toml")),
     ("src/lib.rs", include_str!("new/template/lib.rs")),
@@ -204,18 +204,31 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_would_have_written_is_formatted_and_under_forty_lines() {
+    fn what_somebody_would_have_written_is_under_forty_lines() {
         let (_above, folder) = made("my-ledger");
         let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
         let lines = code_lines(&read("src/lib.rs")) + code_lines(&read("src/main.rs"));
         assert!(lines <= LINES_MAX, "{lines} lines");
         assert_eq!(code_lines("//! a\n\nfn f() {\n    // b\n}\n"), 2, "the count counts code");
         assert_eq!(read("README.md").lines().count(), 30);
-        let files = ["src/lib.rs", "src/main.rs", "tests/faults.rs"].map(|file| folder.join(file));
-        let formatted = Command::new("rustfmt").args(["--edition", "2024", "--check"]).args(&files).output();
-        match formatted {
-            Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout)),
-            Err(_) => println!("UNVERIFIED: formatting, because rustfmt is not installed"),
+    }
+
+    #[test]
+    fn what_is_written_is_formatted_whatever_its_name_is() {
+        let long = "a".repeat(NAME_BYTES_MAX);
+        // Before and behind `quorate` in the alphabet, and as long as names are.
+        for name in ["my-ledger", "a", "z", "Zoo", "a-ledger-of-all-the-accounts-of-one-town", &long] {
+            let (_above, folder) = made(name);
+            let files = ["src/lib.rs", "src/main.rs", "tests/faults.rs"].map(|file| folder.join(file));
+            let formatted =
+                Command::new("rustfmt").args(["--edition", "2024", "--check"]).args(&files).output();
+            match formatted {
+                Ok(output) => {
+                    let differs = String::from_utf8_lossy(&output.stdout).into_owned();
+                    assert!(output.status.success(), "{name}: {differs}");
+                }
+                Err(_) => println!("UNVERIFIED: formatting, because rustfmt is not installed"),
+            }
         }
     }
 

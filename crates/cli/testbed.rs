@@ -4,6 +4,7 @@ mod absent;
 mod against;
 pub(crate) mod amount;
 mod demand;
+mod ended;
 mod faults;
 mod liars;
 mod machine;
@@ -341,13 +342,14 @@ async fn measure(
     web.iter_mut().for_each(|web| web.follow(cluster.file()));
     cluster.wait_until_up(PATIENCE).await?;
     let config = demand.config(args, cluster.file());
-    let mut load = match Load::connect(config.clone(), PATIENCE).await {
+    let connected = ended::or(cluster, Load::connect(config.clone(), PATIENCE)).await?;
+    let mut load = match connected {
         Ok(load) => load,
         Err(error) => return Err(anyhow::Error::from(error).context(cluster.last_words().await)),
     };
     let live = load.live();
     let at_start = cluster.at_rest(DOUBT).await;
-    let prepared = match demand.prepare(&mut load).await {
+    let prepared = match ended::or(cluster, demand.prepare(&mut load)).await? {
         Ok(prepared) => prepared,
         Err(error) => return Err(error.context(cluster.last_words().await)),
     };
@@ -357,8 +359,9 @@ async fn measure(
     let outcome = watched(running, (cluster, faults), (&live, settle), (web, stopped)).await?;
     faults.give_up(&live, cluster);
     let highest = live.highest.load(Ordering::Relaxed);
-    // A cluster without a quorum catches up with nothing any more.
-    let rest = if cluster.has_quorum() { REST } else { DOUBT };
+    // A cluster without a quorum catches up with nothing any more, nor does a replica that ended.
+    let all_run = ended::check(cluster).await?;
+    let rest = if cluster.has_quorum() && all_run { REST } else { DOUBT };
     let (statuses, verdict) = cluster.verdict(highest, rest).await;
     let verdict = match (outcome.failed, verdict) {
         (count, Verdict::Agreement { .. } | Verdict::TooFew(_)) if count > 0 => Verdict::Unanswered(count),
@@ -376,7 +379,8 @@ async fn measure(
     let [at_start, before, after] = [&at_start, &before, &statuses].map(|told| cluster.liars().trusted(told));
     let statuses = Statuses { at_start: &at_start, before: &before, after: &after };
     let lost = web.as_ref().and_then(Web::lost);
-    let run = Run { load: &outcome, statuses, faults, rejoined, audit, prepared, lies, lost };
+    let page_deeds = web.as_ref().map_or_else(Vec::new, Web::page_deeds);
+    let run = Run { load: &outcome, statuses, faults, page_deeds, rejoined, audit, prepared, lies, lost };
     Ok(Report::new((args, demand.payload()), cluster, run, verdict))
 }
 
@@ -438,6 +442,7 @@ async fn watched(
             }
             _ = look.tick(), if faults.is_watching() => faults.look(cluster, live).await?,
             _ = tick.tick() => {
+                ended::too_many(cluster).await?;
                 cluster.survey().await;
                 let sample = sampler.take(live);
                 web.iter_mut().for_each(|web| web.sample(&sample, live));

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
+use quorate_bench::cluster::named;
 use quorate_node::cluster_file::ClusterFile;
 use quorate_node::why::{Waiting, Why};
+use quorate_protocol::committee::Committee;
 
 use crate::status::ask_all;
 
@@ -54,9 +56,34 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
                 Err(error) => println!("replica {id}: {error}"),
             }
         }
+        let silent = answers.iter().filter(|(_, answer)| answer.is_err()).map(|(id, _)| *id);
+        let silent: Vec<u16> = silent.filter(|_| args.replica.is_none()).collect();
+        let file = args.cluster.to_string_lossy();
+        print!("{}", no_quorum(&silent, &cluster.context().committee, &file).unwrap_or_default());
     }
     let all = answers.iter().all(|(_, answer)| answer.is_ok());
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// That too few replicas answer for anything to commit, and how many have to be started, if it is so. Who asked one
+/// replica knows nothing of the others.
+fn no_quorum(silent: &[u16], committee: &Committee, file: &str) -> Option<String> {
+    let (all, quorum) = (committee.size(), committee.quorum());
+    let answer = all.saturating_sub(silent.len());
+    let (lacking, first) = (quorum.checked_sub(answer).filter(|lacking| *lacking > 0)?, silent.first()?);
+    let those = match (silent.len(), lacking) {
+        (1, _) => "it".to_owned(),
+        (of, lacking) if of == lacking => "all of them".to_owned(),
+        (_, lacking) => format!("{lacking} of them"),
+    };
+    let start = format!("{} replica {first} --cluster {}", crate::program(), crate::quoted(file));
+    Some(format!(
+        "no quorum: {answer} of {all} replicas answer, and nothing commits before {quorum} do; {} {} not; fix: start {those}: \
+         `{start}`{}\n",
+        named(silent),
+        if silent.len() == 1 { "does" } else { "do" },
+        if lacking > 1 { ", and so on" } else { "" },
+    ))
 }
 
 /// One replica: where it is, and a line for each thing it waits for, none if that is nothing. Who has halted is silent
@@ -113,7 +140,29 @@ pub(crate) fn seconds(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use quorate_protocol::crypto::SecretKey;
+
     use super::*;
+
+    #[test]
+    fn too_few_who_answer_are_counted_and_those_who_do_not_are_named_with_how_many_to_start() {
+        let committee = |size: u8| {
+            let keys: Vec<_> = (0..size).map(|seed| SecretKey::from_seed(&[seed; 32]).public()).collect();
+            Committee::new(&keys, false).expect("keys that differ are a committee")
+        };
+        let told = |silent: &[u16], size| no_quorum(silent, &committee(size), "my trial/cluster.toml");
+        assert_eq!((told(&[], 4), told(&[2], 4), told(&[0, 3], 7)), (None, None, None));
+        let two = told(&[0, 2], 4).unwrap_or_default();
+        let words = "no quorum: 2 of 4 replicas answer, and nothing commits before 3 do; replicas 0 and 2 do not; fix: \
+                     start 1 of them: `";
+        assert!(two.starts_with(words), "{two}");
+        assert!(two.ends_with(" replica 0 --cluster 'my trial/cluster.toml'`\n"), "{two}");
+        let none = told(&[0, 1, 2, 3], 4).unwrap_or_default();
+        assert!(none.contains("0 of 4 replicas answer") && none.contains("start 3 of them"), "{none}");
+        assert!(none.ends_with("`, and so on\n"), "{none}");
+        // Six replicas need four, where 2f+1 would be three.
+        assert!(told(&[3, 4, 5], 6).unwrap_or_default().contains("before 4 do"));
+    }
 
     #[test]
     fn a_wait_is_one_sentence_with_its_times() {

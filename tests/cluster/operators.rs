@@ -185,7 +185,12 @@ fn who_waits_for_a_quorum_names_who_is_missing_and_which_links_are_down() {
             seen = seen => assert_eq!(seen, (vec![2, 3], vec![0, 1], Some(3))),
         }
     });
+    let (code, said) = asked_why(&cluster, &[]);
+    let too_few = "no quorum: 2 of 4 replicas answer, and nothing commits before 3 do; replicas 0 and 1 do not; fix: \
+                   start 1 of them: `";
+    assert!(code == Some(1) && said.lines().last().unwrap().starts_with(too_few), "{said}");
     let (_, said) = asked_why(&cluster, &["--replica", "2"]);
+    assert!(!said.contains("no quorum"), "nobody else was asked: {said}");
     assert!(said.contains("VIEW-CHANGE for view") && said.contains("not of 0 and 1; for "), "{said}");
     assert!(said.contains("waits for a link to replica 0: ") && said.contains("to replica 1: "), "{said}");
 }

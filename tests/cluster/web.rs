@@ -173,8 +173,8 @@ fn strangers_are_refused(page: &Page) {
 
 #[test]
 fn a_page_shows_commits_and_a_new_view_after_its_primary_was_killed_and_counts_lies_until_the_verdict() {
-    let mut page =
-        Page::open(&["testbed", "--web", "--clients", "4", "--durability", "os", "--record", "run.jsonl"]);
+    let words = "testbed --web --clients 4 --durability os --record run.jsonl --json run.json";
+    let mut page = Page::open(&words.split_whitespace().collect::<Vec<_>>());
     strangers_are_refused(&page);
     page.see("the clients to begin", 0, |it| happened(it, "the clients begin"));
     page.see("a slot that committed at replica 1", 0, |it| {
@@ -224,8 +224,30 @@ fn a_page_shows_commits_and_a_new_view_after_its_primary_was_killed_and_counts_l
     assert!(told.contains("recording: run.jsonl"), "{told}");
     let left: Vec<_> =
         fs::read_dir(page.folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left.len(), 2, "the replicas' folder is removed: {left:?}");
+    assert_eq!(left.len(), 3, "the replicas' folder is removed: {left:?}");
+    holds_the_deeds(&page.folder.path().join("run.json"), liar);
     holds_the_run(&page.folder.path().join("run.jsonl"), liar);
+}
+
+/// The report has what was done at the page, and how long links were cut.
+fn holds_the_deeds(path: &Path, liar: u16) {
+    let report: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let deeds = report["page_deeds"].as_array().unwrap();
+    let done: Vec<&str> = deeds.iter().map(|deed| deed["command"].as_str().unwrap()).collect();
+    assert_eq!(
+        done,
+        ["kill", "restart", "behave", "behave", "partition", "heal"],
+        "what was refused is no deed"
+    );
+    assert_eq!((&deeds[0]["replica"], &deeds[2]["replica"]), (&0.into(), &liar.into()));
+    assert_eq!(
+        (&deeds[4]["sides"], &deeds[4]["done"]),
+        (&json!([[0, 1], [2, 3]]), &"parted 0,1 from 2,3".into())
+    );
+    assert!(deeds.windows(2).all(|pair| pair[0]["at_ms"].as_u64() <= pair[1]["at_ms"].as_u64()), "{deeds:?}");
+    let phases: Vec<&str> =
+        report["phases"].as_array().unwrap().iter().map(|phase| phase["phase"].as_str().unwrap()).collect();
+    assert!(["away", "parted", "after"].iter().all(|phase| phases.contains(phase)), "{phases:?}");
 }
 
 /// The recording has what was seen, and the verdict at its end.

@@ -25,9 +25,9 @@ pub use self::hand::Hand;
 pub use self::liars::{Liars, Lying};
 use self::load::LoadOnHands;
 use self::standing::State;
-pub use self::verdict::Verdict;
+pub use self::verdict::{Verdict, named};
 use crate::load::join_all;
-use crate::worker::{Answer, Footprint, Installation, Machine, Order, Recruit, Usage, WorkerError};
+use crate::worker::{Answer, End, Footprint, Installation, Machine, Order, Recruit, Usage, WorkerError};
 
 /// What network to emulate: by id, the text of each replica's file, which can be written once it is known where every
 /// replica listens. A replica that is not in it has the real network. An alias, because a closure has no shorter name.
@@ -280,14 +280,28 @@ impl Cluster {
             if statuses.iter().all(complete) {
                 return Ok(());
             }
-            if let Some(words) = words(self.tell_all(&Order::Ended).await?) {
-                return Err(ClusterError::Ended(words));
+            if let Some(end) = self.ended().await?.into_iter().next() {
+                return Err(ClusterError::Ended(end.words));
             }
             if Instant::now() > until {
                 return Err(ClusterError::Apart { patience, words: self.last_words().await });
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// The replicas whose processes ended though no order ended them, by id.
+    ///
+    /// # Errors
+    /// [`WorkerError`] if a machine does not say.
+    pub async fn ended(&mut self) -> Result<Vec<End>, WorkerError> {
+        let mut ended = Vec::new();
+        for answer in self.tell_all(&Order::Ended).await? {
+            let Answer::Ended(there) = answer else { return Err(WorkerError::Answer) };
+            ended.extend(there);
+        }
+        ended.sort_by_key(|end| end.replica);
+        Ok(ended)
     }
 
     /// What the replicas said last, where one said anything.

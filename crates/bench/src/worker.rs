@@ -24,7 +24,8 @@ use quorate_protocol::types::{PublicKey, ReplicaId};
 pub use self::footprint::{DiskUse, Footprint};
 use self::loading::Loading;
 pub use self::orders::{
-    Answer, Control, Installation, Machine, Order, PIECE_BYTES_MAX, REPLICAS_MAX, Recruit, TEXT_BYTES_MAX,
+    Answer, Control, End, Installation, Machine, Order, PIECE_BYTES_MAX, REPLICAS_MAX, Recruit,
+    TEXT_BYTES_MAX,
 };
 use self::process::{Member, Program};
 use self::site::Site;
@@ -201,7 +202,7 @@ impl Worker {
             Order::Retire(replicas) => self.site()?.retire(&replicas).await.map(done),
             Order::Pause(replicas) => self.site()?.signal("STOP", &replicas).await.map(done),
             Order::Resume(replicas) => self.site()?.signal("CONT", &replicas).await.map(done),
-            Order::Ended => self.site()?.ended().map(Answer::Words),
+            Order::Ended => self.site()?.ended().map(Answer::Ended),
             Order::Control { replicas, control } => self.site()?.control(&replicas, &control).await.map(done),
             Order::Statuses(replicas) => Ok(Answer::Statuses(self.site()?.statuses(&replicas).await)),
             Order::Heads { seq, replicas } => Ok(Answer::Heads(self.site()?.heads(seq, &replicas).await)),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use quorate_bench::cluster::{Cluster, Deed};
 use quorate_bench::load::{Live, Phase};
+use quorate_bench::worker::WorkerError;
 use quorate_node::status::Status;
 use serde::Serialize;
 
@@ -15,8 +16,8 @@ use super::rolling::Rolling;
 /// How long a fault waits for a primary to strike at, where there is none for a moment.
 const NO_PRIMARY: Duration = Duration::from_secs(2);
 
-/// Faults of one run that somebody may ask for while it runs.
-const ASKED_MAX: usize = 10_000;
+/// Deeds of one run that somebody may ask for while it runs.
+pub(super) const ASKED_MAX: usize = 10_000;
 
 /// Load before the first replica goes in a rolling restart.
 const CALM: Duration = Duration::from_secs(2);
@@ -72,6 +73,8 @@ pub(crate) struct Faults {
     returns: Returns,
     /// Every replica in turn, if that was asked for.
     rolling: Rolling,
+    /// Whether anything was done yet.
+    is_struck: bool,
 }
 
 impl Faults {
@@ -81,7 +84,8 @@ impl Faults {
         plan.reverse();
         let is_open_ended = !counted.is_empty();
         let (came, returns, rolling) = (Vec::new(), Returns::default(), Rolling::default());
-        Self { began: Instant::now(), plan, counted, is_open_ended, came, returns, rolling }
+        let began = Instant::now();
+        Self { began, plan, counted, is_open_ended, came, returns, rolling, is_struck: false }
     }
 
     /// The same, and every replica in turn.
@@ -150,10 +154,6 @@ impl Faults {
         cluster: &mut Cluster,
         live: &Live,
     ) -> anyhow::Result<()> {
-        anyhow::ensure!(
-            self.came.len() < ASKED_MAX,
-            "{ASKED_MAX} deeds are enough for one run; start another"
-        );
         self.carry_out(Planned::now(deed, Who::Replica(replica)), cluster, live).await?;
         self.enter_phase(cluster, live);
         Ok(())
@@ -169,11 +169,32 @@ impl Faults {
         self.came.iter().skip(known).map(|fault| (fault.deed, fault.replicas.as_slice()))
     }
 
+    /// Cuts the links between these groups because somebody asks for it now.
+    pub(crate) async fn part(
+        &mut self,
+        sides: &[Vec<u16>],
+        cluster: &mut Cluster,
+        live: &Live,
+    ) -> Result<(), WorkerError> {
+        // A call that is open now may wait for links to be mended.
+        live.enter(Phase::Parted);
+        self.is_struck = true;
+        cluster.part(sides).await
+    }
+
+    /// Mends all links because somebody asks for it now.
+    pub(crate) async fn heal(&mut self, cluster: &mut Cluster, live: &Live) -> Result<(), WorkerError> {
+        let healed = cluster.heal().await;
+        self.enter_phase(cluster, live);
+        healed
+    }
+
     fn enter_phase(&self, cluster: &Cluster, live: &Live) {
-        if self.came.iter().all(|fault| fault.replicas.is_empty()) {
+        if !self.is_struck {
             return;
         }
         live.enter(match self.returns.is_watching() {
+            _ if cluster.parted().is_some() => Phase::Parted,
             _ if !cluster.absent().is_empty() => Phase::Away,
             true => Phase::CatchingUp,
             false => Phase::After,
@@ -207,6 +228,11 @@ impl Faults {
         };
         self.returns.look(&before, Instant::now());
         let (at, matched) = (Instant::now(), live.matched.load(Ordering::Relaxed));
+        self.is_struck |= !replicas.is_empty();
+        if deed.takes_away() && !replicas.is_empty() && cluster.parted().is_none() {
+            // Not when it is gone: until then calls wait for it.
+            live.enter(Phase::Away);
+        }
         cluster.strike(deed, &replicas).await?;
         let mut sign = struck.map_or(Sign::None, Sign::ViewBeyond);
         match deed {

@@ -21,6 +21,7 @@ use super::machine::{MachineUse, machine_use};
 use super::phases::{PhaseReport, phases};
 use super::proofs::{lines as proof_lines, proofs};
 use super::rejoin::Rejoined;
+use super::web::PageDeed;
 
 /// Returns that are told one by one.
 const RETURNS_MAX: usize = 4;
@@ -72,6 +73,8 @@ pub(crate) struct Report {
     recoveries_ms: Vec<u64>,
     /// Everything that was done to replicas, in order.
     faults: Vec<FaultReport>,
+    /// What was done at the live page, in order; kills and restarts are among the faults as well.
+    page_deeds: Vec<PageDeed>,
     /// Each replica that came back: whether it caught up, and how soon.
     rejoined: Vec<Rejoined>,
     /// Operations whose answer was accepted and whose effect is gone from the replicated state; `failed` counts those
@@ -120,6 +123,7 @@ pub(crate) struct Run<'a> {
     pub(crate) load: &'a LoadReport,
     pub(crate) statuses: Statuses<'a>,
     pub(crate) faults: Vec<FaultReport>,
+    pub(crate) page_deeds: Vec<PageDeed>,
     pub(crate) rejoined: Vec<Rejoined>,
     pub(crate) audit: Option<Audit>,
     pub(crate) prepared: Prepared,
@@ -244,6 +248,7 @@ impl Report {
             recovery_p99_ms: quantile(&recoveries, 99),
             recoveries_ms: recoveries,
             faults: run.faults,
+            page_deeds: run.page_deeds,
             rejoined: run.rejoined,
             lost,
             duplicated,
@@ -344,6 +349,9 @@ impl Report {
         }
         for fault in &self.faults {
             text.push_str(&format!("fault        {}\n", told(fault)));
+        }
+        for line in self.page_deeds.iter().filter_map(PageDeed::line) {
+            text.push_str(&format!("page         {line}\n"));
         }
         if let (true, Some(p50), Some(p99), Some(longest)) =
             (self.recoveries_ms.len() > 1, self.recovery_p50_ms, self.recovery_p99_ms, self.recovery_ms)

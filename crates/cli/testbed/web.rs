@@ -9,7 +9,7 @@ mod stage;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quorate_bench::cluster::{Cluster, Deed};
 use quorate_bench::load::Live;
@@ -21,9 +21,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use self::deeds::Broken;
+pub(super) use self::deeds::PageDeed;
 use self::stage::{Shared, Stage, wall_us};
 use super::Args;
-use super::faults::Faults;
+use super::faults::{ASKED_MAX, Faults, milliseconds};
 use super::table::Sample;
 use crate::recording::{BYTES_MAX, RecordingFile};
 
@@ -84,6 +85,10 @@ pub(super) struct Web {
     asked: mpsc::Receiver<Asked>,
     open: Arc<AtomicBool>,
     followers: JoinSet<()>,
+    /// When the load began.
+    began: Instant,
+    /// What was done at the page.
+    page_deeds: Vec<PageDeed>,
     /// Deeds and dissents that were told of.
     deeds: usize,
     dissents: Vec<u64>,
@@ -116,8 +121,19 @@ impl Web {
             None => None,
         };
         let (followers, dissents) = (JoinSet::new(), vec![0; usize::from(args.replicas)]);
-        let (broken, lost) = (Broken::default(), None);
-        Ok(Some(Self { stage, server, asked, open, followers, deeds: 0, dissents, broken, lost }))
+        Ok(Some(Self {
+            stage,
+            server,
+            asked,
+            open,
+            followers,
+            began: Instant::now(),
+            page_deeds: Vec::new(),
+            deeds: 0,
+            dissents,
+            broken: Broken::default(),
+            lost: None,
+        }))
     }
 
     /// Where the page is, with the token that opens it.
@@ -134,6 +150,7 @@ impl Web {
 
     /// The load begins: from now on commands are carried out.
     pub(super) fn begin(&mut self) {
+        self.began = Instant::now();
         self.open.store(true, Ordering::Relaxed);
         self.stage.lock().happened(None, Weight::Note, "the clients begin".to_owned());
     }
@@ -155,10 +172,18 @@ impl Web {
         live: &Live,
     ) {
         let Asked { command, answer } = asked;
-        let done = deeds::carry_out(&command, (cluster, faults), live).await;
+        let at_ms = milliseconds(self.began.elapsed());
+        let done = if self.page_deeds.len() < ASKED_MAX {
+            deeds::carry_out(&command, (cluster, faults), live).await
+        } else {
+            Err(format!("{ASKED_MAX} deeds are enough for one run; start another"))
+        };
         // Whom a replica is told to be it says itself, and who is killed is told with the other faults.
         if let (Ok(done), Command::Partition { .. } | Command::Heal) = (&done, &command) {
             self.stage.lock().happened(None, Weight::Deed, done.clone());
+        }
+        if let Ok(done) = &done {
+            self.page_deeds.push(PageDeed { at_ms, command, done: done.clone() });
         }
         self.note(cluster, faults);
         // Whoever closed the page does not wait for it.
@@ -246,6 +271,11 @@ impl Web {
     /// The verdict is there; what replicas say while they are stopped is no part of the run.
     pub(super) fn rest(&mut self) {
         self.followers.abort_all();
+    }
+
+    /// What was done at the page.
+    pub(super) fn page_deeds(&self) -> Vec<PageDeed> {
+        self.page_deeds.clone()
     }
 
     /// What was promised until more lied than the cluster bears.

@@ -3,8 +3,8 @@
 //! Every seed is a cluster of its own in virtual time: the real replicas and clients, with links that lose, delay and
 //! repeat, crashes, restarts, power cuts, rotten disks and wrong clocks. Each world is checked for what replication
 //! promises, and your application for what it must do for that: the same for the same commands, and again after its
-//! state was written down and read. What differs is named: the request, who did what with it, and the keys. Some replicas
-//! lie, and [`Swarm::lying`] says how.
+//! state was written down and read. What differs is named: the request, who did what with it, and the keys. So is the
+//! request at which your application panics, with the line. Some replicas lie, and [`Swarm::lying`] says how.
 //!
 //! ```
 //! use quorate::simulation::{self, Rng};
@@ -96,9 +96,13 @@
 //! simulation::swarm(Store::default, random).seeds(0..3).run();
 //! ```
 
+mod panicked;
+
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use quorate_host::byzantine::Sin;
@@ -107,10 +111,11 @@ use quorate_protocol::codec;
 use quorate_protocol::types::ReplicaId;
 use quorate_sim::app::Service;
 use quorate_sim::check::Violation;
-use quorate_sim::scenario::{Outcome, Scenario};
+use quorate_sim::scenario::{Outcome, Scenario, message_of};
 use quorate_sim::shrink::{Budget, schedule, shrink};
-use quorate_sim::witness::{Difference, Group, Who, Witness};
+use quorate_sim::witness::{Asked, Deed, Difference, Group, Who, Witness};
 
+pub use panicked::Panicked;
 pub use quorate_sim::rng::Rng;
 
 /// Seeds that are run unless told otherwise.
@@ -194,7 +199,15 @@ pub enum Failure {
         /// The request, who did what with it, and the keys in which their states differ.
         named: Box<Named>,
     },
-    /// The cluster did what it must not. If the application did not panic, that is a fault of this library.
+    /// The application panicked. On machines of their own all replicas would stop there, again after each restart.
+    #[error("seed {seed}: {panicked}")]
+    Panicked {
+        /// The world.
+        seed: u64,
+        /// The line, what it says, and the request.
+        panicked: Box<Panicked>,
+    },
+    /// The cluster did what it must not. That is a fault of this library.
     #[error("seed {seed}: {violation}\n{schedule}")]
     Violated {
         /// The world.
@@ -289,18 +302,18 @@ impl Swarm {
         let mut summary = Summary::default();
         for seed in self.seeds.clone() {
             let witness = Witness::default();
-            let mut scenario = self.scenario(seed);
-            let liars = scenario.setting.liars.keys().copied().collect();
-            scenario.setting.service = self.watched(&witness, liars);
-            let outcome = scenario.run();
+            let scenario = self.watched_scenario(seed, &witness);
+            // Nobody looks at the world that a panic leaves.
+            let outcome = catch_unwind(AssertUnwindSafe(|| scenario.run()));
             // What follows from non-determinism is no news: replicas stop, states differ, answers are wrong.
             if let Some(difference) = witness.difference() {
                 let named = Box::new(self.name(&difference));
                 return Err(Failure::NonDeterministic { seed, named });
             }
             match outcome {
-                Ok(outcome) => summary.add(&witness, &outcome),
-                Err(violation) => return Err(self.explain(seed, violation)),
+                Ok(Ok(outcome)) => summary.add(&witness, &outcome),
+                Ok(Err(violation)) => return Err(self.explain(seed, violation)),
+                Err(panic) => return Err(self.panicked(seed, &witness, panic)),
             }
         }
         Ok(summary)
@@ -314,13 +327,21 @@ impl Swarm {
         }
     }
 
-    /// The application with somebody who watches every machine of one world, but those of liars: what they compute may be
-    /// a lie, and is no fault of the application.
+    /// The same, in which a witness watches the application.
+    fn watched_scenario(&self, seed: u64, witness: &Witness) -> Scenario {
+        let mut scenario = self.scenario(seed);
+        let liars = scenario.setting.liars.keys().copied().collect();
+        scenario.setting.service = self.watched(witness, liars);
+        scenario
+    }
+
+    /// The application with somebody who watches every machine of one world, and compares all but those of liars: what they
+    /// compute may be a lie, and is no fault of the application.
     fn watched(&self, witness: &Witness, liars: BTreeSet<ReplicaId>) -> Service {
         let (make, witness, command) =
             (Arc::clone(&self.machine), witness.clone(), Arc::clone(&self.command));
         let machine = move |replica: Option<ReplicaId>| match replica {
-            Some(id) if liars.contains(&id) => make(),
+            Some(id) if liars.contains(&id) => witness.attend(replica, make()),
             _ => witness.watch(replica, make(), || make()),
         };
         Service::of_each(machine, move |rng| command(rng))
@@ -340,6 +361,29 @@ impl Swarm {
             None => schedule(&failing).join("\n"),
         };
         Failure::Violated { seed, violation: Box::new(violation), schedule }
+    }
+
+    /// What a panic of the application was about. Any other, such as one of whoever makes up commands, goes on.
+    fn panicked(&self, seed: u64, witness: &Witness, panic: Box<dyn Any + Send>) -> Failure {
+        let Some((who, deed)) = witness.doing() else { resume_unwind(panic) };
+        let again = || drop(self.watched_scenario(seed, &Witness::default()).run());
+        let (request, command) = match &deed {
+            Deed::Execute(asked) => (request(asked), Some(&asked.command)),
+            Deed::Query(command) => ("a read without order".to_owned(), Some(command)),
+            Deed::Save(Some(asked)) => {
+                (format!("writing its state down after {}", request(asked)), Some(&asked.command))
+            }
+            Deed::Save(None) => ("writing its state down".to_owned(), None),
+            Deed::Load => ("taking up a state that was written down".to_owned(), None),
+        };
+        let panicked = Panicked {
+            place: panicked::place_of(again),
+            message: message_of(panic.as_ref()),
+            request,
+            command: command.map(|command| (self.show_command)(command)),
+            who: who.to_string(),
+        };
+        Failure::Panicked { seed, panicked: Box::new(panicked) }
     }
 
     fn name(&self, difference: &Difference) -> Named {
@@ -364,12 +408,17 @@ impl Swarm {
             _ => format!("key \"{}\"", key.escape_ascii()),
         };
         Named {
-            request: format!("request {} of client {:?} in slot {}", asked.number, asked.client, asked.seq),
+            request: request(asked),
             command: (self.show_command)(&asked.command),
             outcomes: difference.groups.iter().map(made).collect(),
             keys: difference.keys.iter().map(key).collect(),
         }
     }
+}
+
+/// A request, and where it was ordered.
+fn request(asked: &Asked) -> String {
+    format!("request {} of client {:?} in slot {}", asked.number, asked.client, asked.seq)
 }
 
 impl fmt::Debug for Swarm {

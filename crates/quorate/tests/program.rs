@@ -8,15 +8,21 @@
 mod my_ledger;
 
 use std::process::{Command, ExitCode, Output, Stdio};
+use std::time::{Duration, Instant};
 
+use quorate::{Application, Context};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Says that this process is the program, not its test.
+/// Says that this process is the program, not its test; and of which application.
 const IS_PROGRAM: &str = "QUORATE_TEST_IS_PROGRAM";
+
+/// The application that panics.
+const FRAGILE: &str = "fragile";
 
 type Test = fn();
 
-const TESTS: [(&str, Test); 3] = [
+const TESTS: [(&str, Test); 4] = [
     (
         "a_killed_primary_of_ones_own_application_is_replaced",
         a_killed_primary_of_ones_own_application_is_replaced,
@@ -26,11 +32,31 @@ const TESTS: [(&str, Test); 3] = [
         an_equivocating_replica_of_ones_own_application_is_outvoted,
     ),
     ("help_and_refusals_are_those_of_the_program", help_and_refusals_are_those_of_the_program),
+    (
+        "a_testbed_whose_application_panics_everywhere_ends_at_once_and_says_where",
+        a_testbed_whose_application_panics_everywhere_ends_at_once_and_says_where,
+    ),
 ];
 
+/// Bears no number above nine hundred, and has a way of saying so that no application may have.
+#[derive(Default, Serialize, Deserialize)]
+struct Fragile;
+
+impl Application for Fragile {
+    type Command = u64;
+    type Reply = u64;
+
+    fn apply(&mut self, _context: &Context, number: u64) -> u64 {
+        assert!(number < 900, "{number} is too heavy");
+        number
+    }
+}
+
 fn main() -> ExitCode {
-    if std::env::var_os(IS_PROGRAM).is_some() {
-        return quorate::program::<my_ledger::Ledger>("my-ledger", my_ledger::operation);
+    match std::env::var(IS_PROGRAM).as_deref() {
+        Ok(FRAGILE) => return quorate::program::<Fragile>(FRAGILE, |n| n),
+        Ok(_) => return quorate::program::<my_ledger::Ledger>("my-ledger", my_ledger::operation),
+        Err(_) => {}
     }
     let words: Vec<String> = std::env::args().skip(1).collect();
     let listed = words.iter().any(|word| word == "--list");
@@ -47,9 +73,13 @@ fn main() -> ExitCode {
 }
 
 fn run(words: &[&str]) -> Output {
+    run_with("my-ledger", words)
+}
+
+fn run_with(application: &str, words: &[&str]) -> Output {
     let program = std::env::current_exe().expect("a process has a program");
     let mut command = Command::new(program);
-    command.args(words).env(IS_PROGRAM, "1").stdin(Stdio::null());
+    command.args(words).env(IS_PROGRAM, application).stdin(Stdio::null());
     command.output().expect("this program can be started again")
 }
 
@@ -92,4 +122,16 @@ fn help_and_refusals_are_those_of_the_program() {
     let other = run(&["testbed", "--application", "kv"]);
     let error = String::from_utf8_lossy(&other.stderr);
     assert!(!other.status.success() && error.contains("my-ledger"), "{error}");
+}
+
+fn a_testbed_whose_application_panics_everywhere_ends_at_once_and_says_where() {
+    let began = Instant::now();
+    let output = run_with(FRAGILE, &["testbed", "--duration", "2m", "--clients", "4", "--in-flight", "4"]);
+    let (took, error) = (began.elapsed(), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(took < Duration::from_secs(60), "it waited for {took:?}: {error}");
+    assert!(error.contains(" of 4 replicas ended by themselves"), "{error}");
+    let place = format!("panicked at {}:", file!());
+    assert!(error.contains(&place) && error.contains(" is too heavy"), "{error}");
+    assert!(error.contains("fix: a command may not make the application panic"), "{error}");
 }

@@ -4,11 +4,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::panic;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate::simulation::{self, Failure, Named, Rng};
 use quorate::{Application, ApplicationError, Context, Map, Snapshot};
 use serde::{Deserialize, Serialize};
+
+/// The process has one panic hook, and who looks at it or changes it is alone.
+fn hook() -> MutexGuard<'static, ()> {
+    static HOOK: Mutex<()> = Mutex::new(());
+    HOOK.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Command {
@@ -26,7 +32,7 @@ fn command(rng: &mut Rng) -> Command {
 fn named(failure: Failure) -> Named {
     match failure {
         Failure::NonDeterministic { named, .. } => *named,
-        Failure::Violated { .. } => panic!("it is named: {failure}"),
+        Failure::Panicked { .. } | Failure::Violated { .. } => panic!("it is named: {failure}"),
     }
 }
 
@@ -194,6 +200,7 @@ fn a_state_that_is_not_all_in_the_snapshot_is_named() {
 
 #[test]
 fn a_swarm_that_fails_points_at_the_line_of_the_test_that_ran_it() {
+    let _alone = hook();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&seen);
     let before = panic::take_hook();
@@ -207,4 +214,80 @@ fn a_swarm_that_fails_points_at_the_line_of_the_test_that_ran_it() {
     assert!(ran.is_err());
     let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
     assert!(seen.iter().any(|(file, at)| file == file!() && *at == line), "{seen:?}");
+}
+
+/// Bears no more than so much money, and has a way of saying so that no application may have.
+#[derive(Default, Serialize, Deserialize)]
+struct Fragile {
+    total: u64,
+}
+
+impl Application for Fragile {
+    type Command = Command;
+    type Reply = u64;
+
+    fn apply(&mut self, _context: &Context, command: Command) -> u64 {
+        if let Command::Deposit { amount, .. } = command {
+            self.total += amount;
+        }
+        assert!(self.total < 50, "it is too heavy");
+        self.total
+    }
+}
+
+/// Where it panics.
+fn fragile_line() -> usize {
+    let sought = "assert!(self.total < 50,";
+    1 + include_str!("simulation.rs").lines().position(|line| line.trim().starts_with(sought)).unwrap_or(0)
+}
+
+#[test]
+fn a_panic_is_named_with_seed_line_request_and_command() {
+    let _alone = hook();
+    let failure = simulation::swarm(Fragile::default, command).seeds(5..9).check().expect_err("it panics");
+    let text = failure.to_string();
+    let Failure::Panicked { seed, panicked } = failure else { panic!("{text}") };
+    let place = format!("{}:{}:", file!(), fragile_line());
+    assert!(panicked.place.is_some_and(|told| told.starts_with(&place)), "{place}: {text}");
+    assert_eq!(panicked.message, "it is too heavy", "{text}");
+    assert!(panicked.request.starts_with("request ") && panicked.request.contains("in slot"), "{text}");
+    assert!(panicked.command.is_some_and(|command| command.starts_with("Deposit {")), "{text}");
+    let begins = format!("seed {seed}: the application panicked at {place}");
+    assert!((5..9).contains(&seed) && text.starts_with(&begins) && text.contains("refuse it"), "{text}");
+    assert!(text.contains(": Deposit {"), "{text}");
+}
+
+#[test]
+fn a_replica_that_lies_and_panics_first_is_no_reason_to_know_less_of_the_panic() {
+    let _alone = hook();
+    let swarm = || simulation::swarm(Fragile::default, command).lying("equivocate");
+    let worlds = (0..8).map(|seed| swarm().seeds(seed..seed + 1).check());
+    let failures: Vec<Failure> = worlds.filter_map(Result::err).collect();
+    // Of a few commands none may be heavy.
+    assert!(failures.len() >= 5, "{failures:?}");
+    for failure in failures {
+        let is_named = matches!(&failure, Failure::Panicked { panicked, .. } if panicked.place.is_some());
+        assert!(is_named, "{failure}");
+    }
+}
+
+#[test]
+fn the_hook_of_a_process_is_the_same_after_a_panic_was_looked_at_and_other_panics_go_on() {
+    let _alone = hook();
+    let count = Arc::new(AtomicU64::new(0));
+    let (counted, before, here) = (Arc::clone(&count), panic::take_hook(), std::thread::current().id());
+    panic::set_hook(Box::new(move |_| {
+        // Other tests panic on purpose, too.
+        let ours = std::thread::current().id() == here;
+        counted.fetch_add(u64::from(ours), Ordering::Relaxed);
+    }));
+    let failed = simulation::swarm(Fragile::default, command).check().is_err();
+    // Once as it was found; where it was is looked for behind this one's back.
+    let found = count.load(Ordering::Relaxed);
+    let lazy = simulation::swarm(Ledger::default, |_: &mut Rng| panic!("nothing comes to my mind"));
+    let went_on = panic::catch_unwind(panic::AssertUnwindSafe(|| lazy.seeds(0..1).check().is_ok()));
+    let after = count.load(Ordering::Relaxed);
+    panic::set_hook(before);
+    assert!(failed && went_on.is_err());
+    assert_eq!((found, after), (1, 2));
 }

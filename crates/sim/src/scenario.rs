@@ -358,7 +358,8 @@ impl Scenario {
 }
 
 /// What a panic said.
-fn message_of(panic: &(dyn Any + Send)) -> String {
+#[must_use]
+pub fn message_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".to_owned())
 }

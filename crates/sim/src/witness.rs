@@ -2,12 +2,13 @@
 //! whether a state that is restored from its snapshot goes on as the one that it was taken of.
 //!
 //! After every command each machine's reply and state are held against those of all others. What differs first is what
-//! somebody has to look at: the request, who did what with it, and the keys in which their states differ.
+//! somebody has to look at: the request, who did what with it, and the keys in which their states differ. And before
+//! every call it is noted which one it is, so that a panic leaves what caused it.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use quorate_protocol::application::{ApplicationError, Context, RejectedCommand, StateMachine};
@@ -76,6 +77,19 @@ pub struct Difference {
     pub keys: Vec<Vec<u8>>,
 }
 
+/// What a machine is asked to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deed {
+    /// To execute this.
+    Execute(Asked),
+    /// To answer this command without executing it.
+    Query(Vec<u8>),
+    /// To write its state down, after it has executed this, if it has executed anything.
+    Save(Option<Asked>),
+    /// To take up a state that was written down.
+    Load,
+}
+
 /// A place in the order of execution, by client, session and number in a slot.
 type Place = (Seq, ClientId, Session, Number);
 
@@ -97,6 +111,15 @@ pub struct Witness {
 struct Record {
     executed: BTreeMap<Place, Executed>,
     lives: BTreeMap<ReplicaId, u64>,
+    /// Who is doing what just now.
+    doing: Option<(Who, Deed)>,
+}
+
+impl Asked {
+    fn of(context: &Context, command: &[u8]) -> Self {
+        let (client, number, seq) = (context.client(), context.number(), context.seq());
+        Self { client, number, seq, command: command.to_vec() }
+    }
 }
 
 impl Witness {
@@ -109,35 +132,61 @@ impl Witness {
         machine: Box<dyn StateMachine>,
         fresh: impl FnOnce() -> Box<dyn StateMachine>,
     ) -> Box<dyn StateMachine> {
-        let who = match replica {
-            Some(id) => {
-                let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
-                let life = record.lives.entry(id).or_default();
-                *life += 1;
-                Who::Replica(id, *life)
-            }
-            None => Who::Reference,
-        };
-        let restored = (who == Who::Reference).then(fresh);
+        let who = self.begin(replica);
+        let restored = (who == Who::Reference).then(|| self.noted(Who::Restored, fresh()));
+        let machine = self.noted(who, machine);
         Box::new(Watched { witness: self.clone(), who, machine, restored, state: Map::new(), changed: 0 })
     }
 
-    fn note(&self, context: &Context, command: &[u8], seen: Group) {
+    /// A machine that does what `machine` does, and of which is known what it is doing when it panics. What comes of it is
+    /// not held against anything.
+    #[must_use]
+    pub fn attend(
+        &self,
+        replica: Option<ReplicaId>,
+        machine: Box<dyn StateMachine>,
+    ) -> Box<dyn StateMachine> {
+        self.noted(self.begin(replica), machine)
+    }
+
+    fn noted(&self, who: Who, machine: Box<dyn StateMachine>) -> Box<dyn StateMachine> {
+        Box::new(Noted { witness: self.clone(), who, machine, last: None })
+    }
+
+    /// A machine begins, in the next life of a replica.
+    fn begin(&self, replica: Option<ReplicaId>) -> Who {
+        let Some(id) = replica else { return Who::Reference };
+        let mut record = self.lock();
+        let life = record.lives.entry(id).or_default();
+        *life += 1;
+        Who::Replica(id, *life)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Record> {
         // A panic elsewhere leaves the record whole: every entry is written at once.
-        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a machine do something. Should it panic, that stays noted.
+    fn during<T>(&self, who: Who, deed: Deed, act: impl FnOnce() -> T) -> T {
+        self.lock().doing = Some((who, deed));
+        let done = act();
+        self.lock().doing = None;
+        done
+    }
+
+    /// Who was doing what when the world panicked; none if that was no application's doing.
+    #[must_use]
+    pub fn doing(&self) -> Option<(Who, Deed)> {
+        self.lock().doing.clone()
+    }
+
+    fn note(&self, context: &Context, command: &[u8], seen: Group) {
+        let mut record = self.lock();
         let place = (context.seq(), context.client(), context.session(), context.number());
         let order = record.executed.len() as u64;
-        let asked = || Asked {
-            client: context.client(),
-            number: context.number(),
-            seq: context.seq(),
-            command: command.to_vec(),
-        };
-        let executed = record.executed.entry(place).or_insert_with(|| Executed {
-            asked: asked(),
-            order,
-            groups: Vec::new(),
-        });
+        let first = || Executed { asked: Asked::of(context, command), order, groups: Vec::new() };
+        let executed = record.executed.entry(place).or_insert_with(first);
         let root = seen.state.root();
         let same = |group: &&mut Group| {
             group.reply == seen.reply && group.failure == seen.failure && group.state.root() == root
@@ -151,7 +200,7 @@ impl Witness {
     /// The first command that did not do the same everywhere, or whose state could not be written down.
     #[must_use]
     pub fn difference(&self) -> Option<Difference> {
-        let record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        let record = self.lock();
         let wrong = |executed: &&Executed| {
             executed.groups.len() > 1 || executed.groups.iter().any(|group| group.failure.is_some())
         };
@@ -168,7 +217,7 @@ impl Witness {
     /// Commands that were executed, each counted once.
     #[must_use]
     pub fn executed(&self) -> usize {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner).executed.len()
+        self.lock().executed.len()
     }
 }
 
@@ -185,6 +234,51 @@ fn differing(one: &Map, other: &Map) -> Vec<Vec<u8>> {
     keys.retain(|key| one.get(key) != other.get(key));
     keys.truncate(KEYS_MAX);
     keys
+}
+
+/// A machine of which is known what it is doing.
+struct Noted {
+    witness: Witness,
+    who: Who,
+    machine: Box<dyn StateMachine>,
+    /// What it executed last.
+    last: Option<Asked>,
+}
+
+impl StateMachine for Noted {
+    fn apply(&mut self, context: &Context, command: &[u8]) -> Result<Bytes, RejectedCommand> {
+        let Self { witness, who, machine, last } = self;
+        let asked = Asked::of(context, command);
+        *last = Some(asked.clone());
+        witness.during(*who, Deed::Execute(asked), || machine.apply(context, command))
+    }
+
+    fn query(&self, command: &[u8]) -> Option<Bytes> {
+        self.witness.during(self.who, Deed::Query(command.to_vec()), || self.machine.query(command))
+    }
+
+    fn save(&mut self, map: &mut Map) -> Result<(), ApplicationError> {
+        let Self { witness, who, machine, last } = self;
+        witness.during(*who, Deed::Save(last.clone()), || machine.save(map))
+    }
+
+    fn saves_anew(&self) -> bool {
+        self.machine.saves_anew()
+    }
+
+    fn load(&mut self, map: &Map) -> Result<(), ApplicationError> {
+        let Self { witness, who, machine, last } = self;
+        *last = None;
+        witness.during(*who, Deed::Load, || machine.load(map))
+    }
+
+    fn changed_bytes(&self) -> u64 {
+        self.machine.changed_bytes()
+    }
+
+    fn release(&mut self) {
+        self.machine.release();
+    }
 }
 
 /// A machine whose every step is written down.

@@ -52,10 +52,10 @@ impl Verdict {
                 named(who)
             ),
             Self::Diverged(who) => {
-                format!("DIVERGED: the histories of replicas {who:?} differ from the first one's")
+                format!("DIVERGED: {} executed another history than the first one", named(who))
             }
             Self::Behind(who) => {
-                format!("INCOMPLETE: replicas {who:?} did not catch up with the others in time")
+                format!("INCOMPLETE: {} did not catch up with the others in time", named(who))
             }
             Self::Unanswered(count) => format!(
                 "STALLED: {count} operations were never answered; more replicas are gone than the cluster tolerates"
@@ -64,7 +64,7 @@ impl Verdict {
                 format!("LOST: {lost} acknowledged operations are gone, and {duplicated} executed twice")
             }
             Self::NoProgress => "NO PROGRESS: no answer was accepted".to_owned(),
-            Self::Unreachable(who) => format!("UNKNOWN: replicas {who:?} do not answer"),
+            Self::Unreachable(who) => format!("UNKNOWN: {} did not answer", named(who)),
             Self::TooFew(who) => format!(
                 "UNKNOWN: {} of {replicas} replicas were not there at the end, more than the cluster tolerates",
                 who.len()
@@ -96,7 +96,8 @@ fn agreement(replicas: u16, absent: &[u16], liars: &[u16]) -> String {
 }
 
 /// `replica 0`, or `replicas 0 and 3`.
-fn named(replicas: &[u16]) -> String {
+#[must_use]
+pub fn named(replicas: &[u16]) -> String {
     match replicas {
         [] => "nobody".to_owned(),
         [one] => format!("replica {one}"),

@@ -14,7 +14,6 @@ use tokio::time::sleep_until;
 use super::asking::Questions;
 use super::live::Accepted;
 use super::pace::Pace;
-use super::phases::Phase;
 use super::{GIVE_UP, Live};
 
 /// What all clients do for a while.
@@ -34,9 +33,8 @@ struct Work {
     /// When calls are due; none if each is due as soon as there is room.
     pace: Option<Pace>,
     index: u64,
-    /// The tag of a call is its place among those in flight; its index is kept there, when it was due, and in which
-    /// phase.
-    started: Vec<(u64, Instant, Phase)>,
+    /// The tag of a call is its place among those in flight; its index is kept there, and when it was due.
+    started: Vec<(u64, Instant)>,
     free: Vec<u64>,
     next: Vec<(u64, Bytes)>,
     /// When those of `next` were due.
@@ -52,7 +50,7 @@ pub(super) async fn work(
     pace: Option<Pace>,
 ) -> u64 {
     let calls = caller.stream(stretch.in_flight);
-    let started = vec![(0, Instant::now(), Phase::Before); stretch.in_flight];
+    let started = vec![(0, Instant::now()); stretch.in_flight];
     let free = (0..stretch.in_flight as u64).collect();
     let (next, dues) = (Vec::new(), Vec::new());
     let mut work = Work { client, stretch, pace, index, started, free, next, dues };
@@ -96,7 +94,7 @@ impl Work {
         if !self.is_open(now, end) {
             return;
         }
-        let (first, phase) = (self.index, self.stretch.live.phases().current());
+        let first = self.index;
         while self.index < self.stretch.limit && !self.free.is_empty() {
             let due = match &mut self.pace {
                 Some(pace) => pace.take(now),
@@ -104,7 +102,7 @@ impl Work {
             };
             let (Some(due), Some(tag)) = (due, self.free.last().copied()) else { break };
             self.free.pop();
-            self.started[usize::try_from(tag).unwrap_or_default()] = (self.index, due, phase);
+            self.started[usize::try_from(tag).unwrap_or_default()] = (self.index, due);
             self.next.push((tag, self.stretch.questions.operation(self.client, self.index)));
             self.dues.push(due);
             self.index += 1;
@@ -122,7 +120,7 @@ impl Work {
         if lost > 0 {
             let free: BTreeSet<u64> = self.free.iter().copied().collect();
             let tagged = (0_u64..).zip(&self.started).filter(|(tag, _)| !free.contains(tag));
-            tagged.for_each(|(_, (_, due, _))| phases.note_lost(*due, now, end));
+            tagged.for_each(|(_, (_, due))| phases.note_lost(*due, now, end));
         }
         while let Some(due) = self.pace.as_mut().and_then(|pace| pace.take(end)) {
             phases.note_unsent(due, end);
@@ -139,12 +137,12 @@ impl Work {
         let (now, live) = (Instant::now(), &self.stretch.live);
         for (tag, answer) in answers {
             self.free.push(tag);
-            let (index, due, phase) = self.started[usize::try_from(tag).unwrap_or_default()];
+            let (index, due) = self.started[usize::try_from(tag).unwrap_or_default()];
             match answer {
                 Ok(Answer { outcome: Outcome::Done(ref reply), seq, view, dissenters, .. }) => {
                     live.note_dissenters(&dissenters, seq);
                     live.ledger().answered(self.client, index, seq.0, reply);
-                    live.note(Accepted { place: (seq, view), since: (due, phase) }, now);
+                    live.note(Accepted { place: (seq, view), due }, now);
                 }
                 Ok(_) | Err(_) => {
                     live.failed.fetch_add(1, Ordering::Relaxed);

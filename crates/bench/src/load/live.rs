@@ -45,8 +45,8 @@ pub struct Live {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Accepted {
     pub(super) place: (Seq, View),
-    /// When its call was due, and in which phase of the run.
-    pub(super) since: (Instant, Phase),
+    /// When its call was due.
+    pub(super) due: Instant,
 }
 
 impl Live {
@@ -117,7 +117,7 @@ impl Live {
         self.dissents.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// From now on, calls belong to this phase of the run.
+    /// From now on it is this phase of the run.
     pub fn enter(&self, phase: Phase) {
         self.phases().enter(phase, Instant::now());
     }
@@ -199,7 +199,7 @@ impl Live {
         let (seq, view) = accepted.place;
         self.matched.fetch_add(1, Ordering::Relaxed);
         self.highest.fetch_max(seq.0, Ordering::Relaxed);
-        self.phases().record(accepted.since, now, self.end());
+        self.phases().record(accepted.due, now, self.end());
         if self.probing.swap(false, Ordering::Relaxed) {
             let mut probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
             probes.iter_mut().for_each(|probe| *probe = probe.or(Some(now)));

@@ -19,7 +19,9 @@ pub enum Phase {
     Before,
     /// Somebody is gone.
     Away,
-    /// Nobody is gone, and somebody who was is not where the others are.
+    /// Links between replicas are cut.
+    Parted,
+    /// Nobody is gone or cut off, and somebody who was gone is not where the others are.
     CatchingUp,
     /// Everybody is back.
     After,
@@ -27,7 +29,12 @@ pub enum Phase {
 
 impl Phase {
     /// All of them, in order.
-    pub const ALL: [Self; 4] = [Self::Before, Self::Away, Self::CatchingUp, Self::After];
+    pub const ALL: [Self; 5] = [Self::Before, Self::Away, Self::Parted, Self::CatchingUp, Self::After];
+
+    /// Whether something is wrong in it that calls may have to wait for.
+    fn is_fault(self) -> bool {
+        matches!(self, Self::Away | Self::Parted)
+    }
 
     /// In words that fit a column.
     #[must_use]
@@ -35,6 +42,7 @@ impl Phase {
         match self {
             Self::Before => "before",
             Self::Away => "away",
+            Self::Parted => "parted",
             Self::CatchingUp => "catching up",
             Self::After => "after",
         }
@@ -48,7 +56,8 @@ pub struct Measured {
     pub phase: Phase,
     /// How long it lasted within the measured time, all its turns together.
     pub time: Duration,
-    /// Latency in microseconds of the calls that were due in it.
+    /// Latency in microseconds of the calls that were due in it, and of those that were open when it began if it began
+    /// with a fault.
     #[serde(with = "dump")]
     pub latency: Histogram<u64>,
 }
@@ -90,10 +99,11 @@ pub(super) struct Found {
 pub(super) struct Phases {
     /// From when on anything is measured; none while nothing is.
     begin: Option<Instant>,
-    current: Phase,
+    /// When each phase began, after the first.
+    turns: Vec<(Instant, Phase)>,
     entered: Instant,
-    times: [Duration; 4],
-    each: [Histogram<u64>; 4],
+    times: [Duration; Phase::ALL.len()],
+    each: [Histogram<u64>; Phase::ALL.len()],
     all: Histogram<u64>,
     /// What matched since it was last taken.
     recent: Histogram<u64>,
@@ -105,9 +115,9 @@ impl Default for Phases {
     fn default() -> Self {
         Self {
             begin: None,
-            current: Phase::Before,
+            turns: Vec::new(),
             entered: Instant::now(),
-            times: [Duration::ZERO; 4],
+            times: [Duration::ZERO; Phase::ALL.len()],
             each: std::array::from_fn(|_| new_histogram()),
             all: new_histogram(),
             recent: new_histogram(),
@@ -123,21 +133,32 @@ impl Phases {
         self.begin = Some(begin);
     }
 
-    /// Which phase it is.
-    pub(super) fn current(&self) -> Phase {
-        self.current
+    fn current(&self) -> Phase {
+        self.turns.last().map_or(Phase::Before, |(_, phase)| *phase)
     }
 
     pub(super) fn enter(&mut self, phase: Phase, now: Instant) {
+        let current = self.current();
         if let Some(begin) = self.begin {
-            self.times[self.current as usize] += now.saturating_duration_since(self.entered.max(begin));
+            self.times[current as usize] += now.saturating_duration_since(self.entered.max(begin));
         }
-        (self.current, self.entered) = (phase, now);
+        self.entered = now;
+        if phase != current {
+            self.turns.push((now, phase));
+        }
     }
 
-    /// An answer came at `now` to a call that was due at `due`, in `phase`. A call counts for its phase even if its
-    /// answer comes in the next.
-    pub(super) fn record(&mut self, (due, phase): (Instant, Phase), now: Instant, end: Instant) {
+    /// The phase that a call counts for: the one it was due in, even if its answer comes in the next. If there was no
+    /// fault then, and one happened before the answer came at `now`, it counts for that: it had to wait for it.
+    fn phase_of(&self, due: Instant, now: Instant) -> Phase {
+        let since = self.turns.partition_point(|(began, _)| *began <= due);
+        let first = since.checked_sub(1).map_or(Phase::Before, |at| self.turns[at].1);
+        let met = self.turns[since..].iter().take_while(|(began, _)| *began <= now).map(|(_, phase)| *phase);
+        std::iter::once(first).chain(met).find(|phase| phase.is_fault()).unwrap_or(first)
+    }
+
+    /// An answer came at `now` to a call that was due at `due`.
+    pub(super) fn record(&mut self, due: Instant, now: Instant, end: Instant) {
         let took = now.saturating_duration_since(due);
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.recent.saturating_record(took_us);
@@ -147,7 +168,7 @@ impl Phases {
             self.series.record(took_us, now, begin);
         }
         if (begin..end).contains(&due) {
-            self.each[phase as usize].saturating_record(took_us);
+            self.each[self.phase_of(due, now) as usize].saturating_record(took_us);
             self.due.answered += 1;
             self.due.latency.saturating_record(took_us);
         }
@@ -184,7 +205,7 @@ impl Phases {
 
     /// Everything that was measured until `end`: all of it, and each phase that there was.
     pub(super) fn finish(&mut self, end: Instant) -> Found {
-        self.enter(self.current, end);
+        self.enter(self.current(), end);
         let measured = |phase: Phase| Measured {
             phase,
             time: self.times[phase as usize],
@@ -205,27 +226,68 @@ fn new_histogram() -> Histogram<u64> {
 mod tests {
     use super::*;
 
+    /// Which phases there were, how long each was in milliseconds, and how many calls counted for it.
+    fn told(found: &Found) -> Vec<(Phase, u128, u64)> {
+        found.phases.iter().map(|one| (one.phase, one.time.as_millis(), one.latency.len())).collect()
+    }
+
     #[test]
     fn a_call_counts_for_the_phase_it_was_due_in() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let (mut phases, end) = (Phases::default(), at(1_000));
-        phases.record((at(50), Phase::Before), at(60), end);
+        phases.record(at(50), at(60), end);
         phases.measure(at(100));
         // Due before anything was measured, answered since.
-        phases.record((at(90), Phase::Before), at(110), end);
-        phases.record((at(190), Phase::Before), at(230), end);
+        phases.record(at(90), at(110), end);
+        phases.record(at(150), at(190), end);
         phases.enter(Phase::Away, at(200));
         phases.enter(Phase::CatchingUp, at(500));
+        // Nobody has to wait for the end of a fault.
+        phases.record(at(450), at(550), end);
         phases.enter(Phase::Away, at(600));
-        phases.record((at(700), Phase::Away), at(800), end);
+        phases.record(at(700), at(800), end);
         // Due in time, answered late.
-        phases.record((at(950), Phase::Away), at(1_050), end);
-        let Found { all, phases: each, .. } = phases.finish(end);
-        assert_eq!(all.len(), 3);
-        let told: Vec<_> =
-            each.iter().map(|one| (one.phase, one.time.as_millis(), one.latency.len())).collect();
-        assert_eq!(told, [(Phase::Before, 100, 1), (Phase::Away, 700, 2), (Phase::CatchingUp, 100, 0)]);
-        assert!(each[0].latency.max() >= 40_000 && each[0].latency.max() < 41_000);
+        phases.record(at(950), at(1_050), end);
+        let found = phases.finish(end);
+        assert_eq!(found.all.len(), 4);
+        assert_eq!(
+            told(&found),
+            [(Phase::Before, 100, 1), (Phase::Away, 700, 3), (Phase::CatchingUp, 100, 0)]
+        );
+        let before = &found.phases[0].latency;
+        assert!(before.max() >= 40_000 && before.max() < 41_000);
+    }
+
+    #[test]
+    fn a_call_that_was_open_when_a_fault_happened_counts_for_the_fault() {
+        let start = Instant::now() + Duration::from_millis(1);
+        let at = |ms| start + Duration::from_millis(ms);
+        let (mut phases, end) = (Phases::default(), at(2_000));
+        phases.measure(start);
+        phases.record(at(80), at(90), end);
+        phases.enter(Phase::Away, at(100));
+        // It waited for another primary.
+        phases.record(at(90), at(700), end);
+        phases.enter(Phase::CatchingUp, at(800));
+        phases.enter(Phase::After, at(900));
+        phases.enter(Phase::Parted, at(1_000));
+        phases.enter(Phase::After, at(1_500));
+        // These waited until it was over.
+        phases.record(at(950), at(1_600), end);
+        phases.record(at(850), at(1_600), end);
+        // A call of a fault is one of that fault, also if there is another.
+        phases.record(at(150), at(1_600), end);
+        phases.record(at(1_550), at(1_600), end);
+        let found = phases.finish(end);
+        let expected = [
+            (Phase::Before, 100, 1),
+            (Phase::Away, 700, 2),
+            (Phase::Parted, 500, 2),
+            (Phase::CatchingUp, 100, 0),
+            (Phase::After, 600, 1),
+        ];
+        assert_eq!(told(&found), expected);
+        assert!(found.phases[0].latency.max() < 11_000, "the fault made none of those before it slow");
     }
 }

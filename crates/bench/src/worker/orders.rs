@@ -49,7 +49,7 @@ pub enum Order {
     Pause(Vec<u16>),
     /// Let them go on (SIGCONT).
     Resume(Vec<u16>),
-    /// Say which of them ended by themselves, in words.
+    /// Say which of them ended though nobody here ended them.
     Ended,
     /// Tell each of these something, on its standard input; a replica that is started again is told again.
     Control {
@@ -148,7 +148,9 @@ pub enum Answer {
     Footprints(BTreeMap<u16, Footprint>),
     /// To [`Order::Usage`].
     Usage(Usage),
-    /// To [`Order::Ended`] and [`Order::LastWords`]; none if there is nothing to say.
+    /// To [`Order::Ended`].
+    Ended(Vec<End>),
+    /// To [`Order::LastWords`]; none if there is nothing to say.
     Words(Option<String>),
     /// To [`Order::Log`]: at most [`PIECE_BYTES_MAX`] bytes, none at the end.
     Piece(Vec<u8>),
@@ -156,6 +158,19 @@ pub enum Answer {
     Peek(Peek),
     /// To [`Order::LoadFinish`]; none while it is not over.
     Report(Option<Box<LoadReport>>),
+}
+
+/// A replica whose process ended though nobody of this trial ended it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// Which.
+    pub replica: u16,
+    /// Somebody else ended it: it stopped as it was told, or was killed (SIGKILL).
+    pub by_others: bool,
+    /// It panicked.
+    pub panicked: bool,
+    /// How it ended, and what it said last: of a panic its place and message.
+    pub words: String,
 }
 
 /// A machine that takes part.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -13,11 +14,18 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
 use super::footprint::{DiskUse, Footprint, peak_memory};
+use super::orders::End;
 use super::usage::ProcessTime;
 use super::{Logs, WorkerError};
 
-/// How much of a log is looked at for its last lines.
-const TAIL_BYTES: u64 = 8 << 10;
+/// How much of a log is looked at for its last lines: a panic may have a backtrace behind it.
+const TAIL_BYTES: u64 = 64 << 10;
+/// The last lines that are told of a log without a panic.
+const LAST_LINES: usize = 3;
+/// Lines of a panic's message that are told.
+const PANIC_LINES_MAX: usize = 5;
+/// The signal that nobody sends to itself.
+const SIGKILL: i32 = 9;
 /// Replicas let others go first. The load of a machine runs on one thread, for clients that have machines of their own
 /// elsewhere; beside sixteen replicas on two processors it would get an eighth of one, and what it measured would be how
 /// long it waited for that.
@@ -88,6 +96,8 @@ pub(super) struct Member {
     pub(super) log: PathBuf,
     pub(super) emulation: Option<PathBuf>,
     pub(super) is_paused: bool,
+    /// How much of the log its earlier processes wrote.
+    log_before: u64,
     footprint: Footprint,
     /// What its earlier processes took.
     before: ProcessTime,
@@ -96,7 +106,17 @@ pub(super) struct Member {
 impl Member {
     pub(super) fn new(log: PathBuf, emulation: Option<PathBuf>) -> Self {
         let (footprint, before) = (Footprint::default(), ProcessTime::default());
-        Self { child: None, log, emulation, is_paused: false, footprint, before }
+        Self { child: None, log, emulation, is_paused: false, log_before: 0, footprint, before }
+    }
+
+    /// It has a new process.
+    pub(super) fn begin(&mut self, child: Child, log_before: u64) {
+        (self.child, self.is_paused, self.log_before) = (Some(child), false, log_before);
+    }
+
+    /// How long its log is.
+    pub(super) fn log_bytes(&self) -> u64 {
+        self.log.metadata().map_or(0, |log| log.len())
     }
 
     /// Its process, as long as nobody has waited for its end: until then its id is no other process's.
@@ -182,15 +202,37 @@ impl Member {
         told.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())).map_err(failed)
     }
 
-    /// How it ended, if it did so by itself.
-    pub(super) fn ended(&mut self, replica: u16) -> Result<Option<ExitStatus>, WorkerError> {
+    /// How it ended, if it did and nobody here ended it.
+    pub(super) fn ended(&mut self, replica: u16) -> Result<Option<End>, WorkerError> {
         let Some(child) = &mut self.child else { return Ok(None) };
-        child.try_wait().map_err(|error| WorkerError::Process { replica, deed: "look at", error })
+        let status = child.try_wait();
+        let status = status.map_err(|error| WorkerError::Process { replica, deed: "look at", error })?;
+        Ok(status.map(|status| self.end(replica, status)))
     }
 
-    /// The last lines of its log.
+    fn end(&self, replica: u16, status: ExitStatus) -> End {
+        let said = self.said().unwrap_or_default();
+        let panic = panic_in(&said);
+        let panicked = panic.is_some();
+        let words = panic.unwrap_or_else(|| last_lines(&said));
+        let by_others = status.success() || status.signal() == Some(SIGKILL);
+        End { replica, by_others, panicked, words: format!("({status}): {words}") }
+    }
+
+    /// What its process said last: of a panic where it was and what it says.
     pub(super) fn last_words(&self) -> String {
-        tail(&self.log).unwrap_or_default()
+        let said = self.said().unwrap_or_default();
+        panic_in(&said).unwrap_or_else(|| last_lines(&said))
+    }
+
+    /// The end of what its process wrote into its log.
+    fn said(&self) -> std::io::Result<String> {
+        let mut file = File::open(&self.log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES).max(self.log_before)))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     pub(super) fn begin_stop(&mut self) {
@@ -210,13 +252,58 @@ impl Member {
     }
 }
 
-fn tail(log: &Path) -> std::io::Result<String> {
-    let mut file = File::open(log)?;
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
-    let mut bytes = Vec::new();
-    file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
-    let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text.lines().rev().take(3).collect();
-    Ok(lines.into_iter().rev().collect::<Vec<_>>().join(" | "))
+/// `panicked at src/lib.rs:7:9: what it said`, of the last panic in a log.
+fn panic_in(log: &str) -> Option<String> {
+    let begins = |line: &&str| line.starts_with("thread '") && line.contains(" panicked at ");
+    let lines: Vec<&str> = log.lines().collect();
+    let at = lines.iter().rposition(begins)?;
+    let (_, place) = lines[at].split_once(" panicked at ")?;
+    let is_message = |line: &&&str| !line.starts_with("note: ") && !line.starts_with("stack backtrace:");
+    let message: Vec<&str> =
+        lines[at + 1..].iter().take_while(is_message).take(PANIC_LINES_MAX).map(|line| line.trim()).collect();
+    Some(format!("panicked at {} {}", place.trim_end(), message.join(" ")).trim_end().to_owned())
+}
+
+fn last_lines(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().rev().take(LAST_LINES).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = "\nthread 'main' (81) panicked at src/lib.rs:31:22:\nattempt to subtract\nwith overflow\n\
+                       note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n";
+
+    #[test]
+    fn of_a_panic_its_place_and_message_are_told_and_of_other_ends_the_last_lines() {
+        let told = "panicked at src/lib.rs:31:22: attempt to subtract with overflow";
+        assert_eq!(panic_in(LOG).as_deref(), Some(told));
+        let traced =
+            LOG.replace("note: run with", "stack backtrace:\n   0: rust_begin_unwind\nnote: run with");
+        assert_eq!(panic_in(&traced).as_deref(), Some(told));
+        let twice =
+            format!("thread 'main' panicked at src/main.rs:1:1:\nbefore\n{LOG}error: a thread panicked\n");
+        assert_eq!(panic_in(&twice).as_deref(), Some(told));
+        assert_eq!(panic_in("WARN a client said: thread 'main' panicked at home\n"), None);
+        assert_eq!(last_lines("a\nb\nc\nd\n"), "b | c | d");
+    }
+
+    #[test]
+    fn what_an_earlier_process_said_is_not_what_this_one_ended_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut member = Member::new(folder.path().join("log"), None);
+        std::fs::write(&member.log, LOG).unwrap();
+        let of = |member: &Member, status| member.end(2, ExitStatus::from_raw(status));
+        let panicked = of(&member, 101 << 8);
+        assert!(panicked.panicked && !panicked.by_others, "{panicked:?}");
+        assert!(panicked.words.starts_with("(exit status: 101): panicked at src/lib.rs"), "{panicked:?}");
+        member.log_before = member.log_bytes();
+        std::fs::write(&member.log, format!("{LOG}error: no room\n")).unwrap();
+        let other = of(&member, 1 << 8);
+        assert!(!other.panicked && other.words == "(exit status: 1): error: no room", "{other:?}");
+        assert!(of(&member, SIGKILL).by_others && of(&member, 0).by_others && !of(&member, 6).by_others);
+    }
 }

@@ -13,7 +13,7 @@ use quorate_protocol::types::ReplicaId;
 
 use super::WorkerError;
 use super::footprint::{DiskUse, Footprint};
-use super::orders::{Control, PIECE_BYTES_MAX};
+use super::orders::{Control, End, PIECE_BYTES_MAX};
 use super::process::{Member, Program};
 use crate::load::join_all;
 
@@ -44,8 +44,8 @@ impl Site {
             if member.runs() {
                 return Err(WorkerError::Senseless("a replica that is to be started runs already"));
             }
-            member.child = Some(self.program.start(*replica, &self.layout, member)?);
-            member.is_paused = false;
+            let log_before = member.log_bytes();
+            member.begin(self.program.start(*replica, &self.layout, member)?, log_before);
         }
         Ok(())
     }
@@ -105,14 +105,10 @@ impl Site {
         Ok(())
     }
 
-    /// What those said last that ended without being killed.
-    pub(super) fn ended(&mut self) -> Result<Option<String>, WorkerError> {
-        for (replica, member) in &mut self.members {
-            if let Some(code) = member.ended(*replica)? {
-                return Ok(Some(format!("({code}): {}", member.last_words())));
-            }
-        }
-        Ok(None)
+    /// Those that ended though nobody here ended them.
+    pub(super) fn ended(&mut self) -> Result<Vec<End>, WorkerError> {
+        let ended = self.members.iter_mut().map(|(replica, member)| member.ended(*replica));
+        ended.filter_map(Result::transpose).collect()
     }
 
     /// Asks a replica's admin endpoint, if the replica is one of this machine's.

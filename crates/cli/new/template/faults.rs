@@ -2,8 +2,9 @@
 //! disks that rot, clocks that are wrong, and one replica that tells different replicas different things. Each one is
 //! checked: the correct replicas agree, no answer is lost, and every replica does the same with every command.
 
-use my_ledger::{Command, Ledger, operation};
 use quorate::simulation::{self, Rng};
+
+use my_ledger::{Command, Ledger, operation};
 
 fn any_command(rng: &mut Rng) -> Command {
     operation(rng.below(1_000))

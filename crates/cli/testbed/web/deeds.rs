@@ -1,11 +1,32 @@
 //! What a person at the page does to a cluster: what is refused, and why, and what more faults than are borne mean.
 
 use quorate_bench::cluster::{Cluster, Deed};
-use quorate_bench::load::{Live, Phase};
+use quorate_bench::load::Live;
 use quorate_node::live::Deed as Command;
 use quorate_protocol::committee::{faults, quorum};
+use serde::Serialize;
 
 use super::super::faults::Faults;
+
+/// What somebody did at the page, in a report. Field names are part of the interface.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct PageDeed {
+    /// Since the load began.
+    pub(super) at_ms: u64,
+    /// As the page asked for it.
+    #[serde(flatten)]
+    pub(super) command: Command,
+    /// In words.
+    pub(super) done: String,
+}
+
+impl PageDeed {
+    /// For people; none if it is among the faults.
+    pub(crate) fn line(&self) -> Option<String> {
+        let is_fault = matches!(self.command, Command::Kill { .. } | Command::Restart { .. });
+        (!is_fault).then(|| format!("after {:.1} s: {}", self.at_ms as f64 / 1000.0, self.done))
+    }
+}
 
 /// Does what was asked for; says what was done.
 ///
@@ -21,14 +42,12 @@ pub(super) async fn carry_out(
         Command::Restart { replica } => strike((Deed::Restart, *replica), (cluster, faults), live).await,
         Command::Partition { sides } => {
             check_sides(sides, cluster.size())?;
-            cluster.part(sides).await.map_err(|error| error.to_string())?;
-            live.enter(Phase::Away);
+            faults.part(sides, cluster, live).await.map_err(|error| error.to_string())?;
             Ok(format!("parted {}", told_sides(sides)))
         }
         Command::Heal if cluster.parted().is_none() => Err("nobody is parted; part them first".to_owned()),
         Command::Heal => {
-            cluster.heal().await.map_err(|error| error.to_string())?;
-            live.enter(Phase::After);
+            faults.heal(cluster, live).await.map_err(|error| error.to_string())?;
             Ok("mended all links".to_owned())
         }
         Command::Behave { replica, behaviour } => behave((*replica, behaviour.as_deref()), cluster).await,
@@ -183,6 +202,22 @@ mod tests {
         }
         let told = [&[vec![0, 1], vec![2, 3]][..], &[vec![2]], &[]].map(told_sides);
         assert_eq!(told, ["0,1 from 2,3", "2 from everybody else", "everybody from everybody"]);
+    }
+
+    #[test]
+    fn a_deed_is_told_as_the_page_asked_for_it_and_in_words_unless_it_is_among_the_faults() {
+        let sides = vec![vec![0, 1], vec![2, 3]];
+        let done = format!("parted {}", told_sides(&sides));
+        let parted = PageDeed { at_ms: 3_210, command: Command::Partition { sides }, done };
+        let expected = serde_json::json!({
+            "at_ms": 3_210, "command": "partition", "sides": [[0, 1], [2, 3]], "done": "parted 0,1 from 2,3",
+        });
+        assert_eq!(serde_json::to_value(&parted).unwrap(), expected);
+        assert_eq!(parted.line().as_deref(), Some("after 3.2 s: parted 0,1 from 2,3"));
+        let healed =
+            PageDeed { command: Command::Heal, done: "mended all links".to_owned(), ..parted.clone() };
+        assert_eq!(serde_json::to_value(&healed).unwrap()["command"], "heal");
+        assert_eq!(PageDeed { command: Command::Kill { replica: 0 }, ..parted }.line(), None);
     }
 
     #[test]
