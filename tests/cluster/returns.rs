@@ -37,7 +37,7 @@ fn a_store_is_filled_before_the_load_and_nothing_of_it_is_lost() {
 #[test]
 fn a_replica_comes_back_after_so_many_requests_while_the_others_serve_at_a_rate() {
     // A second of warming up, more than one before the kill, and then as long as it takes.
-    let report = report("--preload 1MiB --duration 2s --rate 400 --kill 3@2500ms --restart 3@after:800");
+    let report = report("--preload 1MiB --duration 3s --rate 400 --kill 3@2500ms --restart 3@after:800");
     let back = &report["rejoined"][0];
     assert_eq!((&back["replica"], &back["rejoined"]), (&3.into(), &true.into()), "{report}");
     let missed = back["missed"].as_u64().unwrap();
