@@ -60,7 +60,7 @@ function accept(model, moment) {
     case 'disagreement':
       return acceptDisagreement(model, moment, t);
     case 'verdict':
-      model.verdict = array(moment.lines).slice(0, KEEP.lines).map(text);
+      model.verdict = array(moment.lines).slice(0, KEEP.lines).map(text).filter(line => line.trim());
   }
 }
 
