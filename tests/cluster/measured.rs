@@ -129,6 +129,34 @@ fn a_figure_of_three_cells_has_three_points_that_fit_themselves() {
     assert!(again.status.success(), "{}", text(&again.stderr));
 }
 
+/// One call at a time, and more come due in each tick than are answered in one.
+const CROWDED: &str = r#"
+title = "no room"
+f = 1
+load = "open"
+rate = 4000
+application = "null"
+durability = "none"
+clients = 1
+in_flight = 1
+bundle = 1
+warm_up_ms = 100
+measure_ms = 200
+runs = 1
+"#;
+
+#[test]
+fn calls_that_were_due_and_found_no_room_are_made_after_the_measured_time() {
+    let output = Bench::of(CROWDED).run(&["--json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let record: Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+    let calls = &record["points"][0]["calls"];
+    let count = |name: &str| calls[name].as_u64().unwrap();
+    assert!((760..=840).contains(&count("offered")), "{calls}");
+    assert!(count("missed_schedule") > 0, "none had to wait for room: {calls}");
+    assert_eq!((count("sent"), count("matched")), (count("offered"), count("offered")), "{calls}");
+}
+
 #[test]
 fn a_plan_names_the_cells_that_were_asked_for_and_measures_nothing() {
     let bench = Bench::of(FIGURE);
