@@ -38,6 +38,10 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// A link that would be silent says so much more often.
     pub keep_alive: Duration,
+    /// Bytes that a new link may have under way before anything was acknowledged. QUIC's own 14 KB grow by what comes
+    /// back: a cluster on long ways that begins under full load was short of window for seconds, its batches went one
+    /// after the other, and calls piled up faster than the window grew.
+    pub first_window_bytes: u64,
     /// Round-trip time assumed before one was measured.
     pub initial_rtt: Duration,
     /// Time from the first packet to both hellos.
@@ -84,6 +88,7 @@ impl Default for Limits {
             burst_bytes: 64 << 10,
             idle_timeout: Duration::from_secs(6),
             keep_alive: Duration::from_secs(2),
+            first_window_bytes: 1 << 20,
             initial_rtt: Duration::from_millis(50),
             handshake_timeout: Duration::from_secs(3),
             dial_timeout: Duration::from_secs(1),
@@ -149,6 +154,9 @@ impl Limits {
             .allow_spin(false);
         let idle = u32::try_from(self.idle_timeout.as_millis()).unwrap_or(u32::MAX);
         config.max_idle_timeout(Some(quinn::VarInt::from_u32(idle).into()));
+        let mut congestion = quinn::congestion::CubicConfig::default();
+        congestion.initial_window(self.first_window_bytes);
+        config.congestion_controller_factory(Arc::new(congestion));
         let mut discovery = quinn::MtuDiscoveryConfig::default();
         discovery.upper_bound(self.datagram_bytes_max);
         config.mtu_discovery_config(Some(discovery));

@@ -39,6 +39,8 @@ pub struct LinkReport {
     pub packets_lost: u64,
     /// Largest datagram known to get through.
     pub datagram_bytes: u16,
+    /// Bytes that may be under way without being acknowledged.
+    pub window_bytes: u64,
     /// What became of the frames of each lane since the link came up.
     pub lanes: Vec<(Class, LaneCounts)>,
 }
@@ -51,6 +53,7 @@ impl LinkReport {
         self.packets_sent = path.sent_packets;
         self.packets_lost = path.lost_packets;
         self.datagram_bytes = path.current_mtu;
+        self.window_bytes = path.cwnd;
         self.lanes = outbox.counts();
     }
 
@@ -66,6 +69,7 @@ impl LinkReport {
             packets_sent: 0,
             packets_lost: 0,
             datagram_bytes: 0,
+            window_bytes: 0,
             lanes: Vec::new(),
         }
     }

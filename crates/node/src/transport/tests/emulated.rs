@@ -46,6 +46,21 @@ async fn a_round_trip_takes_what_both_ends_are_told_to_emulate() {
 }
 
 #[tokio::test]
+async fn a_new_link_over_long_ways_has_room_for_a_large_batch_at_once() {
+    let mut ports = Ports::new(2);
+    let mut nodes = Vec::new();
+    for id in 0..2 {
+        let config = ports.config(&context(2), id);
+        nodes.push(launch(TransportConfig { emulation: Some(slow(20)), ..config }).await);
+    }
+    for node in &mut nodes {
+        node.up("links over a slow network").await;
+        let window = node.transport.links().remove(0).window_bytes;
+        assert!(window >= 1 << 20, "the first batches wait for the window to grow from {window} bytes");
+    }
+}
+
+#[tokio::test]
 async fn bulk_gets_through_a_network_that_loses_some_of_it() {
     let rule = Rule { delay_us: 2000, loss: 0.02, ..Rule::default() };
     let file = |seed| EmulationFile { seed, links: [(Target::Anywhere, rule)].into() };
