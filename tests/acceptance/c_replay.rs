@@ -11,7 +11,7 @@ use quorate_protocol::verify::Invalid;
 use quorate_sim::trace;
 use quorate_sim::world::{Passed, Setting, World};
 
-use super::lab::{Lab, NEVER, T0, calm, largest};
+use super::lab::{KINDS, Lab, NEVER, T0, calm, largest};
 
 const REPLICAS: u16 = 4;
 const CLUSTER: ClusterId = ClusterId(Digest([7; 32]));
@@ -19,25 +19,6 @@ const CLUSTER: ClusterId = ClusterId(Digest([7; 32]));
 const PACE: u64 = 10_000;
 /// Questions of the present.
 const QUESTIONS: u64 = 80;
-
-/// All kinds of messages between replicas.
-const KINDS: [&str; 15] = [
-    "testimony",
-    "pre-prepare",
-    "prepare",
-    "commit",
-    "checkpoint",
-    "view-change",
-    "new-view",
-    "commit-certificate",
-    "stable-certificate",
-    "status",
-    "fetch-body",
-    "body",
-    "fetch-view-change",
-    "forward",
-    "transfer",
-];
 
 fn setting() -> Setting {
     let mut setting = calm(REPLICAS, 1);

@@ -9,6 +9,24 @@ use quorate_sim::world::{Rule, Setting, World};
 
 /// The base timeout that every bar is measured with, in microseconds.
 pub(super) const T0: u64 = 500_000;
+/// All kinds of messages between replicas.
+pub(super) const KINDS: [&str; 15] = [
+    "testimony",
+    "pre-prepare",
+    "prepare",
+    "commit",
+    "checkpoint",
+    "view-change",
+    "new-view",
+    "commit-certificate",
+    "stable-certificate",
+    "status",
+    "fetch-body",
+    "body",
+    "fetch-view-change",
+    "forward",
+    "transfer",
+];
 
 /// So long no client of these tests sends anything twice, in microseconds.
 pub(super) const NEVER: u64 = 1 << 50;

@@ -7,7 +7,7 @@ use quorate_sim::network::Profile;
 use quorate_sim::rng::Rng;
 use quorate_sim::world::{Outage, Setting};
 
-use super::lab::{Lab, T0, calm, newest_open_view, number};
+use super::lab::{KINDS, Lab, T0, calm, newest_open_view, number};
 
 /// Slots between two checkpoints.
 const K: u64 = 8;
@@ -177,21 +177,8 @@ fn meets(alone: u16, kind: &str, restarted: Option<u16>) {
 
 #[test]
 fn p28_whatever_is_lost_at_a_checkpoint_while_a_replica_waits_alone_all_come_back_without_new_traffic() {
-    let kinds = [
-        "pre-prepare",
-        "prepare",
-        "commit",
-        "checkpoint",
-        "view-change",
-        "new-view",
-        "status",
-        "body",
-        "commit-certificate",
-        "stable-certificate",
-        "forward",
-    ];
     for alone in 1..4 {
-        for kind in kinds {
+        for kind in KINDS {
             meets(alone, kind, None);
             (0..4).filter(|id| *id != alone).for_each(|id| meets(alone, kind, Some(id)));
         }

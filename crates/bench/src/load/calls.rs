@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use quorate_node::client::{CallStream, Caller, Tagged};
@@ -15,9 +15,6 @@ use super::asking::Questions;
 use super::live::Accepted;
 use super::pace::Pace;
 use super::{GIVE_UP, Live};
-
-/// So long after the end calls are made that were due before it.
-const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// What all clients do for a while.
 #[derive(Debug, Clone)]
@@ -89,9 +86,7 @@ async fn call(work: &mut Work, mut calls: CallStream) -> u64 {
 
 impl Work {
     fn is_open(&self, now: Instant, end: Instant) -> bool {
-        // What was due before the end and found no room is made after it: a pile that stays the same is no failure, and
-        // latency tells how long the calls in it waited.
-        let owes = || now < end + CATCH_UP && self.pace.as_ref().is_some_and(|pace| pace.next() < end);
+        let owes = || self.pace.as_ref().is_some_and(|pace| pace.owes(now, end));
         (now < end || owes()) && self.index < self.stretch.limit && !*self.stretch.live.hopeless.borrow()
     }
 

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 /// Calls that come due within so long leave together, as those of a program that does many things at once do: a client
 /// that signed each of them on its own would cost the replicas more than the same load of a client in a hurry.
 const TICK_NS: u64 = 10_000_000;
+/// So long after the end calls are made that were due before it.
+const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// When each call of one client is due.
 #[derive(Debug, Clone)]
@@ -40,6 +42,12 @@ impl Pace {
         let due = Some(self.next()).filter(|due| *due <= now)?;
         self.sent += 1;
         Some(due)
+    }
+
+    /// Whether a load that ends at `end` has calls to make at `now`, because they were due before and found no room: a pile
+    /// that stays the same is no failure, and latency tells how long the calls in it waited. Not for ever.
+    pub(super) fn owes(&self, now: Instant, end: Instant) -> bool {
+        self.next() < end && now < end + CATCH_UP
     }
 }
 
@@ -91,5 +99,16 @@ mod tests {
             let calls: usize = all.iter_mut().map(|pace| due(pace, now)).sum();
             assert!((7..=9).contains(&calls), "{calls} of 8 calls in 50 ms");
         }
+    }
+
+    #[test]
+    fn what_was_due_before_the_end_is_owed_for_five_seconds_and_nothing_that_was_due_later() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut pace = Pace::new(100.0, (0, 1), start);
+        assert!(pace.owes(at(20), at(20)) && pace.owes(at(5_019), at(20)));
+        assert!(!pace.owes(at(5_020), at(20)), "a pile that is never worked off ends the load all the same");
+        assert_eq!(due(&mut pace, at(19)), 2);
+        assert!(!pace.owes(at(20), at(20)), "the next one is due at the end itself");
     }
 }
