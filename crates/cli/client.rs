@@ -43,7 +43,7 @@ const EXAMPLES: &str = "Examples:
   quorate client raw 68656c6c6f         bytes in hex, for an application of your own
 
 Exit codes: 0 answered, 1 not answered in time or refused, 3 answered, and some replica said otherwise, 4 answered: \
-there is no such key to get or delete, cas found another value, or somebody else has the lock.";
+there is no such key to get or delete, cas found another value, somebody else or nobody has the lock, or its lease was lost.";
 
 /// The exit code that tells a key that is not there from every value it could have, and a change that was not made
 /// from one that was.

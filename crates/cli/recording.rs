@@ -127,7 +127,7 @@ impl RecordingFile {
     fn last_line(&self, t: u64) -> Vec<u8> {
         let most = told(self.most);
         let what = format!(
-            "the recording ends here, at its bound of {most}; the run goes on (--record-max allows more)"
+            "the recording ends here, at its bound of {most}; the run goes on (`testbed --record-max` allows more)"
         );
         line(&Moment::Event(Happening { t, replica: None, what, weight: Weight::Warning }))
     }

@@ -30,6 +30,7 @@ use quorate_bench::cluster::{Cluster, ClusterConfig, Hand, Liars, Verdict};
 use quorate_bench::load::{GIVE_UP, Live, Load, LoadReport, Running};
 use quorate_bench::worker::{Home, Logs, Worker};
 use quorate_node::cluster_file::{Durability, Preset};
+use quorate_node::init::Layout;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -341,6 +342,10 @@ async fn measure(
 ) -> anyhow::Result<Report> {
     web.iter_mut().for_each(|web| web.follow(cluster.file()));
     cluster.wait_until_up(PATIENCE).await?;
+    if let (Some(_), Some(folder)) = (web.as_ref().and_then(Web::url), cluster.folder()) {
+        let file = Layout::new(&folder).cluster_file();
+        eprintln!("what its replicas wait for: {} why --cluster {}", crate::program(), file.display());
+    }
     let config = demand.config(args, cluster.file());
     let connected = ended::or(cluster, Load::connect(config.clone(), PATIENCE)).await?;
     let mut load = match connected {

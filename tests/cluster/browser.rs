@@ -290,11 +290,40 @@ fn use_the_keyboard(browser: &mut Browser) {
     browser.press("ArrowLeft");
     let earlier = format!("document.querySelector('#slot-words').textContent !== {shown}");
     browser.wait("an earlier slot", &earlier);
+    let follows = "document.querySelector('#follow').getAttribute('aria-pressed') === 'true'";
     browser.press(" ");
-    browser.wait(
-        "the newest again",
-        "document.querySelector('#follow').getAttribute('aria-pressed') === 'true'",
-    );
+    browser.wait("the newest again", follows);
+    browser.press("ArrowLeft");
+    browser.wait("a slot that is held once more", &format!("!({follows})"));
+    let done = "document.querySelectorAll('.steps [data-done=true]').length";
+    browser.wait("its agreement, to the end", &format!("{done} > 3"));
+    browser.press("r");
+    browser.wait("its beginning again", &format!("{done} < 3"));
+    browser.press("f");
+    browser.wait("the newest for F", follows);
+    browser.evaluate("document.querySelector('#agreement').focus()");
+    for (key, replica) in [("ArrowDown", 0), ("ArrowDown", 1), ("ArrowUp", 0)] {
+        browser.press(key);
+        let looks = format!(
+            "document.querySelectorAll('#lane-names button')[{replica}].getAttribute('aria-pressed') === 'true'"
+        );
+        browser.wait("a look at one replica", &looks);
+    }
+}
+
+/// The keys that a recording has for itself: event by event, slower and faster.
+fn use_the_keys_of_a_recording(browser: &mut Browser) {
+    browser.evaluate("document.activeElement.blur()");
+    let place = "document.querySelector('#where').textContent";
+    for key in [".", ","] {
+        let here = browser.evaluate(place);
+        browser.press(key);
+        browser.wait("another event", &format!("{place} !== {here}"));
+    }
+    for (key, speed) in [("+", "2"), ("-", "1"), ("-", "0.5"), ("+", "1")] {
+        browser.press(key);
+        browser.wait("another speed", &format!("document.querySelector('#speed').value === '{speed}'"));
+    }
 }
 
 #[test]
@@ -326,6 +355,7 @@ fn a_recording_of_many_replicas_plays_without_a_server_and_its_words_stay_words(
     browser.wait("the list of alarms, and nothing else in it", &alarms);
     browser.click("#after");
     browser.wait("the dead primary", "document.querySelector(\".card[data-replica='0'][data-up=false]\")");
+    use_the_keys_of_a_recording(&mut browser);
     browser.press("ArrowLeft");
     browser.picture(&folder.join("7-recording.png"));
     is_fit_for_everybody(&mut browser, Look { dark: true, still: true, ..DESK });

@@ -264,6 +264,7 @@ pub fn role_of(thread: &str) -> &'static str {
         "execution" => "execute",
         "journal" => "journal",
         "store" => "store",
+        quorate_node::emulation::THREAD => "emulation",
         ENDED => "other",
         // Look-ups and files that the runtime waits for elsewhere.
         _ if thread.starts_with("tokio-") => "blocking",

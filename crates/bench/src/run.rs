@@ -1,4 +1,6 @@
-//! A figure, measured: cell after cell, each a search for the load it bears and a few runs at that load.
+//! A figure, measured in rounds: in the first one a search in each cell for the load it bears, and in every round a run of
+//! each cell, until all have enough. So the runs of a cell lie as far apart as they can, and a minute in which the machine
+//! is slow is one run of many cells, and not all runs of one.
 //!
 //! Every run has a cluster of its own, with fresh keys and empty folders, so that no run inherits the past of another.
 //! The trials of one search share a cluster for as long as it is healthy: they only find out which load the runs shall
@@ -17,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use self::bearing::Next;
+use self::bearing::Step;
 use self::once::Once;
 pub use self::provenance::COMMIT;
 use self::seek::{Found, Known};
@@ -27,12 +29,9 @@ use crate::figure::{Figure, FigureError, Plan, Rate, ScenarioError};
 use crate::limits::{Limits, file_system_of};
 use crate::network::NetworkError;
 use crate::record::{Cell, Record, Trial};
+use crate::search::End;
+use crate::statistics::median;
 use crate::worker::WorkerError;
-
-/// A run at the peak that a search found may turn out to be too much; then so much less is tried.
-const STEP_BACK: f64 = 0.9;
-/// How often. If it still is, the cell has no number: what is not sustained is no peak.
-const STEPS_BACK_MAX: usize = 4;
 
 /// Why a cell has no number.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +52,7 @@ pub enum RunError {
     #[error("`{0}` is emulated on one machine; leave out either it or the other machines")]
     Emulated(String),
     /// Nobody knows what to ask.
-    #[error("there is no workload for the application `{0}`; take kv, counter or null")]
+    #[error("there is no workload for the application `{0}`")]
     NoWorkload(String),
     /// A machine whose disk is none.
     #[error(
@@ -234,27 +233,24 @@ pub async fn measure(
         (figure.about.clone(), figure.draw.iter().map(|chart| chart.name().to_owned()).collect());
     let record = Record { title, about, draw, configuration, provenance, limits, points: Vec::new() };
     let mut measured = Measured { record, histograms: Vec::new(), interrupted: false, finished: 0 };
-    let mut known = Known::default();
-    for (number, at) in cells.iter().enumerate() {
-        let Some(cell) = figure.cells().get(*at) else { continue };
-        watch.cell = number + 1;
-        watch.label = label(cell);
-        watch.over = over(figure, &cells, (number, began));
-        let mut told = CellMeasured::default();
-        let ended = match in_memory(&machines).filter(|_| cell.durability == "sync") {
-            Some((machine, kind)) => Err(RunError::InMemory { machine, kind }),
-            None => measure_cell((figure, cell), &mut told, (&mut set, &mut known), &mut watch).await,
-        };
-        measured.interrupted = matches!(ended, Err(RunError::Interrupted));
-        let cores = (cores, stage::all_cores(&machines));
-        let (point, histograms) =
-            point::of((number + 1, cell), (told, ended), (&measured.record.limits, cores));
+    let cores = (cores, stage::all_cores(&machines));
+    let mut parts: Vec<Part<'_>> = cells.iter().filter_map(|at| Part::of(figure, *at)).collect();
+    let in_memory = in_memory(&machines);
+    measured.interrupted = !in_rounds((figure, &mut parts), (&mut set, in_memory), &mut watch).await;
+    for (number, part) in (1..).zip(parts) {
+        let Part { cell, measured: mut told, ended, .. } = part;
+        measured.finished += usize::from(ended.is_some());
+        // What an interruption left untouched is not there.
+        if ended.is_none() && told.is_untouched() {
+            continue;
+        }
+        let ended = ended.unwrap_or_else(|| {
+            told.settle();
+            Err(RunError::Interrupted)
+        });
+        let (point, histograms) = point::of((number, cell), (told, ended), (&measured.record.limits, cores));
         measured.record.points.push(point);
         measured.histograms.extend(histograms);
-        if measured.interrupted {
-            break;
-        }
-        measured.finished += 1;
     }
     set.dismiss().await;
     measured.record.provenance.took_s = began.elapsed().as_secs_f64();
@@ -268,15 +264,67 @@ fn in_memory(machines: &[Described]) -> Option<(String, String)> {
     machines.iter().find(is_one).map(|of| (of.name.clone(), of.machine.file_system.clone()))
 }
 
-/// When everything should be over once so many cells are done: as was guessed, corrected by how wrong the guesses were so
-/// far.
-fn over(figure: &Figure, cells: &[usize], (done, began): (usize, Instant)) -> Instant {
-    let guessed =
-        |cells: &[usize]| -> f64 { cells.iter().map(|at| figure.estimate_of(*at).as_secs_f64()).sum() };
-    let (behind, ahead) = cells.split_at(done);
+/// A cell that is being measured.
+struct Part<'a> {
+    cell: &'a Cell,
+    /// How long it takes, as was guessed before.
+    guessed: Duration,
+    measured: CellMeasured,
+    /// How it ended; none if it wants more runs.
+    ended: Option<Result<(), RunError>>,
+}
+
+impl<'a> Part<'a> {
+    fn of(figure: &'a Figure, at: usize) -> Option<Self> {
+        let cell = figure.cells().get(at)?;
+        let measured = CellMeasured { asked: figure.runs, ..CellMeasured::default() };
+        Some(Self { cell, guessed: figure.estimate_of(at), measured, ended: None })
+    }
+
+    /// Seconds of what was guessed that are behind.
+    fn behind_s(&self) -> f64 {
+        let CellMeasured { runs, asked, .. } = &self.measured;
+        let part = if self.ended.is_some() { 1.0 } else { (runs.len() as f64 / f64::from(*asked)).min(0.9) };
+        self.guessed.as_secs_f64() * part
+    }
+}
+
+/// Gives every cell a run in its turn, until all have enough; false if somebody wanted it to end before.
+async fn in_rounds(
+    (figure, parts): (&Figure, &mut Vec<Part<'_>>),
+    (set, in_memory): (&mut Set, Option<(String, String)>),
+    watch: &mut Watch<'_>,
+) -> bool {
+    let (mut known, began) = (Known::default(), Instant::now());
+    while parts.iter().any(|part| part.ended.is_none()) {
+        for number in 0..parts.len() {
+            watch.over = over(parts, began);
+            let part = &mut parts[number];
+            if part.ended.is_some() {
+                continue;
+            }
+            (watch.cell, watch.label) = (number + 1, label(part.cell));
+            let one = (figure, part.cell);
+            part.ended = match in_memory.clone().filter(|_| part.cell.durability == "sync") {
+                Some((machine, kind)) => Some(Err(RunError::InMemory { machine, kind })),
+                None => match one_more(one, &mut part.measured, (set, &mut known), watch).await {
+                    Ok(is_enough) => is_enough.then_some(Ok(())),
+                    Err(RunError::Interrupted) => return false,
+                    Err(error) => Some(Err(error)),
+                },
+            };
+        }
+    }
+    true
+}
+
+/// When everything should be over: as was guessed, corrected by how wrong the guesses were so far.
+fn over(parts: &[Part<'_>], began: Instant) -> Instant {
+    let all: f64 = parts.iter().map(|part| part.guessed.as_secs_f64()).sum();
+    let behind: f64 = parts.iter().map(Part::behind_s).sum();
     let took_s = began.elapsed().as_secs_f64();
-    let correction = if done == 0 { 1.0 } else { (took_s / guessed(behind).max(1.0)).clamp(0.2, 5.0) };
-    Instant::now() + Duration::from_secs_f64(guessed(ahead) * correction)
+    let correction = if behind > 0.0 { (took_s / behind.max(1.0)).clamp(0.2, 5.0) } else { 1.0 };
+    Instant::now() + Duration::from_secs_f64((all - behind).max(0.0) * correction)
 }
 
 /// What came of a cell so far.
@@ -286,30 +334,60 @@ pub(crate) struct CellMeasured {
     /// The load of the runs, in calls per second; none in a closed loop, and before there is one.
     rate: Option<f64>,
     runs: Vec<Once>,
+    /// At a peak, the load of each run, and whether it was within the limits.
+    steps: Vec<Step>,
     /// Runs that are asked for.
     asked: u16,
     /// Whether the load was looked for, so that runs have to bear it.
     is_peak: bool,
-    /// Runs that were made anew at a lower load.
-    stepped_back: bool,
+    /// Whether it is known what happens in it and which load its runs begin with.
+    has_begun: bool,
     plan: Plan,
 }
 
-/// Measures a cell, as far as it comes: what is there before an error stays.
-async fn measure_cell(
+/// Measures a cell once more, and before the first time what load it bears. What is there before an error stays. Gives back
+/// whether there are runs enough.
+async fn one_more(
+    (figure, cell): (&Figure, &Cell),
+    measured: &mut CellMeasured,
+    (set, known): (&mut Set, &mut Known),
+    watch: &mut Watch<'_>,
+) -> Result<bool, RunError> {
+    if !measured.has_begun {
+        begin((figure, cell), measured, (set, known), watch).await?;
+        measured.has_begun = true;
+    }
+    let limits = seek::limits(figure, cell);
+    if let Next::Run(rate) = measured.next(limits.p99_us)? {
+        let (run, of) = (measured.runs.len() + 1, figure.runs);
+        let at = rate.map_or_else(|| "closed loop".to_owned(), |rate| format!("{rate:.0} calls/s"));
+        let of = if measured.is_peak { " around the peak".to_owned() } else { format!(" of {of}") };
+        watch.doing(format!("run {run}{of}, {at}"));
+        let mut once = once::measure((figure, cell), (&measured.plan, rate), set, watch).await?;
+        once.within = limits.sustains(&once.trial());
+        measured.note(once, rate);
+    }
+    let is_enough = measured.next(limits.p99_us)? == Next::Enough;
+    if is_enough {
+        measured.settle();
+    }
+    Ok(is_enough)
+}
+
+/// Finds out what happens in a cell and which load its runs begin with.
+async fn begin(
     (figure, cell): (&Figure, &Cell),
     measured: &mut CellMeasured,
     (set, known): (&mut Set, &mut Known),
     watch: &mut Watch<'_>,
 ) -> Result<(), RunError> {
-    let plan = figure.plan(cell)?;
-    measured.plan = plan.clone();
-    measured.asked = figure.runs;
+    measured.plan = figure.plan(cell)?;
+    let plan = measured.plan.clone();
     measured.rate = match figure.rate(cell) {
         Rate::Closed => None,
         Rate::PerSecond(rate) => Some(rate),
         rate @ (Rate::Peak | Rate::Share(_)) => {
-            let calm = Plan { strikes: Vec::new(), ..plan.clone() };
+            let calm = Plan { strikes: Vec::new(), ..plan };
             let found = measured.found.insert(known.of(cell).unwrap_or_default());
             if found.best.is_none() {
                 seek::seek((figure, cell, known.near(cell)), (&calm, found), set, watch).await?;
@@ -319,43 +397,75 @@ async fn measure_cell(
             found.best.map(|best| best.offered_rps * share)
         }
     };
-    measured.is_peak = matches!(figure.rate(cell), Rate::Peak) && plan.strikes.is_empty();
-    let limits = seek::limits(figure, cell);
-    let mut steps_back = 0;
-    loop {
-        match bearing::after(&measured.runs, figure.runs, measured.is_peak) {
-            Next::Enough => return Ok(()),
-            Next::Run => {}
-            Next::Less => {
-                steps_back += 1;
-                measured.step_back(limits.p99_us, steps_back)?;
-            }
-        }
-        let (run, of) = (measured.runs.len() + 1, figure.runs);
-        let at = measured.rate.map_or_else(|| "closed loop".to_owned(), |rate| format!("{rate:.0} calls/s"));
-        watch.doing(format!("run {run} of {of}, {at}"));
-        let mut once = once::measure((figure, cell), (&plan, measured.rate), set, watch).await?;
-        once.within = limits.sustains(&once.trial());
-        measured.runs.push(once);
-    }
+    measured.is_peak = matches!(figure.rate(cell), Rate::Peak) && measured.plan.strikes.is_empty();
+    Ok(())
+}
+
+/// What is to be done with a cell.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Next {
+    /// Another run, at so many calls per second; none in a closed loop.
+    Run(Option<f64>),
+    Enough,
 }
 
 impl CellMeasured {
-    /// Less is tried: the runs so far become trials of the search.
-    fn step_back(&mut self, limit_us: f64, steps_back: usize) -> Result<(), RunError> {
+    /// Whether nothing was measured yet.
+    fn is_untouched(&self) -> bool {
+        self.runs.is_empty() && self.found.as_ref().is_none_or(|found| found.trials.is_empty())
+    }
+
+    /// What is next.
+    ///
+    /// # Errors
+    /// [`RunError::Unborne`] if there is no load that is borne.
+    fn next(&self, limit_us: f64) -> Result<Next, RunError> {
+        let asked = usize::from(self.asked);
+        let Some(found_rps) = self.rate.filter(|_| self.is_peak) else {
+            return Ok(if self.runs.len() < asked { Next::Run(self.rate) } else { Next::Enough });
+        };
+        match bearing::next(found_rps, &self.steps, asked) {
+            bearing::Next::Run(rate) => Ok(Next::Run(Some(rate))),
+            bearing::Next::Enough => Ok(Next::Enough),
+            bearing::Next::Unborne => {
+                let last = self.runs.iter().rev().find(|once| !once.within).map(Once::trial);
+                Err(RunError::Unborne { last: last.unwrap_or_default(), limit_us })
+            }
+        }
+    }
+
+    fn note(&mut self, once: Once, rate: Option<f64>) {
+        if let Some(rate) = rate.filter(|_| self.is_peak) {
+            self.steps.push((rate, once.within));
+        }
+        self.runs.push(once);
+    }
+
+    /// There are runs enough: those that count stay, and what the others say becomes part of the search.
+    fn settle(&mut self) {
+        if !self.is_peak {
+            return;
+        }
+        let counted = bearing::counted(&self.steps, usize::from(self.asked));
         let runs = std::mem::take(&mut self.runs);
-        let trials = runs.iter().map(|once| Trial { sustained: once.within, ..once.trial() });
-        let trials: Vec<Trial> = trials.collect();
-        let last = trials.iter().rev().find(|trial| !trial.sustained).copied().unwrap_or_default();
+        let (steps, mut trials) = (std::mem::take(&mut self.steps), Vec::new());
+        for (at, (once, (offered_rps, sustained))) in runs.into_iter().zip(steps).enumerate() {
+            if counted.contains(&at) {
+                self.steps.push((offered_rps, sustained));
+                self.runs.push(once);
+            } else {
+                trials.push(Trial { offered_rps, sustained, ..once.trial() });
+            }
+        }
+        let loads: Vec<f64> = self.steps.iter().map(|(rate, _)| *rate).collect();
+        self.rate = Some(median(&loads));
         if let Some(found) = &mut self.found {
+            // Who did not bear a run has an upper end, however the search ended.
+            if trials.iter().any(|trial| !trial.sustained) {
+                found.end = Some(End::Converged);
+            }
             found.trials.extend(trials);
         }
-        if steps_back > STEPS_BACK_MAX {
-            return Err(RunError::Unborne { last, limit_us });
-        }
-        self.stepped_back = true;
-        self.rate = self.rate.map(|rate| rate * STEP_BACK);
-        Ok(())
     }
 }
 

@@ -16,7 +16,8 @@ const EXAMPLES: &str = "Examples:
 
 Throughput is judged in every cell, p50 and p99 where the load was given (at a peak latency says where the search stopped).
 Two values differ if the 95 % intervals of their runs (Student's t) share no value, and the medians are 5 % (throughput),
-10 % (p50) or 25 % (p99) apart at least. Costs of a call that changed by 10 % are shown, and not judged.
+10 % (p50) or 25 % (p99) apart at least. A peak lies between the load that was borne and the lowest that was too much: its
+interval reaches up to there, and medians must differ by 10 %. Costs of a call that changed by 10 % are shown, and not judged.
 
 Exit codes: 0 nothing differs by more than the noise; 1 something does, or a cell is or has a number in one of them only;
 2 the two cannot be compared, or nothing could be judged: noise is known from two runs of a cell on.";

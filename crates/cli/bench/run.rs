@@ -49,7 +49,7 @@ pub(super) struct FigureArgs {
     // Asked for by hand, so that a file that is not there is told first.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Write the whole record as JSON to standard output, in place of the table
+    /// Write the whole record, or the plan, as JSON to standard output, in place of the table
     #[arg(long)]
     json: bool,
     /// Say which cells there are and how long they take, and measure nothing
@@ -118,7 +118,11 @@ pub(super) fn run(args: &FigureArgs) -> anyhow::Result<ExitCode> {
     if args.dry_run {
         // What is refused later is refused here.
         figure.data_folder()?;
-        print!("{}", words::plan(&figure, &cells)?);
+        if args.json {
+            println!("{:#}", words::plan_json(&figure, &cells)?);
+        } else {
+            print!("{}", words::plan(&figure, &cells)?);
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let Some(out) = args.out.as_deref() else {

@@ -8,6 +8,7 @@ use quorate_bench::figure::{Doubt, Figure, Outlook};
 use quorate_bench::limits::Ceiling;
 use quorate_bench::network::NetworkError;
 use quorate_bench::record::{Cell, Point, Record};
+use serde_json::{Value, json};
 
 /// Coordinates that stand in every table.
 const ALWAYS: [&str; 4] = ["f", "n", "scenario", "network"];
@@ -40,8 +41,8 @@ struct Coordinates {
 impl Coordinates {
     fn of(cells: &[&Cell]) -> Self {
         let cells: Vec<_> = cells.iter().filter_map(|cell| serde_json::to_value(cell).ok()).collect();
-        let text = |cell: &serde_json::Value, name: &str| match cell.get(name) {
-            Some(serde_json::Value::String(text)) => text.clone(),
+        let text = |cell: &Value, name: &str| match cell.get(name) {
+            Some(Value::String(text)) => text.clone(),
             Some(value) => value.to_string(),
             None => String::new(),
         };
@@ -113,6 +114,27 @@ pub(super) fn plan(figure: &Figure, cells: &[usize]) -> Result<String, NetworkEr
     }
     text.push_str(&doubts(&chosen, &outlooks));
     Ok(text)
+}
+
+/// The same for programs: the columns of each cell, and what is known of it before.
+///
+/// # Errors
+/// As [`plan`].
+pub(super) fn plan_json(figure: &Figure, cells: &[usize]) -> Result<Value, NetworkError> {
+    let mut told = Vec::new();
+    for at in cells {
+        let Some(cell) = figure.cells().get(*at) else { continue };
+        let outlook = figure.outlook(cell)?;
+        let expected = outlook.as_ref().map(|outlook| milliseconds(outlook.expected_p50));
+        told.push(json!({
+            "cell": cell,
+            "about_s": figure.estimate_of(*at).as_secs_f64(),
+            "expected_p50_ms": expected,
+            "most_rps": outlook.map(|outlook| outlook.most_rps),
+        }));
+    }
+    let all: Duration = cells.iter().map(|at| figure.estimate_of(*at)).sum();
+    Ok(json!({ "title": figure.title, "about_s": all.as_secs_f64(), "cells": told }))
 }
 
 fn milliseconds(time: Duration) -> f64 {
@@ -235,6 +257,7 @@ fn ceilings(record: &Record) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -251,6 +274,21 @@ mod tests {
                 "10  0  none               400  "
             ]
         );
+    }
+
+    #[test]
+    fn the_plan_for_programs_has_every_cell_with_its_columns_and_how_long_it_takes() {
+        let text = "title = 'x'\nf = [1, 2]\nnetwork = ['loopback', 'lan']\n";
+        let figure = Figure::parse(text, std::path::Path::new("x.toml")).unwrap();
+        let plan = plan_json(&figure, &[1, 2]).unwrap();
+        let cells = plan["cells"].as_array().unwrap();
+        assert_eq!(cells.len(), 2);
+        for (told, meant) in cells.iter().zip(&figure.cells()[1..3]) {
+            assert_eq!(told["cell"], serde_json::to_value(meant).unwrap());
+            assert_eq!(told["expected_p50_ms"].is_null(), meant.network == "loopback");
+        }
+        let sum: f64 = cells.iter().filter_map(|cell| cell["about_s"].as_f64()).sum();
+        assert!(sum > 0.0 && (plan["about_s"].as_f64().unwrap() - sum).abs() < 0.01);
     }
 
     #[test]

@@ -285,7 +285,7 @@ impl Report {
              operation\n\n\
              {}matched      {} operations in {:.1} s: {:.0} per second\n\
              latency      p50 {:.2} ms, p99 {:.2} ms, at most {:.2} ms\n\
-             {}{}{}trouble      {} view changes, {} dropped frames, {} busy, {} retries, {} dissents\n\
+             {}{}{}{}\
              verdict      {}{}",
             self.durability,
             self.file_system,
@@ -302,11 +302,7 @@ impl Report {
             self.of_comparison(),
             self.of_faults(),
             self.machine.lines(self.checkpoints),
-            self.view_changes,
-            self.frames_dropped,
-            self.busy,
-            self.retries,
-            self.dissents,
+            self.of_trouble(),
             self.sentence,
             self.promise_lost.as_ref().map_or(String::new(), |lost| format!("\npromise      {lost}")),
         )
@@ -334,6 +330,20 @@ impl Report {
             ));
         }
         text
+    }
+
+    /// What went wrong on the way, and how often.
+    fn of_trouble(&self) -> String {
+        let s = |count: u64| if count == 1 { "" } else { "s" };
+        let Self { view_changes, frames_dropped, busy, retries, dissents, .. } = *self;
+        let retries_told = if retries == 1 { "retry" } else { "retries" };
+        format!(
+            "trouble      {view_changes} view change{}, {frames_dropped} dropped frame{}, {busy} busy, {retries} \
+             {retries_told}, {dissents} dissent{}\n",
+            s(view_changes),
+            s(frames_dropped),
+            s(dissents),
+        )
     }
 
     /// How it compares with an earlier run, where one was named.

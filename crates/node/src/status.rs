@@ -162,6 +162,9 @@ pub struct Heard {
     /// Round-trip time to it in microseconds, as QUIC measures it.
     #[serde(default)]
     pub rtt_us: u64,
+    /// Bytes that may be under way to it unacknowledged, as QUIC's congestion control allows.
+    #[serde(default)]
+    pub window_bytes: u64,
 }
 
 impl Status {

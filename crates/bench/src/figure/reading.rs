@@ -13,7 +13,7 @@ use super::cells::{self, Adjustment, Dimension, Filter, Layers};
 use super::knobs::{CLOSED, KNOBS, Knob, RATE, knob, text};
 use super::values::{AgentKey, Cost, Reachable, Rps, Words};
 use super::{Chart, Figure, Guard, Machine, Runs, Trials};
-use crate::network::Network;
+use crate::network::{LOOPBACK, Network};
 
 /// Every key at the top; the coordinates of cells are among them.
 pub(super) const TOP: &[&str] = &[
@@ -145,6 +145,7 @@ pub(super) fn figure(text: &str, path: &Path) -> Checked<Figure> {
     let layers = reader.layers()?;
     (figure.cells, figure.dropped) = cells::combine(&source, &layers, &figure)?;
     figure.guards = reader.guards(&figure)?;
+    reader.is_in_one_place(&figure)?;
     Ok(figure)
 }
 
@@ -450,5 +451,18 @@ impl<'a> Reader<'a> {
             machines.push(Machine { name: name.value.0, address: address.value.0, key: key.value.0, runs });
         }
         Ok(machines)
+    }
+
+    /// Sees that a network which is emulated is on one machine.
+    fn is_in_one_place(&self, figure: &Figure) -> Checked<()> {
+        let emulated = figure.cells.iter().find(|cell| cell.network != LOOPBACK);
+        let sections = self.tables("machine", MACHINE)?;
+        let (Some(cell), Some(second)) = (emulated, sections.get(1)) else { return Ok(()) };
+        let problem = Problem::Rule {
+            what: format!("is a second one, and `{}` is emulated on one machine", cell.network),
+            fix: "keep one machine, or leave `network` out: several machines have a network of their own"
+                .into(),
+        };
+        Err(self.source.error(second.at(), "machine".into(), problem))
     }
 }

@@ -440,6 +440,8 @@ fn machines_have_a_name_an_address_and_a_key() {
     refused(&bad_key, 5, "machine.key", &["64 hexadecimal digits that `quorate bench key FILE` prints"]);
     let twice = machine("a", "192.0.2.7:4900") + &machine("a", "192.0.2.8:4900");
     refused(&twice, 7, "machine.name", &["name or the address of another"]);
+    let two = machine("a", "192.0.2.7:4900") + &machine("b", "192.0.2.8:4900");
+    refused(&format!("network = \"lan\"\n{two}"), 7, "machine", &["`lan` is emulated on one machine"]);
 }
 
 #[test]
@@ -489,8 +491,8 @@ fn an_estimate_counts_a_search_once_for_all_loads_that_rest_on_it() {
         |found: f64, expected: f64| assert!((found - expected).abs() < 0.01, "{found}, not {expected}");
     near(seconds("rate = 5000\n"), 3.0 * run);
     near(seconds("load = \"closed\"\nruns = 1\n"), run);
-    near(seconds("rate = [\"peak\", \"10%\", \"50%\", 100]\n"), 12.0 * run + search);
-    near(seconds("rate = [\"peak\", \"10%\"]\npayload = [1, 2]\n"), 2.0 * (6.0 * run + search));
+    near(seconds("rate = [\"peak\", \"10%\", \"50%\", 100]\n"), 14.0 * run + search);
+    near(seconds("rate = [\"peak\", \"10%\"]\npayload = [1, 2]\n"), 2.0 * (8.0 * run + search));
 }
 
 #[test]

@@ -187,7 +187,7 @@ fn measured_round_trips_that_are_not_the_networks_are_named() {
         replica,
         heard: heard
             .iter()
-            .map(|(replica, ms)| Heard { replica: *replica, ms_ago: 1, rtt_us: ms * 1000 })
+            .map(|(replica, ms)| Heard { replica: *replica, ms_ago: 1, rtt_us: ms * 1000, window_bytes: 0 })
             .collect(),
         ..Status::default()
     };
@@ -211,8 +211,8 @@ fn a_load_is_told_apart_from_what_was_before_it() {
     let status = |delayed: u64, late: u64| Status {
         replica: 0,
         heard: vec![
-            Heard { replica: 1, ms_ago: 1, rtt_us: 29_000 },
-            Heard { replica: 2, ms_ago: 1, rtt_us: 71_000 },
+            Heard { replica: 1, ms_ago: 1, rtt_us: 29_000, window_bytes: 0 },
+            Heard { replica: 2, ms_ago: 1, rtt_us: 71_000, window_bytes: 0 },
         ],
         counters: vec![
             ("quorate_emulation_delayed_total".to_owned(), delayed),

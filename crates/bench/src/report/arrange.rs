@@ -162,6 +162,7 @@ fn say(key: &str, value: &Value) -> String {
         "durability" | "layout" => format!("{key} {text}"),
         "load" => format!("{text} loop"),
         "timeout_ms" => format!("T0 {text} ms"),
+        "p99_limit_ms" => format!("p99 \u{2264} {text} ms"),
         "clients" => format!("{text} clients"),
         "in_flight" => format!("{text} in flight"),
         "checkpoint_interval" => format!("K = {text}"),

@@ -12,7 +12,7 @@ use crate::figure::Plan;
 use crate::limits::Limits;
 use crate::load::dump;
 use crate::record::{Calls, Cell, Model, Point, Run};
-use crate::search::{self, End};
+use crate::search;
 use crate::statistics::{Summary, is_steady, median};
 
 /// Names and contents of files.
@@ -93,9 +93,7 @@ fn searched(point: &mut Point, measured: &CellMeasured) {
     let Some(found) = &measured.found else { return };
     point.search.clone_from(&found.trials);
     point.network_check.expected_p50_us = found.expected_us;
-    // After a step back a load above was too much, and this one was borne.
-    let end = if measured.stepped_back { found.end.map(|_| End::Converged) } else { found.end };
-    point.search_end = end.map_or_else(String::new, |end| end.words().to_owned());
+    point.search_end = found.end.map_or_else(String::new, |end| end.words().to_owned());
     point.search_gap = gap(found, measured).map_or(0.0, |(gap, _)| gap);
 }
 
@@ -110,9 +108,6 @@ fn gap(found: &Found, measured: &CellMeasured) -> Option<(f64, f64)> {
 fn judge(point: &mut Point, measured: &CellMeasured, (replica_cores, all_cores): Cores) {
     let within = point.runs.iter().filter(|run| run.within).count();
     point.runs_within = u32::try_from(within).unwrap_or(u32::MAX);
-    if measured.is_peak && within < point.runs.len() {
-        point.notes.push(format!("{within} of {} runs were within the limits", point.runs.len()));
-    }
     let cores = |us: f64| us * point.throughput_rps / 1e6;
     point.cores_used = cores(point.cpu_us_per_request);
     let clients_us = point.cpu_us_per_request_by_role.get("clients").copied().unwrap_or(0.0);

@@ -78,7 +78,8 @@ impl<D: Disk + Send + 'static> Node<D> {
                 let heard = self.peers.last_heard(replica).map_or(0, |heard| now.since(heard));
                 let rtt_us =
                     link.round_trip.map_or(0, |time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
-                status.heard.push(Heard { replica: replica.0, ms_ago: heard / 1000, rtt_us });
+                let window_bytes = link.window_bytes;
+                status.heard.push(Heard { replica: replica.0, ms_ago: heard / 1000, rtt_us, window_bytes });
             } else {
                 let why = link.trouble.unwrap_or_else(|| "not reached yet".to_owned());
                 status.links_down.push(LinkDown { replica: replica.0, why });

@@ -114,6 +114,7 @@ impl Samples {
             let (peer, silent_us) = (heard.replica, heard.ms_ago.saturating_mul(1000));
             self.take(&format!("quorate_link_silent_microseconds{{peer=\"{peer}\"}}"), silent_us);
             self.take(&format!("quorate_link_round_trip_microseconds{{peer=\"{peer}\"}}"), heard.rtt_us);
+            self.take(&format!("quorate_link_window_bytes{{peer=\"{peer}\"}}"), heard.window_bytes);
         }
     }
 

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use super::super::Next;
 use super::*;
 use crate::load::LoadReport;
 use crate::record::{NetworkCheck, Trial};
+use crate::search::End;
 
 const CELL_LIMIT_US: u64 = 100_000;
 
@@ -86,42 +88,55 @@ fn a_point_says_how_its_search_ended_and_how_near_the_lowest_load_was_that_was_t
         assert_eq!((told.search_end.as_str(), told.saturated_by.as_str()), (words, ""));
         assert!(told.search_gap.abs() < 1e-9);
     }
-    // Stepped back from a search without an upper end: now there is one.
+    // A run that was not borne gives a search its upper end.
     let mut measured = peak(runs());
-    (measured.rate, measured.stepped_back) = (Some(900.0), true);
     let found = measured.found.as_mut().unwrap();
-    found.end = Some(End::OutOfTrials);
-    found.trials = vec![trial(1_000.0, 9e4), trial(1_000.0, 2e5)];
+    (found.end, found.trials) = (Some(End::OutOfTrials), vec![trial(1_000.0, 9e4)]);
+    measured.runs.insert(1, once(1_100, 150_000));
+    measured.steps = vec![(1_000.0, true), (1_100.0, false), (990.0, true), (1_000.0, true)];
+    measured.settle();
     let told = point(measured, Ok(()));
-    assert_eq!(told.search_end, "bracketed");
-    assert!((told.search_gap - 1.0 / 9.0).abs() < 1e-9);
+    assert_eq!((told.search_end.as_str(), told.runs.len(), told.search.len()), ("bracketed", 3, 2));
+    assert!((told.search_gap - 0.1).abs() < 1e-9);
 }
 
 #[test]
-fn runs_out_of_the_limits_are_counted_and_told() {
-    let told = point(peak(vec![once(1_000, 50_000), once(1_000, 150_000), once(1_000, 50_000)]), Ok(()));
-    assert_eq!((told.runs_within, told.notes), (2, vec!["2 of 3 runs were within the limits".to_owned()]));
-    assert_eq!(told.runs.iter().map(|run| run.within).collect::<Vec<_>>(), [true, false, true]);
+fn the_last_runs_within_the_limits_count_and_the_others_are_what_was_tried() {
+    let mut measured = peak(Vec::new());
+    let mut rates = Vec::new();
+    // 1,030 a second are borne, and no more.
+    while let Ok(Next::Run(Some(rate))) = measured.next(1e5) {
+        rates.push(rate.round());
+        let took_us = if rate < 1_030.0 { 50_000 } else { 150_000 };
+        measured.note(once(rate as u64, took_us), Some(rate));
+    }
+    assert_eq!(rates, [1_000.0, 1_040.0, 1_000.0, 1_040.0, 1_000.0]);
+    measured.settle();
+    let told = point(measured, Ok(()));
+    assert_eq!((told.runs_within, told.runs.len(), told.notes.len()), (3, 3, 0));
+    let tried: Vec<bool> = told.search.iter().skip(3).map(|trial| trial.sustained).collect();
+    assert_eq!(tried, [false, false]);
 }
 
 #[test]
-fn runs_that_did_not_bear_a_peak_become_trials_and_less_is_tried_until_it_is_no_peak() {
-    let mut measured = peak(vec![once(1_000, 150_000), once(1_000, 50_000), once(1_000, 250_000)]);
-    measured.step_back(1e5, 1).unwrap();
-    assert!(
-        (measured.rate.unwrap() - 900.0).abs() < 1e-9 && measured.runs.is_empty() && measured.stepped_back
-    );
-    let sustained: Vec<bool> =
-        measured.found.as_ref().unwrap().trials.iter().skip(3).map(|trial| trial.sustained).collect();
-    assert_eq!(sustained, [false, true, false]);
-    measured.runs = vec![once(600, 120_000)];
-    let error = measured.step_back(1e5, super::super::STEPS_BACK_MAX + 1).unwrap_err().to_string();
+fn a_peak_that_no_run_bears_has_no_number() {
+    let mut measured = peak(Vec::new());
+    let error = loop {
+        match measured.next(1e5) {
+            Ok(Next::Run(rate)) => measured.note(once(600, 120_000), rate),
+            Ok(Next::Enough) => panic!("nothing was borne"),
+            Err(error) => break error.to_string(),
+        }
+    };
     assert!(
         error.contains("still at 600 calls/s (p99 120 ms, limit 100 ms; 100.0 % of the calls"),
         "{error}"
     );
+    let mut measured = peak(vec![once(1_000, 150_000)]);
+    measured.steps = vec![(1_000.0, false)];
+    measured.settle();
     let told = point(measured, Err(RunError::Interrupted));
-    assert_eq!(told.search.len(), 7, "what was tried stays");
+    assert!(told.problem.is_some() && told.search.len() == 4, "what was tried stays");
 }
 
 #[test]

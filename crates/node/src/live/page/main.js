@@ -86,10 +86,7 @@ function start() {
     mark(place, 'data-level', level);
     mark(document.documentElement, 'data-level', level);
     say($('headline'), `${{ good: '✓', warn: '▲', bad: '✕', over: '■' }[level]} ${headline}`);
-    say(
-      $('reason'),
-      reason + (why ? ` What each replica waits for: run \`quorate why\` beside its cluster file.` : ''),
-    );
+    say($('reason'), reason + (why ? whomToAsk(header) : ''));
     if (announced !== headline && announced !== '') say($('said'), headline);
     announced = headline;
     const last = model.load[model.load.length - 1];

@@ -38,6 +38,13 @@ const STATES = {
   unreachable: ['bad', '?', 'not reachable'],
 };
 
+/** Where to learn what each replica waits for; nowhere once it is over, or in a simulation. */
+function whomToAsk(header) {
+  if (header.control) return ' What each replica waits for: run the `quorate why` that the terminal of this run names.';
+  if (header.source === 'replica') return ' What each replica waits for: run `quorate why` beside its cluster file.';
+  return '';
+}
+
 /** How it is now: a level, a headline, and why. */
 function diagnosis(model) {
   const { n, f, q } = model.header;
