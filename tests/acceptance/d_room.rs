@@ -60,7 +60,8 @@ fn crowd(lab: &mut Lab, victim: u16) {
     for seq in (lab.executed() + 1..=high.0).rev() {
         let body = pens.batch(now.plus(L * u64::from(victim) + seq), vec![Arc::clone(&request)]);
         let signed = pens.sign(LIAR, prepare(0, seq, body.digest));
-        let message = PeerMessage::PrePrepare(PrePrepare { prepare: signed, batch: Some(body.batch.clone()) });
+        let message =
+            PeerMessage::PrePrepare(PrePrepare { prepare: signed, batch: Some(body.batch.clone()) });
         lab.world.inject(ReplicaId(LIAR), ReplicaId(victim), &message);
     }
     lab.run(20_000);

@@ -348,7 +348,10 @@ mod tests {
             for last in 0..=2 * interval {
                 let by = due(interval, window, last);
                 let (slots, multiple) = (by - last, by.is_multiple_of(interval));
-                assert!(multiple && slots >= interval && slots < window, "{interval}, {window}: {last}, {by}");
+                assert!(
+                    multiple && slots >= interval && slots < window,
+                    "{interval}, {window}: {last}, {by}"
+                );
             }
         }
         assert_eq!(due(128, 512, u64::MAX), u64::MAX);

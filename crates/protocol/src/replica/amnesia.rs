@@ -151,7 +151,8 @@ impl Replica {
         }
         let (next, low, parameters) = (self.next, self.log.low(), self.parameters());
         // Where the window begins counts within an interval.
-        let allowance = parameters.checkpoint_due_by(Seq(parameters.window)).0 + parameters.checkpoint_interval;
+        let allowance =
+            parameters.checkpoint_due_by(Seq(parameters.window)).0 + parameters.checkpoint_interval;
         for plea in self.amnesia.pleas.values_mut().filter(|plea| plea.high > low) {
             if out.now.since(plea.since) >= ALLOWANCE_US {
                 (plea.since, plea.given) = (out.now, 0);

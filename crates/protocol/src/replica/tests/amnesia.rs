@@ -361,7 +361,11 @@ fn c9_an_idle_primary_orders_null_batches_until_an_amnesiac_is_well_but_not_for_
     assert!(proposals(&bench).iter().all(|vote| vote.digest == bench.replica.null));
     bench.step(plea(3, u64::MAX));
     (9..=16).for_each(|seq| agree_on_null(&mut bench, seq));
-    assert_eq!(proposals(&bench).len(), 16, "a window, half of one and K in an hour are all that one replica gets");
+    assert_eq!(
+        proposals(&bench).len(),
+        16,
+        "a window, half of one and K in an hour are all that one replica gets"
+    );
     bench.step(plea(2, 24));
     assert_eq!(proposals(&bench).len(), 17, "another replica has an allowance of its own");
     agree_on_null(&mut bench, 17);
@@ -406,7 +410,10 @@ fn c9_an_idle_primary_heals_an_amnesiac_of_a_large_state_though_few_multiples_of
         for between in [None, (length > 1).then_some(high - 1)] {
             let stable = healed(low, high, between);
             let words = format!("{low}, {between:?}");
-            assert!(stable >= high, "it stays bound up to {high}: the last stable checkpoint is {stable} ({words})");
+            assert!(
+                stable >= high,
+                "it stays bound up to {high}: the last stable checkpoint is {stable} ({words})"
+            );
         }
     }
 }

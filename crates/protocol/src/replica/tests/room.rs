@@ -46,9 +46,10 @@ fn proposals(bench: &Bench) -> Vec<(u64, bool)> {
 
 /// The null batch commits at these slots.
 fn agree_on_null(bench: &mut Bench, slots: std::ops::RangeInclusive<u64>) {
+    let me = bench.replica.id();
     for seq in slots {
         let null = vote(9, seq, bench.replica.null);
-        for id in (0..4).filter(|id| ReplicaId(*id) != bench.replica.id()) {
+        for id in (0..4).filter(|id| ReplicaId(*id) != me) {
             bench.prepare(id, null);
             bench.commit(id, null);
         }
@@ -129,7 +130,11 @@ fn a_primary_without_room_goes_on_where_no_checkpoint_of_a_large_state_is_due() 
     agree_on_null(&mut bench, 1..=4);
     assert_eq!(proposals(&bench), filled(8), "a multiple of K brings no checkpoint, and it stops there");
     agree_on_null(&mut bench, 5..=8);
-    assert_eq!(proposals(&bench), filled(8), "half a window has passed: one is due, and needs its votes only");
+    assert_eq!(
+        proposals(&bench),
+        filled(8),
+        "half a window has passed: one is due, and needs its votes only"
+    );
     stable(&mut bench, 8);
     assert_eq!(proposals(&bench)[8..], [(9, true)], "what waited is proposed");
 }
