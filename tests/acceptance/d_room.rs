@@ -15,7 +15,7 @@ use super::puppets::{Pens, prepare};
 const LIAR: u16 = 0;
 /// Slots between two checkpoints of a small state, and between the watermarks.
 const K: u64 = 8;
-const L: u64 = 4 * K;
+const L: u64 = 8 * K;
 /// Bytes that change between two checkpoints, if they are a twelfth of the state.
 const CHECKPOINT_BYTES: u64 = 4096;
 /// Entries of the state, and bytes of each: many times as much.
@@ -42,34 +42,37 @@ fn cluster() -> Lab {
     lab
 }
 
-/// A request that nearly fills a batch, of a client without a session.
-fn large_request(pens: &Pens) -> Arc<Request> {
-    let rest = BATCH_BYTES - OPERATION_BYTES - 256;
-    let operations = [vec![7; OPERATION_BYTES], vec![7; rest]];
-    let operations = Operations::new(operations.iter().map(Vec::as_slice));
+/// A request of so many bytes and some more, of a client without a session.
+fn request(pens: &Pens, bytes: usize) -> Arc<Request> {
+    let operations = Operations::new(vec![7; bytes].chunks(OPERATION_BYTES));
     let (session, first, ack, kind) = (Session(1), Number(1), Number(1), Kind::Operations);
     let draft = Draft { session, first, ack, kind, operations };
     Arc::new(Request::sign(&SecretKey::from_seed(&[99; 32]), pens.context.cluster, draft))
 }
 
-/// The liar proposes large batches in all slots that are open, the farthest first, and nobody but this replica sees them.
+/// The liar proposes in the slots that are open, the farthest first, batches that nobody but this replica sees: large ones
+/// while they find room, then smaller ones.
 fn crowd(lab: &mut Lab, victim: u16) {
     let pens = Pens::of(lab.world.context());
-    let (request, now) = (large_request(&pens), lab.world.now());
-    let (_, high) = lab.replica(victim).watermarks();
-    for seq in (lab.executed() + 1..=high.0).rev() {
-        let body = pens.batch(now.plus(L * u64::from(victim) + seq), vec![Arc::clone(&request)]);
+    let (mut bytes, mut seq) = (BATCH_BYTES - 256, lab.replica(victim).watermarks().1.0);
+    while bytes >= ENTRY_BYTES / 2 {
+        assert!(seq > lab.executed(), "all slots are filled, and there is room");
+        let body = pens.batch(lab.world.now(), vec![request(&pens, bytes)]);
         let signed = pens.sign(LIAR, prepare(0, seq, body.digest));
         let message =
             PeerMessage::PrePrepare(PrePrepare { prepare: signed, batch: Some(body.batch.clone()) });
         lab.world.inject(ReplicaId(LIAR), ReplicaId(victim), &message);
+        lab.run(4_000);
+        if lab.count(&[&format!("{victim} -> all: PREPARE v0 n{seq} ")]) == 0 {
+            bytes /= 2;
+        }
+        seq -= 1;
     }
-    lab.run(20_000);
-    assert!(lab.replica(victim).lacks_room(), "two thirds of its journal's room are taken");
+    assert!(lab.replica(victim).lacks_room());
 }
 
 // Of a large state a checkpoint is due only when much has changed, which null batches never bring about, or when half a
-// window has passed: two multiples of K lie on the way.
+// window has passed: several multiples of K lie on the way.
 #[test]
 fn d11_a_primary_that_fills_journals_with_far_slots_of_a_large_state_and_falls_silent_stops_nobody() {
     for victims in [&[1][..], &[2], &[1, 2, 3]] {
@@ -81,7 +84,7 @@ fn d11_a_primary_that_fills_journals_with_far_slots_of_a_large_state_and_falls_s
         let due = lab.world.context().parameters.checkpoint_due_by(low);
         let next = lab.executed().next_multiple_of(K);
         assert!(next < due.0, "the next multiple of K is no checkpoint: {low}, {next}, {due}");
-        lab.ask(0, "add k 1");
+        lab.ask(0, &format!("put k0 {}", "y".repeat(ENTRY_BYTES)));
         lab.await_that(&format!("the cluster serves again, {victims:?} crowded"), 40 * T0, Lab::is_answered);
         let nulls = lab.count(&["-> all: PRE-PREPARE", "null"]);
         assert!(lab.executed() > due.0 && nulls > 0, "null batches brought the checkpoint: {nulls}");
