@@ -21,6 +21,7 @@ mod d_clients;
 mod d_links;
 mod d_primaries;
 mod d_reads;
+mod d_room;
 mod d_slow;
 mod e_floods;
 mod e_memory;

@@ -358,6 +358,11 @@ const KILLERS: &[Killer] = &[
         "acceptance::p_strays::p28_who_hears_badly_in_a_later_view_is_given_none",
         "links that flap move everybody",
     ),
+    by(
+        Mutant::M57,
+        "acceptance::d_room::d11_a_primary_that_fills_journals_with_far_slots_of_a_large_state_and_falls_silent_stops_nobody",
+        "the cluster serves again",
+    ),
 ];
 
 /// What became of a run of tests.

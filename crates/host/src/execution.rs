@@ -144,12 +144,8 @@ pub enum Done {
 #[derive(Debug)]
 pub struct Execution {
     executor: Executor,
-    /// A checkpoint is due after each multiple of so many slots,
-    interval: u64,
-    /// of a large state only after so many,
-    interval_of_large: u64,
-    /// and when so many bytes changed since the last one, if this is not 0, and a part of a large state.
-    bytes: u64,
+    /// Say when a checkpoint is due.
+    parameters: Parameters,
     /// The slot of the last checkpoint.
     last: Seq,
     /// The last state that was installed, which covers all slots up to here.
@@ -161,11 +157,8 @@ impl Execution {
     /// Starts from an executor, in a cluster with these parameters.
     #[must_use]
     pub fn new(executor: Executor, parameters: &Parameters) -> Self {
-        let (interval, bytes) = (parameters.checkpoint_interval, parameters.checkpoint_bytes);
-        // At least two of them fit the window, so that it does not run full between them.
-        let interval_of_large = interval.max(parameters.window / 2);
         let last = executor.executed();
-        Self { executor, interval, interval_of_large, bytes, last, installed: Seq(0), released: false }
+        Self { executor, parameters: parameters.clone(), last, installed: Seq(0), released: false }
     }
 
     /// The executor, to be asked.
@@ -253,12 +246,14 @@ impl Execution {
         }
     }
 
-    /// Whether a checkpoint is due after a slot. All of this is the same wherever the same was executed.
+    /// Whether a checkpoint is due after a slot: of a small state after every K slots, of a large one only where it is due
+    /// at the latest, and of either when much has changed. All of this is the same wherever the same was executed.
     fn is_due(&self, seq: Seq) -> bool {
+        let (interval, bytes) = (self.parameters.checkpoint_interval, self.parameters.checkpoint_bytes);
         let part = self.executor.saved_bytes() / CHANGED_SHARE;
-        let large = self.bytes > 0 && part > self.bytes;
-        let much_changed = self.bytes > 0 && self.executor.changed_bytes() >= self.bytes.max(part);
-        let long_ago = !large || seq.0 - self.last.0 >= self.interval_of_large;
-        much_changed || seq.0.is_multiple_of(self.interval) && long_ago
+        let large = bytes > 0 && part > bytes;
+        let much_changed = bytes > 0 && self.executor.changed_bytes() >= bytes.max(part);
+        let long_ago = !large || seq >= self.parameters.checkpoint_due_by(self.last);
+        much_changed || seq.0.is_multiple_of(interval) && long_ago
     }
 }

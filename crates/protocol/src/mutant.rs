@@ -148,6 +148,8 @@ mutants! {
     M55,
     /// Whoever says that it waits in a later view is given the next one at once.
     M56,
+    /// Whoever needs a checkpoint orders null batches up to a multiple of K, where of a large state none need be due.
+    M57,
 }
 
 #[cfg(feature = "mutants")]

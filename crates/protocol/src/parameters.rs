@@ -10,7 +10,7 @@ use crate::message::WINDOW_MAX;
 use crate::request::BATCH_REQUESTS_MAX;
 use crate::signed::digest_of;
 use crate::snapshot::chunks_of_sessions;
-use crate::types::{ClusterId, Digest, Epoch};
+use crate::types::{ClusterId, Digest, Epoch, Seq};
 
 /// Protocol constants of a cluster. All replicas have the same; the hello compares their digest.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -170,6 +170,16 @@ impl Parameters {
 }
 
 impl Parameters {
+    /// The slot after which a checkpoint is due at the latest if the last one is of `last`, however large the state and
+    /// however little of it changed: the first multiple of K that is half a window on. At least two of them fit the
+    /// window, so that it does not run full between them.
+    #[must_use]
+    pub fn checkpoint_due_by(&self, last: Seq) -> Seq {
+        let interval = self.checkpoint_interval;
+        let far = last.plus(interval.max(self.window / 2));
+        far.0.checked_next_multiple_of(interval).map_or(Seq::MAX, Seq)
+    }
+
     /// Bytes that all sessions of all clients can take at each replica: their unacknowledged results, 128 bytes for
     /// each number of a window, and 512 for the session.
     #[must_use]
@@ -325,6 +335,26 @@ mod tests {
         };
         assert!(small.check().is_ok() && small.session_bytes_bound() > 1_040_000_000, "nearly 1 GiB");
         assert_eq!(refused(&Parameters { sessions_max: 771_320, ..small }), Err("sessions_max"));
+    }
+
+    #[test]
+    fn a_checkpoint_is_due_before_the_window_that_begins_with_the_last_one_ends() {
+        let due = |interval, window, last| {
+            let parameters = Parameters { checkpoint_interval: interval, window, ..Parameters::default() };
+            parameters.checkpoint_due_by(Seq(last)).0
+        };
+        assert_eq!([0, 1, 127, 128, 129].map(|last| due(128, 512, last)), [256, 384, 384, 384, 512]);
+        for (interval, window) in [(1, 2), (4, 8), (4, 12), (4, 16), (128, 512), (2048, 4096)] {
+            for last in 0..=2 * interval {
+                let by = due(interval, window, last);
+                let (slots, multiple) = (by - last, by.is_multiple_of(interval));
+                assert!(
+                    multiple && slots >= interval && slots < window,
+                    "{interval}, {window}: {last}, {by}"
+                );
+            }
+        }
+        assert_eq!(due(128, 512, u64::MAX), u64::MAX);
     }
 
     #[test]

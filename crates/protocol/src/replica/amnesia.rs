@@ -139,21 +139,21 @@ impl Replica {
         plea.is_some_and(|plea| plea.high > self.committed)
     }
 
-    /// As primary without other work: orders null batches until the low watermark passes an amnesiac's box. A box may end
-    /// anywhere, for a checkpoint may be at any slot; null batches bring one only at a multiple of K, so they go on to
-    /// the next of these. One at a time, and for each replica at most a window and K in an hour, so that a liar cannot
-    /// keep the others busy.
+    /// As primary without other work: orders null batches until the low watermark passes an amnesiac's box, each time up to
+    /// where a checkpoint is due. One at a time, and for each replica no more in an hour than a box may need, so that a
+    /// liar cannot keep the others busy: a box ends within the window, and the last checkpoint that is due below its end
+    /// may be one slot below it.
     pub(super) fn heal_others(&mut self, out: &mut Out<'_>) {
         let idle = self.pool.is_empty() && self.committed >= Seq(self.next.0 - 1);
-        if !self.is_primary() || !idle || self.next > self.log.high() || !self.may_vote(self.view, self.next)
-        {
+        let open = self.next <= self.log.high() && self.may_vote(self.view, self.next);
+        if !self.is_primary() || !idle || !open || self.checkpoint_is_due() {
             return;
         }
-        let (next, low, interval) = (self.next, self.log.low(), self.parameters().checkpoint_interval);
-        let allowance = self.parameters().window + interval;
-        let last = |high: Seq| high.0.checked_next_multiple_of(interval).map_or(Seq::MAX, Seq);
-        let pleas = self.amnesia.pleas.values_mut();
-        for plea in pleas.filter(|plea| plea.high > low && last(plea.high) >= next) {
+        let (next, low, parameters) = (self.next, self.log.low(), self.parameters());
+        // Where the window begins counts within an interval.
+        let allowance =
+            parameters.checkpoint_due_by(Seq(parameters.window)).0 + parameters.checkpoint_interval;
+        for plea in self.amnesia.pleas.values_mut().filter(|plea| plea.high > low) {
             if out.now.since(plea.since) >= ALLOWANCE_US {
                 (plea.since, plea.given) = (out.now, 0);
             }

@@ -3,12 +3,14 @@
 //! a journal holds; before it is full this replica votes for no more of them, rather than stop.
 //!
 //! Nothing comes to rest by that. Certificates and checkpoints are still recorded. What a NEW-VIEW decided, and what
-//! prepared, may take the last third of the room. A primary without room proposes null batches, which need none, until
-//! a checkpoint is stable and frees some; and primaries change until it is the turn of one without room.
+//! prepared, may take the last third of the room. A primary without room proposes null batches, which need none, up to
+//! where a checkpoint is due at the latest, which frees some; and primaries change until it is the turn of one without
+//! room.
 
 use std::collections::VecDeque;
 
 use super::{Out, Replica};
+use crate::mutant::{self, Mutant};
 use crate::parameters::Parameters;
 use crate::request::Body;
 use crate::types::{Digest, Seq};
@@ -85,11 +87,15 @@ impl Replica {
         found
     }
 
-    /// As primary without room: whether null batches bring a checkpoint nearer that frees some. None does when they
-    /// have come to one that is only not stable yet.
+    /// Whether a checkpoint is due in what was proposed, or is already made: null batches, which change nothing, bring
+    /// none nearer any more. Of a large state none need be due at the next multiple of K, and only execution knows how
+    /// large the state is; so this is where one is due whatever it is.
     pub(super) fn checkpoint_is_due(&self) -> bool {
-        let last = Seq(self.next.0 - 1);
-        last.0.is_multiple_of(self.parameters().checkpoint_interval) && last > self.log.low()
+        let (last, low) = (Seq(self.next.0 - 1), self.log.low());
+        if mutant::is(Mutant::M57) {
+            return last.0.is_multiple_of(self.parameters().checkpoint_interval) && last > low;
+        }
+        last >= self.parameters().checkpoint_due_by(low)
     }
 
     /// A checkpoint is stable: votes that waited for room are cast.

@@ -95,6 +95,14 @@ impl Bench {
         }
     }
 
+    /// Replica `me` of four, at the beginning, in a cluster with other parameters.
+    fn with(me: u16, parameters: impl FnOnce(&mut Parameters)) -> Self {
+        let mut bench = Self::new(4, me);
+        parameters(Arc::make_mut(&mut bench.context.parameters));
+        bench.replica = Replica::new(bench.context.clone(), ReplicaId(me));
+        bench
+    }
+
     /// Steps the replica; its own words come back to it as a host brings them back.
     fn step(&mut self, event: Event) {
         let mut effects = Vec::new();

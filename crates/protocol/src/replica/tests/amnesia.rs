@@ -334,11 +334,16 @@ fn c9_an_amnesiac_says_in_its_status_up_to_where_it_is_bound() {
     assert_eq!(said(&bench), None);
 }
 
-/// Lets the primary's next null batch commit everywhere, and its checkpoint become stable where one is due.
-fn agree_on_null(bench: &mut Bench, seq: u64) {
+/// Lets the primary's next null batch commit everywhere.
+fn commit_null(bench: &mut Bench, seq: u64) {
     let this = vote(0, seq, bench.replica.null);
     [1, 2, 3].into_iter().for_each(|id| bench.prepare(id, this));
     [1, 2, 3].into_iter().for_each(|id| bench.commit(id, this));
+}
+
+/// Lets the primary's next null batch commit everywhere, and its checkpoint become stable where one is due.
+fn agree_on_null(bench: &mut Bench, seq: u64) {
+    commit_null(bench, seq);
     if seq.is_multiple_of(4) {
         stable(bench, seq);
     }
@@ -355,18 +360,62 @@ fn c9_an_idle_primary_orders_null_batches_until_an_amnesiac_is_well_but_not_for_
     assert_eq!(proposals(&bench).len(), 8, "the box is behind");
     assert!(proposals(&bench).iter().all(|vote| vote.digest == bench.replica.null));
     bench.step(plea(3, u64::MAX));
-    (9..=12).for_each(|seq| agree_on_null(&mut bench, seq));
-    assert_eq!(proposals(&bench).len(), 12, "a window and K in an hour are all that one replica gets");
-    bench.step(plea(2, 20));
-    assert_eq!(proposals(&bench).len(), 13, "another replica has an allowance of its own");
-    agree_on_null(&mut bench, 13);
-    assert_eq!(proposals(&bench).len(), 14);
+    (9..=16).for_each(|seq| agree_on_null(&mut bench, seq));
+    assert_eq!(
+        proposals(&bench).len(),
+        16,
+        "a window, half of one and K in an hour are all that one replica gets"
+    );
+    bench.step(plea(2, 24));
+    assert_eq!(proposals(&bench).len(), 17, "another replica has an allowance of its own");
+    agree_on_null(&mut bench, 17);
+    assert_eq!(proposals(&bench).len(), 18);
     bench.step(plea(2, 0));
-    agree_on_null(&mut bench, 14);
-    assert_eq!(proposals(&bench).len(), 14, "who is well needs nothing");
+    agree_on_null(&mut bench, 18);
+    assert_eq!(proposals(&bench).len(), 18, "who is well needs nothing");
     bench.now = bench.now.plus(3_600_000_000);
     bench.step(plea(3, u64::MAX));
-    assert_eq!(proposals(&bench).len(), 15, "after an hour it may ask again");
+    assert_eq!(proposals(&bench).len(), 19, "after an hour it may ask again");
+}
+
+/// An idle primary of a cluster with a large state, whose last checkpoint is of slot `low`, and a replica bound up to
+/// `high`, without anything else to do: where the next ones are, one of them at `between` because much had changed.
+fn healed(low: u64, high: u64, between: Option<u64>) -> u64 {
+    let mut bench = Bench::with(0, |parameters| parameters.window = 16);
+    if low > 0 {
+        // Somebody else's plea brings these slots.
+        bench.step(plea(2, low));
+        (1..=low).for_each(|seq| commit_null(&mut bench, seq));
+        bench.step(plea(2, 0));
+        stable(&mut bench, low);
+    }
+    bench.step(plea(3, high));
+    let mut last = low;
+    while let Some(proposal) = proposals(&bench).last().filter(|last| last.seq > bench.replica.committed()) {
+        let seq = proposal.seq.0;
+        commit_null(&mut bench, seq);
+        // Null batches change nothing: the next one is due at the first multiple of K that is half a window on.
+        if between == Some(seq) || (seq.is_multiple_of(4) && seq - last >= 8) {
+            last = seq;
+            stable(&mut bench, seq);
+        }
+    }
+    bench.replica.watermarks().0.0
+}
+
+#[test]
+fn c9_an_idle_primary_heals_an_amnesiac_of_a_large_state_though_few_multiples_of_k_are_checkpoints() {
+    for (low, length) in (0..8).flat_map(|low| (1..=16).map(move |length| (low, length))) {
+        let high = low + length;
+        for between in [None, (length > 1).then_some(high - 1)] {
+            let stable = healed(low, high, between);
+            let words = format!("{low}, {between:?}");
+            assert!(
+                stable >= high,
+                "it stays bound up to {high}: the last stable checkpoint is {stable} ({words})"
+            );
+        }
+    }
 }
 
 #[test]

@@ -21,11 +21,7 @@ fn request(bench: &Bench, client: u8, first: u64) -> Arc<Request> {
 
 /// Replica `me` of four; the first primary is replica 0.
 fn with(me: u16, parameters: impl FnOnce(&mut Parameters)) -> Bench {
-    let mut bench = Bench::new(4, me);
-    let mut changed = (*bench.context.parameters).clone();
-    parameters(&mut changed);
-    bench.context.parameters = Arc::new(changed);
-    bench.replica = Replica::new(bench.context.clone(), ReplicaId(me));
+    let mut bench = Bench::with(me, parameters);
     // Time begins with the first step.
     bench.step(Event::LinkUp);
     bench

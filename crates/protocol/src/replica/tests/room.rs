@@ -1,25 +1,60 @@
 //! A journal without room for more bodies: votes wait, the replica does not stop, and the cluster comes through.
 
 use super::*;
-use crate::request::{Draft, Kind, Operations};
-use crate::types::{Number, Session};
 
 /// Replica `me` of four after views in whose every slot it voted for another body, none of which prepared: two thirds
 /// of its journal's room are taken. It is in view 9.
 fn crowded(me: u16) -> Bench {
-    let mut bench = Bench::new(4, me);
-    assert_eq!(bench.context.parameters.bodies_max(), 48);
-    for view in [0, 2, 3, 4, 6, 7, 8].into_iter().filter(|view| view % 4 != u64::from(me)).take(4) {
-        enter(&mut bench, view, Vec::new());
-        for seq in 1..=8 {
-            let body = bench.body(100 * view + seq);
-            bench.pre_prepare(vote(view, seq, body.digest), Some(&body));
+    let bench = crowded_in(8, me);
+    assert_eq!((bench.context.parameters.bodies_max(), bench.bodies_kept.len()), (48, 32));
+    bench
+}
+
+/// The same with a window of so many slots, of which an interval is 4.
+fn crowded_in(window: u64, me: u16) -> Bench {
+    let mut bench = Bench::with(me, |parameters| parameters.window = window);
+    let most = bench.context.parameters.bodies_max();
+    let two_thirds = usize::try_from(most - most / 3).unwrap();
+    let views = [0, 2, 3, 4, 6, 7, 8].into_iter().filter(|view| view % 4 != u64::from(me));
+    let slots = views.flat_map(|view| (1..=window).map(move |seq| (view, seq)));
+    for (view, seq) in slots.take(two_thirds) {
+        if seq == 1 {
+            enter(&mut bench, view, Vec::new());
         }
+        let body = bench.body(100 * view + seq);
+        bench.pre_prepare(vote(view, seq, body.digest), Some(&body));
     }
-    assert_eq!(bench.bodies_kept.len(), 32);
+    assert_eq!(bench.bodies_kept.len(), two_thirds);
     assert!(!bench.replica.lacks_room());
     enter(&mut bench, 9, Vec::new());
     bench
+}
+
+fn ask(bench: &mut Bench) {
+    let requests = vec![signed_request(bench, 1)];
+    bench.step(Event::Requests { requests, forwarded_by: None });
+}
+
+/// Slots that it proposed batches for, and whether they are more than the null batch.
+fn proposals(bench: &Bench) -> Vec<(u64, bool)> {
+    let all = bench.said.iter().filter_map(|say| match say {
+        Say::PrePrepare { prepare, body } => Some((prepare.seq.0, body.is_some())),
+        _ => None,
+    });
+    all.collect()
+}
+
+/// The null batch commits at these slots.
+fn agree_on_null(bench: &mut Bench, slots: std::ops::RangeInclusive<u64>) {
+    let me = bench.replica.id();
+    for seq in slots {
+        let null = vote(9, seq, bench.replica.null);
+        for id in (0..4).filter(|id| ReplicaId(*id) != me) {
+            bench.prepare(id, null);
+            bench.commit(id, null);
+        }
+        assert_eq!(bench.replica.committed(), Seq(seq));
+    }
 }
 
 fn enter(bench: &mut Bench, view: u64, prepared: Vec<Certificate<Prepare>>) {
@@ -78,31 +113,30 @@ fn what_prepared_elsewhere_finds_room_where_new_proposals_do_not() {
 #[test]
 fn a_primary_without_room_fills_slots_up_to_the_checkpoint_that_frees_some() {
     let mut bench = crowded(1);
-    let operations = Operations::new(std::iter::once(&b"x"[..]));
-    let (first, ack, kind) = (Number(1), Number(1), Kind::Operations);
-    let draft = Draft { session: Session(1), first, ack, kind, operations };
-    let request = Request::sign(&SecretKey::from_seed(&[77; 32]), bench.context.cluster, draft);
-    let requests = vec![Verified::vouch(Arc::new(request))];
-    bench.step(Event::Requests { requests, forwarded_by: None });
-    let proposals = |bench: &Bench| -> Vec<_> {
-        let all = bench.said.iter().filter_map(|say| match say {
-            Say::PrePrepare { prepare, body } => Some((prepare.seq.0, body.is_some())),
-            _ => None,
-        });
-        all.collect()
-    };
+    ask(&mut bench);
     assert_eq!(proposals(&bench), [(1, false), (2, false), (3, false), (4, false)]);
-    for seq in 1..=4 {
-        let null = vote(9, seq, bench.replica.null);
-        for id in [0, 2, 3] {
-            bench.prepare(id, null);
-            bench.commit(id, null);
-        }
-    }
-    assert_eq!(bench.replica.committed(), Seq(4));
+    agree_on_null(&mut bench, 1..=4);
     assert_eq!(proposals(&bench).len(), 4, "a checkpoint is due: more null batches bring it no nearer");
     stable(&mut bench, 4);
     assert_eq!(proposals(&bench)[4..], [(5, true)], "what waited is proposed, nothing is lost");
+}
+
+#[test]
+fn a_primary_without_room_goes_on_where_no_checkpoint_of_a_large_state_is_due() {
+    let mut bench = crowded_in(16, 1);
+    ask(&mut bench);
+    let filled = |last: u64| (1..=last).map(|seq| (seq, false)).collect::<Vec<_>>();
+    // Null batches change nothing: after the first four nobody makes a checkpoint, nor ever would.
+    agree_on_null(&mut bench, 1..=4);
+    assert_eq!(proposals(&bench), filled(8), "a multiple of K brings no checkpoint, and it stops there");
+    agree_on_null(&mut bench, 5..=8);
+    assert_eq!(
+        proposals(&bench),
+        filled(8),
+        "half a window has passed: one is due, and needs its votes only"
+    );
+    stable(&mut bench, 8);
+    assert_eq!(proposals(&bench)[8..], [(9, true)], "what waited is proposed");
 }
 
 #[test]
