@@ -358,6 +358,11 @@ const KILLERS: &[Killer] = &[
         "acceptance::p_strays::p28_who_hears_badly_in_a_later_view_is_given_none",
         "links that flap move everybody",
     ),
+    by(
+        Mutant::M58,
+        "acceptance::p_views::p74_what_a_primary_forwards_to_a_backup_and_never_orders_buys_it_no_time",
+        "all that its primary put before it",
+    ),
 ];
 
 /// What became of a run of tests.

@@ -148,6 +148,8 @@ mutants! {
     M55,
     /// Whoever says that it waits in a later view is given the next one at once.
     M56,
+    /// Patience with a primary grows with all that waits here, also with what it forwarded itself (P74).
+    M58,
 }
 
 #[cfg(feature = "mutants")]
