@@ -363,6 +363,11 @@ const KILLERS: &[Killer] = &[
         "acceptance::p_views::p74_what_a_primary_forwards_to_a_backup_and_never_orders_buys_it_no_time",
         "all that its primary put before it",
     ),
+    by(
+        Mutant::M59,
+        "acceptance::p_views::p42_bodies_that_no_clock_lets_pass_go_with_their_views",
+        "what was refused in older views",
+    ),
 ];
 
 /// What became of a run of tests.

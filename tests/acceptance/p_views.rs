@@ -361,6 +361,27 @@ fn p74_what_a_primary_forwards_to_a_backup_and_never_orders_buys_it_no_time() {
 }
 
 #[test]
+fn p42_bodies_that_no_clock_lets_pass_go_with_their_views() {
+    let mut puppets = puppets();
+    // A clock that is off by an hour is no lie, and here it is one.
+    puppets.lab.world.distrust(ReplicaId(ME));
+    let seq = next(&puppets);
+    let kept = |puppets: &Puppets| puppets.lab.replica(ME).footprint().bodies;
+    let before = kept(&puppets);
+    for view in [0, 1, 3, 4, 5, 7, 8, 9] {
+        if view > 0 {
+            let left = [0, 1, 3].map(|id| puppets.pens.view_change(id, view, None, &[]));
+            puppets.open(view, &left);
+        }
+        let early = puppets.lab.world.now().plus(3_600_000_000 + view);
+        let body = puppets.pens.batch(early, Vec::new());
+        puppets.propose(view, seq, Some(&body));
+        assert_eq!(kept(&puppets), before + 1, "what was refused in older views is kept in view {view}");
+    }
+    assert_eq!(puppets.heard("PREPARE v"), 0, "it voted for none");
+}
+
+#[test]
 fn p41_what_prepares_in_a_view_that_was_left_is_not_committed_there() {
     let mut puppets = puppets();
     let seq = next(&puppets);

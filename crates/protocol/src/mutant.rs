@@ -150,6 +150,8 @@ mutants! {
     M56,
     /// Patience with a primary grows with all that waits here, also with what it forwarded itself (P74).
     M58,
+    /// Bodies that got no vote are kept until their slot is stable, whatever views come (P42).
+    M59,
 }
 
 #[cfg(feature = "mutants")]
