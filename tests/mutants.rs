@@ -363,6 +363,16 @@ const KILLERS: &[Killer] = &[
         "acceptance::d_room::d11_a_primary_that_fills_journals_with_far_slots_of_a_large_state_and_falls_silent_stops_nobody",
         "the cluster serves again",
     ),
+    by(
+        Mutant::M58,
+        "acceptance::p_views::p74_what_a_primary_forwards_to_a_backup_and_never_orders_buys_it_no_time",
+        "all that its primary put before it",
+    ),
+    by(
+        Mutant::M59,
+        "acceptance::p_views::p42_bodies_that_no_clock_lets_pass_go_with_their_views",
+        "what was refused in older views",
+    ),
 ];
 
 /// What became of a run of tests.

@@ -236,6 +236,8 @@ pub(super) fn largest(one: Footprint, other: Footprint) -> Footprint {
     Footprint {
         slots: one.slots.max(other.slots),
         bodies: one.bodies.max(other.bodies),
+        voted_bodies: one.voted_bodies.max(other.voted_bodies),
+        unvoted_bodies: one.unvoted_bodies.max(other.unvoted_bodies),
         prepares: one.prepares.max(other.prepares),
         commits: one.commits.max(other.commits),
         checkpoints: one.checkpoints.max(other.checkpoints),

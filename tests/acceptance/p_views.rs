@@ -317,17 +317,17 @@ fn of_another(puppets: &Puppets, number: u64) -> Arc<Request> {
     Arc::new(Request::sign(&World::secret_of_client(1), cluster, draft))
 }
 
-#[test]
-fn p74_a_primary_that_serves_one_client_and_not_another_loses_its_seat() {
-    let mut puppets = puppets_with_clients();
+/// The first client's request is left out and the second one's are served, until the replica leaves the view; but no
+/// longer than 40 T0. Says how many were.
+fn serve_another(puppets: &mut Puppets) -> u64 {
     puppets.lab.ask(0, "add k 1");
     puppets.lab.repeat(0, &[ME]);
-    let first = next(&puppets);
+    let first = next(puppets);
     for turn in 0..80 {
         if puppets.view() > 0 {
             break;
         }
-        let request = of_another(&puppets, turn + 1);
+        let request = of_another(puppets, turn + 1);
         puppets.lab.world.send_request(1, ReplicaId(ME), &request);
         let body = puppets.pens.batch(puppets.lab.world.now(), vec![request]);
         let vote = puppets.propose(0, first + turn, Some(&body));
@@ -335,8 +335,50 @@ fn p74_a_primary_that_serves_one_client_and_not_another_loses_its_seat() {
         puppets.commit(&[0, 1, 3], vote);
         puppets.lab.run(T0 / 2);
     }
-    assert!(puppets.lab.replica(ME).committed().0 > first + 20, "the other client is served all the time");
+    puppets.lab.replica(ME).committed().0 + 1 - first
+}
+
+#[test]
+fn p74_a_primary_that_serves_one_client_and_not_another_loses_its_seat() {
+    let mut puppets = puppets_with_clients();
+    let served = serve_another(&mut puppets);
+    assert!(served > 20, "the other client is served all the time");
     assert_eq!(puppets.view(), 1, "a client is left out for ever, and nobody minds");
+}
+
+#[test]
+fn p74_what_a_primary_forwards_to_a_backup_and_never_orders_buys_it_no_time() {
+    let mut puppets = puppets_with_clients();
+    for number in 101..=600 {
+        let message = PeerMessage::Forward(of_another(&puppets, number));
+        puppets.lab.world.inject(ReplicaId(0), ReplicaId(ME), &message);
+    }
+    puppets.lab.run(T0 / 10);
+    assert_eq!(puppets.lab.replica(ME).pooled(), 500, "all of it waits here");
+    let served = serve_another(&mut puppets);
+    assert!(served > 20, "the other client is served all the time");
+    assert_eq!(puppets.view(), 1, "a client waits for all that its primary put before it");
+}
+
+#[test]
+fn p42_bodies_that_no_clock_lets_pass_go_with_their_views() {
+    let mut puppets = puppets();
+    // A clock that is off by an hour is no lie, and here it is one.
+    puppets.lab.world.distrust(ReplicaId(ME));
+    let seq = next(&puppets);
+    let kept = |puppets: &Puppets| puppets.lab.replica(ME).footprint().bodies;
+    let before = kept(&puppets);
+    for view in [0, 1, 3, 4, 5, 7, 8, 9] {
+        if view > 0 {
+            let left = [0, 1, 3].map(|id| puppets.pens.view_change(id, view, None, &[]));
+            puppets.open(view, &left);
+        }
+        let early = puppets.lab.world.now().plus(3_600_000_000 + view);
+        let body = puppets.pens.batch(early, Vec::new());
+        puppets.propose(view, seq, Some(&body));
+        assert_eq!(kept(&puppets), before + 1, "what was refused in older views is kept in view {view}");
+    }
+    assert_eq!(puppets.heard("PREPARE v"), 0, "it voted for none");
 }
 
 #[test]

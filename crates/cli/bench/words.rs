@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn the_plan_for_programs_has_every_cell_with_its_columns_and_how_long_it_takes() {
-        let text = "title = 'x'\nf = [1, 2]\nnetwork = ['loopback', 'lan']\n";
+        let text = "title = 'x'\nf = [1, 2]\ndurability = 'none'\nnetwork = ['loopback', 'wan-europe']\n";
         let figure = Figure::parse(text, std::path::Path::new("x.toml")).unwrap();
         let plan = plan_json(&figure, &[1, 2]).unwrap();
         let cells = plan["cells"].as_array().unwrap();

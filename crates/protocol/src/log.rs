@@ -42,7 +42,8 @@ pub(crate) struct Slot {
     /// The proposal follows from a NEW-VIEW, or had this replica's vote before a restart: no check of our own may
     /// refuse it.
     pub(crate) decided_by_new_view: bool,
-    /// Bodies this replica holds: of the proposal, of what it voted for in any view, of what committed.
+    /// Bodies this replica holds: of the proposal, of what it voted for in any view, of what prepared or committed; and of
+    /// the last view's proposal until the next view opens, which may propose it again.
     pub(crate) bodies: Vec<Arc<Body>>,
     /// Digests of the bodies that are in the journal.
     pub(crate) kept: Vec<Digest>,
@@ -72,10 +73,31 @@ impl Slot {
 
     /// Whether a body with this digest is of use here.
     pub(crate) fn wants(&self, digest: &Digest) -> bool {
-        let named = self.proposal.is_some_and(|proposal| proposal.digest == *digest)
+        self.names(digest) && self.body(digest).is_none()
+    }
+
+    /// Whether this digest is proposed, or prepared or committed.
+    fn names(&self, digest: &Digest) -> bool {
+        self.proposal.is_some_and(|proposal| proposal.digest == *digest)
             || self.committed.as_ref().is_some_and(|certificate| certificate.statement.digest == *digest)
-            || self.prepared.as_ref().is_some_and(|certificate| certificate.statement.digest == *digest);
-        named && self.body(digest).is_none()
+            || self.prepared.as_ref().is_some_and(|certificate| certificate.statement.digest == *digest)
+    }
+
+    /// Lets go of the bodies that this replica did not vote for and that nothing names any more. Of those that it voted
+    /// for a certificate may surface in any later view, and then it is one of those who have to have them.
+    pub(crate) fn forget_bodies(&mut self) {
+        if mutant::is(Mutant::M59) {
+            return;
+        }
+        let mut bodies = std::mem::take(&mut self.bodies);
+        bodies.retain(|body| self.kept.contains(&body.digest) || self.names(&body.digest));
+        self.bodies = bodies;
+    }
+
+    /// How many bodies are here that this replica voted for, and how many others.
+    pub(crate) fn count_bodies(&self) -> (u64, u64) {
+        let voted = self.bodies.iter().filter(|body| self.kept.contains(&body.digest)).count() as u64;
+        (voted, self.bodies.len() as u64 - voted)
     }
 
     /// Keeps a prepared certificate if it is of a higher view than the one held, and not beyond `view`.
@@ -84,6 +106,7 @@ impl Slot {
         let held = self.prepared.as_ref().map(|held| held.statement.view);
         if rank <= view && held.is_none_or(|held| held < rank && !mutant::is(Mutant::M47)) {
             self.prepared = Some(certificate);
+            self.forget_bodies();
         }
     }
 

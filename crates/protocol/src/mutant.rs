@@ -150,6 +150,10 @@ mutants! {
     M56,
     /// Whoever needs a checkpoint orders null batches up to a multiple of K, where of a large state none need be due.
     M57,
+    /// Patience with a primary grows with all that waits here, also with what it forwarded itself (P74).
+    M58,
+    /// Bodies that got no vote are kept until their slot is stable, whatever views come (P42).
+    M59,
 }
 
 #[cfg(feature = "mutants")]

@@ -482,6 +482,8 @@ pub fn memory(replica: ReplicaId, kept: &Footprint, context: &Context) -> Checke
     let votes_max = 2 * parameters.window * n;
     let bounds = [
         ("slots", kept.slots, slots_max),
+        ("bodies that it voted for", kept.voted_bodies, parameters.bodies_max()),
+        ("bodies of one slot that it did not vote for", kept.unvoted_bodies, Footprint::UNVOTED_BODIES),
         ("prepares", kept.prepares, votes_max),
         ("commits", kept.commits, slots_max * n),
         ("tallies of checkpoints", kept.checkpoints, parameters.window),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Pool;
+use crate::mutant::{self, Mutant};
 use crate::parameters::Quota;
 use crate::request::Request;
 use crate::types::Time;
@@ -13,7 +14,7 @@ use crate::types::Time;
 pub(crate) struct Patience {
     /// At least this long, in microseconds.
     pub(crate) least_us: u64,
-    /// For each request that came before it, in nanoseconds.
+    /// For each place among the requests that were passed on and wait, in nanoseconds.
     pub(crate) each_ns: u64,
     /// A request is passed on again after half of this, then less and less often; in microseconds.
     pub(crate) repeat_us: u64,
@@ -26,8 +27,8 @@ impl Patience {
     pub(crate) const ENDLESS: Self =
         Self { least_us: u64::MAX, each_ns: 0, repeat_us: u64::MAX, overtaken_max: u64::MAX };
 
-    fn allows(self, before: u64) -> u64 {
-        self.least_us.max(before.saturating_mul(self.each_ns) / 1000)
+    fn allows(self, place: u64) -> u64 {
+        self.least_us.max(place.saturating_mul(self.each_ns) / 1000)
     }
 }
 
@@ -36,8 +37,9 @@ impl Patience {
 struct Timed {
     arrival: u64,
     since: Time,
-    /// Requests that were here then, itself included.
-    before: u64,
+    /// Its place among those that were passed on and wait; the first is 1. What other replicas passed on to this one is
+    /// ahead of nothing at the primary.
+    place: u64,
     /// When its patience began and ends, on the clock that stands still while nobody can be blamed.
     began: Time,
     until: Time,
@@ -141,7 +143,7 @@ impl Pool {
     /// Requests that it is the primary's turn to serve: as many as it has room for, those that came first.
     pub(crate) fn pass_on(&mut self, now: Time, patience: Patience) -> Vec<Arc<Request>> {
         let mut requests = Vec::new();
-        let before = self.entries.len() as u64;
+        let pooled = mutant::is(Mutant::M58).then_some(self.entries.len());
         while let Some(arrival) = self.owed.queue.first().copied() {
             let entry = self.entries.get_mut(&arrival).expect("what is owed is here");
             let used = self.owed.used.plus(entry.room());
@@ -155,12 +157,13 @@ impl Pool {
             owed.turns += 1;
             let pause = patience.repeat_us / 4;
             let began = owed.clock(now);
+            let place = pooled.unwrap_or(owed.timed.len() + 1) as u64;
             let timed = Timed {
                 arrival,
                 since: now,
-                before,
+                place,
                 began,
-                until: began.plus(patience.allows(before)),
+                until: began.plus(patience.allows(place)),
                 again: now.plus(patience.repeat_us / 2),
                 pause,
                 came: self.arrivals - 1,
@@ -216,7 +219,7 @@ impl Pool {
     pub(crate) fn has_patience(&mut self, now: Time, patience: Patience) -> bool {
         let Some((until, turn)) = self.owed.until.first().copied() else { return true };
         let timed = self.owed.timed.get(&turn).expect("every turn is somebody's");
-        let longer = timed.began.plus(patience.allows(timed.before));
+        let longer = timed.began.plus(patience.allows(timed.place));
         if self.is_overtaken(patience) || longer <= self.owed.clock(now) {
             return false;
         }

@@ -184,6 +184,28 @@ fn patience_stands_still_while_nobody_can_be_blamed() {
 }
 
 #[test]
+fn patience_grows_with_what_was_passed_on_before_and_with_nothing_else_that_waits() {
+    let patience = Patience { least_us: 0, each_ns: 1_000_000, ..PATIENCE };
+    let mut pool = empty();
+    for number in 1..=16 {
+        assert_eq!(pool.add(&request(100, number, 1), Some(ReplicaId(1))), Ok(()));
+    }
+    // Eight are passed on, and two have to wait for room.
+    let own: Vec<_> = (1..=10).map(|client| request(client, 1, 1)).collect();
+    own.iter().for_each(|request| assert_eq!(pool.add(request, None), Ok(())));
+    assert_eq!(pool.pass_on(Time(0), patience), own[..8]);
+    let ends = |pool: &Pool| pool.starves_at(Time(0), patience).unwrap();
+    for (done, request) in (1..).zip(&own[..4]) {
+        assert_eq!(ends(&pool), Time(1000 * done));
+        pool.ordered(&batch(&[request]));
+    }
+    // Four of them wait when the others have their turn.
+    assert_eq!(pool.pass_on(Time(100), patience), own[8..]);
+    pool.ordered(&batch(&own[4..8].iter().collect::<Vec<_>>()));
+    assert_eq!(ends(&pool), Time(5100));
+}
+
+#[test]
 fn what_came_later_and_is_ordered_first_is_counted_and_what_came_earlier_is_not() {
     let patience = Patience { overtaken_max: 10, ..PATIENCE };
     let earlier: Vec<_> = (1..=20).map(|client| request(client, 1, 1)).collect();

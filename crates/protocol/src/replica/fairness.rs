@@ -3,7 +3,8 @@
 //! The progress timer asks whether anything useful commits; a primary that colludes with one client answers it for
 //! ever. So each request that a client sent here is timed on its own, once it was passed on within the room that the
 //! primary keeps for this replica. A correct primary serves the replicas in turn, each in the order in which it passed
-//! on; hence a request waits for at most n times those that came before it, and is given twice that.
+//! on; hence a request waits for at most n times those that this replica passed on before it, and is given twice that.
+//! Whatever else waits here does not count: a liar could forward thousands to a backup, and buy hours with them.
 
 use super::{Out, Replica, Status};
 use crate::parameters::Quota;

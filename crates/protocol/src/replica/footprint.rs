@@ -11,6 +11,10 @@ pub struct Footprint {
     pub slots: u64,
     /// Bodies in them.
     pub bodies: u64,
+    /// Bodies between the watermarks that it voted for.
+    pub voted_bodies: u64,
+    /// Bodies that it did not vote for, in the slot between the watermarks that has most.
+    pub unvoted_bodies: u64,
     /// PREPAREs in them.
     pub prepares: u64,
     /// COMMITs in them.
@@ -38,6 +42,8 @@ impl Footprint {
     pub const WINDOWS: u64 = 1 + BACKLOG_WINDOWS;
     /// Statements of one replica that others are shown: of each of five kinds, what one message takes and the next one.
     pub const DISPLAYED: u64 = 5 * 2 * SWORN_MAX as u64;
+    /// Bodies of one slot without its vote: of what is or was last proposed, of what prepared and of what committed.
+    pub const UNVOTED_BODIES: u64 = 3;
 }
 
 impl Replica {
@@ -45,9 +51,12 @@ impl Replica {
     #[must_use]
     pub fn footprint(&self) -> Footprint {
         let slots = || self.log.slots();
+        let bodies = || self.log.open_slots().map(|(_, slot)| slot.count_bodies());
         Footprint {
             slots: slots().count() as u64,
             bodies: slots().map(|slot| slot.bodies.len() as u64).sum(),
+            voted_bodies: bodies().map(|(voted, _)| voted).sum(),
+            unvoted_bodies: bodies().map(|(_, others)| others).max().unwrap_or(0),
             prepares: slots().map(|slot| slot.prepares.votes().count() as u64).sum(),
             commits: slots().map(|slot| slot.commits.votes().count() as u64).sum(),
             checkpoints: self.checkpoints.len() as u64,

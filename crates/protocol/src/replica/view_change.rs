@@ -441,6 +441,7 @@ impl Replica {
             if let Some(vote) = early.filter(|_| seq > self.new_view_floor) {
                 slot.proposal.get_or_insert(vote.body);
             }
+            slot.forget_bodies();
         }
         let slots: Vec<Seq> =
             self.log.open_slots().filter(|(_, slot)| slot.proposal.is_some()).map(|(seq, _)| seq).collect();

@@ -257,6 +257,14 @@ fn a_replica_that_keeps_too_much_is_found() {
     let fat = Footprint { slots: most + 1, ..Footprint::default() };
     let too_much = Violation::Memory { replica: ReplicaId(0), what: "slots", kept: most + 1, most };
     assert_eq!(memory(ReplicaId(0), &fat, &context), Err(too_much));
+    let most = (context.parameters.bodies_max(), Footprint::UNVOTED_BODIES);
+    let with = |(voted_bodies, unvoted_bodies)| {
+        let kept = Footprint { voted_bodies, unvoted_bodies, ..Footprint::default() };
+        memory(ReplicaId(0), &kept, &context)
+    };
+    with(most).unwrap();
+    assert!(matches!(with((most.0 + 1, 0)), Err(Violation::Memory { .. })));
+    assert!(matches!(with((0, most.1 + 1)), Err(Violation::Memory { .. })));
 }
 
 /// A registration and one command of a client, as two slots.

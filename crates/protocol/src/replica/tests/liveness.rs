@@ -54,21 +54,26 @@ fn is_content(bench: &Bench) -> bool {
     (bench.replica.view(), bench.replica.status()) == (View(0), Status::Normal)
 }
 
-#[test]
-fn d9_a_primary_that_drops_one_client_and_colludes_with_another_loses_its_seat_in_time() {
-    let mut bench = with(2, |_| {});
-    let (victim, start) = (request(&bench, 1, 1), bench.now);
-    ask(&mut bench, &victim);
-    let mut number = 0;
-    while is_content(&bench) {
+/// Client 2 is served, one request in a batch, and nobody else, until this replica leaves the view. Says how long.
+fn collude(bench: &mut Bench) -> u64 {
+    let (mut number, start) = (0, bench.now);
+    while is_content(bench) {
         number += 1;
-        let colluder = request(&bench, 2, number);
-        ask(&mut bench, &colluder);
-        order(&mut bench, &[&colluder]);
+        let colluder = request(bench, 2, number);
+        ask(bench, &colluder);
+        order(bench, &[&colluder]);
         bench.pass(400_000);
         assert!(bench.now.since(start) < 60_000_000, "something useful committed all the time");
     }
-    let took = bench.now.since(start);
+    bench.now.since(start)
+}
+
+#[test]
+fn d9_a_primary_that_drops_one_client_and_colludes_with_another_loses_its_seat_in_time() {
+    let mut bench = with(2, |_| {});
+    let victim = request(&bench, 1, 1);
+    ask(&mut bench, &victim);
+    let took = collude(&mut bench);
     assert!((20 * T0..=21 * T0).contains(&took), "{took}");
     // The next primary is asked at once, and has its own time.
     let forwarded = bench.forwarded;
@@ -84,6 +89,21 @@ fn d9_a_primary_that_drops_one_client_and_colludes_with_another_loses_its_seat_i
         (victim.client(), ReplicaId(1), bench.now)
     );
     assert!(unserved.gives_up >= Some(bench.now.plus(20 * T0)));
+}
+
+#[test]
+fn d9_a_primary_that_fills_its_backups_with_what_it_never_orders_buys_no_time() {
+    let mut bench = with(2, |_| {});
+    let room = bench.context.parameters.forward_room(4).operations;
+    assert_eq!(room, 8_192);
+    let filling = (1..=room).map(|number| request(&bench, 2, 1_000 + number)).map(Verified::vouch);
+    let requests = filling.collect();
+    bench.step(Event::Requests { requests, forwarded_by: Some(ReplicaId(0)) });
+    let victim = request(&bench, 1, 1);
+    ask(&mut bench, &victim);
+    assert_eq!(bench.replica.pooled(), room + 1, "all of it is here, and has room");
+    let took = collude(&mut bench);
+    assert!((20 * T0..=21 * T0).contains(&took), "{took}");
 }
 
 #[test]
@@ -113,6 +133,28 @@ fn d13_a_slow_primary_that_serves_in_turn_keeps_its_seat_however_many_wait() {
         assert!(is_content(&bench), "{:?} after {}", bench.replica.unserved(), bench.now.since(start));
     }
     assert!(bench.now.since(start) > 50 * T0, "the last waited longer than anybody waits alone");
+}
+
+#[test]
+fn d13_a_slow_primary_that_serves_bursts_of_every_replica_in_turn_keeps_its_seat() {
+    let mut bench = with(1, |_| {});
+    let burst: Vec<_> = (1..=60).map(|client| request(&bench, client, 1)).collect();
+    let requests = burst.iter().map(|request| Verified::vouch(Arc::clone(request))).collect();
+    bench.step(Event::Requests { requests, forwarded_by: None });
+    let start = bench.now;
+    for (number, request_here) in (1..).zip(&burst) {
+        // The primary has as many of its own clients, and of each other replica.
+        for elsewhere in [61, 62, 63] {
+            bench.pass(200_000);
+            let request = request(&bench, elsewhere, number);
+            order(&mut bench, &[&request]);
+        }
+        bench.pass(200_000);
+        order(&mut bench, &[request_here]);
+        assert!(is_content(&bench), "{:?} after {}", bench.replica.unserved(), bench.now.since(start));
+    }
+    assert!(bench.now.since(start) > 90 * T0, "the last waited far longer than anybody waits alone");
+    assert_eq!(bench.replica.pooled(), 0);
 }
 
 #[test]

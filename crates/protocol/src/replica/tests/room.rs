@@ -1,4 +1,5 @@
-//! A journal without room for more bodies: votes wait, the replica does not stop, and the cluster comes through.
+//! A journal without room for more bodies: votes wait, the replica does not stop, and the cluster comes through. And
+//! bodies that get no vote, which have no room in it.
 
 use super::*;
 
@@ -153,4 +154,54 @@ fn a_replica_that_comes_back_knows_how_much_room_its_journal_has() {
     let body = back.body(999);
     back.pre_prepare(vote(0, 1, body.digest), Some(&body));
     assert_eq!((back.prepares(), back.replica.lacks_room()), (vec![], true));
+}
+
+/// One that every clock here refuses.
+fn early(bench: &Bench, tag: u64) -> Arc<Body> {
+    bench.body(3_600_000_000 + tag)
+}
+
+#[test]
+fn bodies_that_get_no_vote_go_with_their_views_however_many_come() {
+    let mut bench = Bench::new(4, 3);
+    for view in (0..).filter(|view| view % 4 != 3).take(100) {
+        enter(&mut bench, view, Vec::new());
+        let body = early(&bench, view);
+        bench.pre_prepare(vote(view, 1, body.digest), Some(&body));
+        assert_eq!(bench.replica.footprint().bodies, 1, "in view {view}");
+    }
+    assert_eq!((bench.prepares().len(), bench.bodies_kept.len()), (0, 0), "none of them had its vote");
+}
+
+#[test]
+fn bodies_that_had_a_vote_or_that_a_new_view_proposes_again_are_kept() {
+    let mut bench = Bench::new(4, 3);
+    let (voted, refused) = (bench.body(1), early(&bench, 2));
+    bench.pre_prepare(vote(0, 1, voted.digest), Some(&voted));
+    bench.pre_prepare(vote(0, 2, refused.digest), Some(&refused));
+    assert_eq!(bench.prepares(), [vote(0, 1, voted.digest)]);
+    let prepared = bench.certificate(vote(0, 2, refused.digest), &[0, 1, 2]);
+    enter(&mut bench, 1, vec![prepared]);
+    assert_eq!(bench.prepares().last(), Some(&vote(1, 2, refused.digest)), "nobody has to be asked for it");
+    enter(&mut bench, 2, Vec::new());
+    for (seq, body) in (1..).map(Seq).zip([voted, refused]) {
+        let shown = bench.relayed().len();
+        bench.step(Event::FetchBody { from: ReplicaId(1), seq, digest: body.digest });
+        assert_eq!(bench.relayed().len(), shown + 1, "whoever needs it finds it here");
+    }
+}
+
+#[test]
+fn bodies_of_what_prepared_without_this_replica_go_when_something_else_prepares_later() {
+    let mut bench = Bench::new(4, 3);
+    for view_change in [0, 1].map(|id| bench.view_change(id, 100, Vec::new())) {
+        bench.step(Event::ViewChange(view_change));
+    }
+    assert_eq!((bench.replica.view(), bench.replica.status()), (View(100), Status::ViewChanging));
+    for view in 0..50 {
+        let body = bench.body(view);
+        [0, 1, 2].into_iter().for_each(|id| bench.prepare(id, vote(view, 1, body.digest)));
+        bench.step(Event::Body { seq: Seq(1), body: Verified::vouch(body) });
+        assert_eq!(bench.replica.footprint().bodies, 1, "in view {view}");
+    }
 }
