@@ -16,9 +16,6 @@ const COALESCE_BYTES_MAX: usize = 4 << 10;
 /// Most bytes that are set aside for a frame before its bytes arrive.
 const TRUST_BYTES: usize = 64 << 10;
 
-/// So many times the bytes that have arrived are set aside when they outgrow what was.
-const TRUST_GROWTH: usize = 16;
-
 /// What a frame is for. Each class has its own lane, its own stream and its own flow control.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
@@ -310,8 +307,8 @@ impl Deframer {
         let State::Frame { length, bytes } = &mut self.state else { return Ok(None) };
         let take = (*length - bytes.len()).min(chunk.len());
         if bytes.capacity() - bytes.len() < take {
-            // In steps that large batches take once, for each step copies, but never beyond the frame's end.
-            bytes.reserve((TRUST_GROWTH * bytes.len()).max(bytes.len() + take).min(*length) - bytes.len());
+            // Doubling, but never beyond the frame's end.
+            bytes.reserve((2 * bytes.len()).max(bytes.len() + take).min(*length) - bytes.len());
         }
         bytes.extend_from_slice(&chunk[..take]);
         chunk.advance(take);
