@@ -39,10 +39,9 @@ const STATES = {
 };
 
 /** Where to learn what each replica waits for; nowhere once it is over, or in a simulation. */
-function whomToAsk(header) {
-  if (header.control) return ' What each replica waits for: run the `quorate why` that the terminal of this run names.';
-  if (header.source === 'replica') return ' What each replica waits for: run `quorate why` beside its cluster file.';
-  return '';
+function whomToAsk({ control, source }) {
+  const where = control ? 'that the terminal names' : source === 'replica' ? 'beside its cluster file' : '';
+  return where && ` What each replica waits for: run the \`quorate why\` ${where}.`;
 }
 
 /** How it is now: a level, a headline, and why. */
