@@ -244,10 +244,11 @@ pub async fn measure(
         if ended.is_none() && told.is_untouched() {
             continue;
         }
-        let ended = ended.unwrap_or_else(|| {
+        let ended = ended.unwrap_or(Err(RunError::Interrupted));
+        // Whatever ended it, what was tried is told.
+        if ended.is_err() {
             told.settle();
-            Err(RunError::Interrupted)
-        });
+        }
         let (point, histograms) = point::of((number, cell), (told, ended), (&measured.record.limits, cores));
         measured.record.points.push(point);
         measured.histograms.extend(histograms);

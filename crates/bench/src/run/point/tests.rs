@@ -132,6 +132,10 @@ fn a_peak_that_no_run_bears_has_no_number() {
         error.contains("still at 600 calls/s (p99 120 ms, limit 100 ms; 100.0 % of the calls"),
         "{error}"
     );
+    measured.settle();
+    let (tried, ended) = (measured.found.as_ref().unwrap().trials.clone(), RunError::Verdict(error));
+    assert_eq!((tried.len(), tried.last().map(|trial| trial.sustained)), (11, Some(false)));
+    assert_eq!(point(measured, Err(ended)).search, tried, "who reads why can see what was tried");
     let mut measured = peak(vec![once(1_000, 150_000)]);
     measured.steps = vec![(1_000.0, false)];
     measured.settle();
