@@ -16,7 +16,21 @@ use quorate_protocol::crypto::SecretKey;
 use quorate_protocol::types::PublicKey;
 use tempfile::TempDir;
 
+use serde_json::Value;
+
 use super::processes::{PATIENCE, block, quorate, text, until};
+
+/// A figure of one cell; its machines follow.
+const FIGURE: &str = r#"
+title = "machines"
+load = "closed"
+durability = "none"
+clients = 2
+in_flight = 4
+warm_up_ms = 200
+measure_ms = 500
+runs = 1
+"#;
 
 /// Tells a test that it is a controller in a process of its own: the agents' addresses and keys, in turn.
 const AGENTS: &str = "QUORATE_TEST_AGENTS";
@@ -270,6 +284,43 @@ fn two_agents_run_one_cluster_with_load_to_agreement() {
         agent.hear("is gone, and everything it had started");
         assert!(agent.is_clean() && agent.children().is_empty(), "{:?}", agent.children());
     }
+}
+
+/// The only point of a figure that is measured on these agents, each with what it runs.
+fn measured(more: &str, agents: &[(&Agent, &str)], controller: &Controller) -> Value {
+    let mut figure = format!("{FIGURE}{more}");
+    for (number, (agent, runs)) in agents.iter().enumerate() {
+        let (address, key) = (agent.address, agent.key);
+        let table =
+            format!("name = \"{number}\"\naddress = \"{address}\"\nkey = \"{key}\"\nruns = \"{runs}\"\n");
+        write!(figure, "\n[[machine]]\n{table}").unwrap();
+    }
+    let file = controller.folder.path().join("figure.toml");
+    fs::write(&file, &figure).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let out = out.path().join("report");
+    let places = [file.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    let done = quorate(&[&["bench"], &places[..], &["--key", &controller.path(), "--json"]].concat());
+    assert!(done.status.success(), "{figure}\n{}", text(&done.stderr));
+    let record: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let points = record["points"].as_array().unwrap();
+    assert_eq!((points.len(), &points[0]["agreement"]), (1, &Value::Bool(true)), "{record:#}");
+    assert!(points[0]["throughput_rps"].as_f64().is_some_and(|rate| rate > 0.0), "{record:#}");
+    points[0].clone()
+}
+
+#[test]
+fn a_figure_is_measured_on_agents_with_replicas_and_clients_apart_or_on_one_that_emulates_a_network() {
+    let controller = Controller::new();
+    let [one, other] = [1, 2].map(|_| Agent::at([127, 0, 0, 1].into(), &controller).listening());
+    measured("", &[(&one, "replicas"), (&other, "clients")], &controller);
+    for agent in [&one, &other] {
+        agent.hear("is gone, and everything it had started");
+    }
+    let emulated = measured("network = \"wan-europe\"\n", &[(&one, "both")], &controller);
+    let p50 = emulated["p50_us"].as_f64().unwrap();
+    let expected = emulated["network_check"]["expected_p50_us"].as_f64().unwrap();
+    assert!(expected > 10_000.0 && p50 >= expected * 0.9, "{p50} of {expected}");
 }
 
 #[test]

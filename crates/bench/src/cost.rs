@@ -13,11 +13,13 @@ use serde::{Deserialize, Serialize};
 use crate::record::{PhaseTime, Point};
 use crate::worker::Usage;
 
+mod links;
 mod model;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+pub use self::links::Links;
 pub use self::model::Shape;
 
 /// The phases that replicas measure, in the order in which a call goes through them.
@@ -110,6 +112,8 @@ pub struct Costs {
     pub drops: u64,
     /// Packets of QUIC that were declared lost, and sent again.
     pub packets_lost: u64,
+    /// What went over each link between replicas.
+    pub links: Links,
     /// Time in each of [`PHASES`].
     pub phases: [Spent; PHASES.len()],
     /// Processor time and memory.
@@ -130,6 +134,7 @@ impl Costs {
                 after.counter(name).saturating_sub(earlier)
             };
             costs.count(&grown);
+            costs.links.count(before, after);
             for (spent, phase) in costs.phases.iter_mut().zip(PHASES) {
                 let series = series_of(phase);
                 let (now, earlier) = (after.taken(&series), before.map(|before| before.taken(&series)));
@@ -163,7 +168,8 @@ impl Costs {
 
     /// Adds another run of the same point.
     pub fn add(&mut self, run: &Self) {
-        let Self { served, used, phases, .. } = self;
+        let Self { served, used, phases, links, .. } = self;
+        links.add(&run.links);
         served.calls += run.served.calls;
         served.latency_us += run.served.latency_us;
         used.clients_us += run.used.clients_us;
@@ -215,6 +221,7 @@ impl Costs {
         point.cpu_us_per_request_by_role =
             roles.into_iter().map(|(role, spent_us)| (role.to_owned(), ratio(spent_us, calls))).collect();
         point.phases = self.phase_times();
+        point.links = self.links.per(calls);
     }
 
     /// Each operation is committed once by each replica: so a replica's syncs per call are those of all by what all

@@ -138,6 +138,14 @@ pub struct Machine {
     pub runs: Runs,
 }
 
+impl Machine {
+    /// Whether it is for this, among others.
+    #[must_use]
+    pub fn does(&self, runs: Runs) -> bool {
+        [Runs::Both, runs].contains(&self.runs)
+    }
+}
+
 /// What a machine is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Runs {

@@ -183,6 +183,9 @@ pub struct Point {
     /// On an emulated network: what the network says, and whether that is what was measured.
     #[serde(default)]
     pub network_check: NetworkCheck,
+    /// What went over each link from one replica to another, as those say that do not lie.
+    #[serde(default)]
+    pub links: Vec<LinkCost>,
     /// The offered loads that were tried on the way to the point; empty where the load was given.
     pub search: Vec<Trial>,
     /// The runs that medians are of.
@@ -208,6 +211,21 @@ pub struct NetworkCheck {
     pub dropped: u64,
     /// How much later than they were due delayed datagrams left under load, in microseconds: the mean over runs.
     pub late_us: f64,
+}
+
+/// What went over one link between replicas, one way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct LinkCost {
+    /// Who sent.
+    pub from: u16,
+    /// Who received.
+    pub to: u16,
+    /// Round-trip time in microseconds as QUIC measured it at rest, before the load; 0 if it had not yet.
+    pub round_trip_us: f64,
+    /// Messages for each call.
+    pub messages_per_request: f64,
+    /// Their bytes for each call.
+    pub bytes_per_request: f64,
 }
 
 /// What became of calls.

@@ -48,9 +48,6 @@ pub enum RunError {
     /// The network.
     #[error(transparent)]
     Network(#[from] NetworkError),
-    /// An emulated network on several machines, which have one of their own.
-    #[error("`{0}` is emulated on one machine; leave out either it or the other machines")]
-    Emulated(String),
     /// Nobody knows what to ask.
     #[error("there is no workload for the application `{0}`")]
     NoWorkload(String),

@@ -222,7 +222,7 @@ fn measure(
     })
 }
 
-/// Who carries out orders, and which of them run clients and replicas: this machine runs what no other one does.
+/// Who carries out orders, and which of them run clients and replicas: this machine, unless the figure names others.
 async fn hands(args: &FigureArgs, figure: &Figure) -> anyhow::Result<(Vec<Hand>, Vec<usize>, Vec<usize>)> {
     let program = std::env::current_exe()?;
     let here = Hand::Here(Box::new(Worker::local(program, Home::Within(figure.data_folder()?))));
@@ -235,17 +235,9 @@ async fn hands(args: &FigureArgs, figure: &Figure) -> anyhow::Result<(Vec<Hand>,
         .context("the figure names machines: pass the key that their agents know with --key")?;
     let key = key_file::load(key)?;
     let places = |runs: Runs| -> Vec<usize> {
-        let machines = (1..).zip(&figure.machines);
-        machines.filter(|(_, machine)| [Runs::Both, runs].contains(&machine.runs)).map(|(at, _)| at).collect()
+        (1..).zip(&figure.machines).filter(|(_, machine)| machine.does(runs)).map(|(at, _)| at).collect()
     };
-    let or_here = |places: Vec<usize>| if places.is_empty() { vec![0] } else { places };
-    let (clients, replicas) = (or_here(places(Runs::Clients)), or_here(places(Runs::Replicas)));
-    if clients == [0] || replicas == [0] {
-        bail!(
-            "of the machines of the figure none runs {}; name one with `runs = \"both\"`, also if it is this one",
-            if clients == [0] { "clients" } else { "replicas" }
-        );
-    }
+    let (clients, replicas) = (places(Runs::Clients), places(Runs::Replicas));
     let mut hands = vec![here];
     for machine in &figure.machines {
         let link = Link::connect(machine.address, &key, machine.key).await;

@@ -165,6 +165,12 @@ pub struct Heard {
     /// Bytes that may be under way to it unacknowledged, as QUIC's congestion control allows.
     #[serde(default)]
     pub window_bytes: u64,
+    /// Messages handed to the link to it since that came up.
+    #[serde(default)]
+    pub messages: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 impl Status {

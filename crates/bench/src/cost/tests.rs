@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::limits::{Signatures, Spread, ceiling_per_second};
-use crate::record::Cell;
+use crate::record::{Cell, LinkCost};
 use crate::worker::ProcessTime;
-use quorate_node::status::Taken;
+use quorate_node::status::{Heard, Taken};
 
 fn status(replica: u16, counters: &[(&str, u64)]) -> Status {
     let named = counters.iter().map(|(name, value)| (format!("quorate_{name}_total"), *value));
@@ -82,6 +82,39 @@ fn liars_do_not_count_and_neither_does_what_a_process_did_before_it_began() {
     // One that nobody asked before, and one that was asked twice: no counter goes backwards.
     let odd = costs(&[after(0, 9)], &[after(0, 6), after(7, 1)]);
     assert_eq!((odd.replicas, odd.signatures_verified), (2, 30));
+}
+
+#[test]
+fn what_went_over_each_link_is_counted_for_each_call_and_from_anew_where_it_came_up_again() {
+    let status = |started: u64, heard: &[(u16, u64, u64)]| {
+        let heard = heard.iter().map(|(replica, messages, rtt_us)| Heard {
+            replica: *replica,
+            rtt_us: *rtt_us,
+            messages: *messages,
+            bytes: messages * 10,
+            ..Heard::default()
+        });
+        Status { replica: 3, started, heard: heard.collect(), ..Status::default() }
+    };
+    let before = [status(1, &[(0, 100, 80), (1, 100, 0)])];
+    let mut found = costs(&before, &[status(1, &[(0, 150, 900), (1, 30, 900), (2, 20, 900)])]);
+    found.add(&costs(&before, &[status(1, &[(0, 250, 900)])]));
+    // A process that was started again knows nothing of the links that it had.
+    found.add(&costs(&before, &[status(2, &[(0, 40, 900)])]));
+    let links = point(&found).links;
+    let told = |link: &LinkCost| (link.from, link.to, link.messages_per_request * 300.0, link.round_trip_us);
+    assert_eq!(
+        links.iter().map(told).collect::<Vec<_>>(),
+        [(3, 0, 240.0, 80.0), (3, 1, 30.0, 0.0), (3, 2, 20.0, 0.0)]
+    );
+    assert!(
+        links.iter().all(|link| (link.bytes_per_request - 10.0 * link.messages_per_request).abs() < 1e-9)
+    );
+    let liar = Status { lies: [("silent".to_owned(), 1)].into(), ..status(1, &[(0, 9, 9)]) };
+    assert!(
+        point(&costs(&before, &[liar])).links.is_empty(),
+        "what a liar says of its links is not believed"
+    );
 }
 
 #[test]

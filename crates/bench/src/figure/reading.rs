@@ -450,7 +450,25 @@ impl<'a> Reader<'a> {
             }
             machines.push(Machine { name: name.value.0, address: address.value.0, key: key.value.0, runs });
         }
+        self.has_somebody_for_both(&machines)?;
         Ok(machines)
+    }
+
+    /// Sees that of machines that are named one runs replicas, and one clients.
+    fn has_somebody_for_both(&self, machines: &[Machine]) -> Checked<()> {
+        let sections = self.tables("machine", MACHINE)?;
+        let Some(first) = sections.first() else { return Ok(()) };
+        for (runs, words) in [(Runs::Replicas, "replicas"), (Runs::Clients, "clients")] {
+            if !machines.iter().any(|machine| machine.does(runs)) {
+                let problem = Problem::Rule {
+                    what: format!("leaves nobody to run {words}"),
+                    fix: "let one machine run \"both\", which may be this one, with an agent of its own"
+                        .into(),
+                };
+                return Err(self.source.error(first.at(), "machine.runs".into(), problem));
+            }
+        }
+        Ok(())
     }
 
     /// Sees that a network which is emulated is on one machine.

@@ -431,6 +431,10 @@ fn machines_have_a_name_an_address_and_a_key() {
     let figure = figure(&text);
     assert_eq!(figure.machines.len(), 2);
     assert_eq!((figure.machines[0].runs, figure.machines[1].runs), (Runs::Clients, Runs::Both));
+    let nobody = "leaves nobody to run";
+    let replicas = machine("a", "192.0.2.7:4900") + "runs = \"replicas\"\n";
+    refused(&replicas, 2, "machine.runs", &[nobody, "clients", "let one machine run \"both\""]);
+    refused(&replicas.replace("replicas", "clients"), 2, "machine.runs", &[nobody, "replicas"]);
     refused("[[machine]]\n", 2, "machine.name", &["is missing"]);
     refused("[[machine]]\nname = \"a\"\n", 2, "machine.address", &["is missing", "quorate bench agent"]);
     refused("[[machine]]\nname = \"a\"\naddress = \"192.0.2.7:1\"\n", 2, "machine.key", &["is missing"]);

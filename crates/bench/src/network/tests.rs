@@ -187,7 +187,12 @@ fn measured_round_trips_that_are_not_the_networks_are_named() {
         replica,
         heard: heard
             .iter()
-            .map(|(replica, ms)| Heard { replica: *replica, ms_ago: 1, rtt_us: ms * 1000, window_bytes: 0 })
+            .map(|(replica, ms)| Heard {
+                replica: *replica,
+                ms_ago: 1,
+                rtt_us: ms * 1000,
+                ..Heard::default()
+            })
             .collect(),
         ..Status::default()
     };
@@ -211,8 +216,8 @@ fn a_load_is_told_apart_from_what_was_before_it() {
     let status = |delayed: u64, late: u64| Status {
         replica: 0,
         heard: vec![
-            Heard { replica: 1, ms_ago: 1, rtt_us: 29_000, window_bytes: 0 },
-            Heard { replica: 2, ms_ago: 1, rtt_us: 71_000, window_bytes: 0 },
+            Heard { replica: 1, ms_ago: 1, rtt_us: 29_000, ..Heard::default() },
+            Heard { replica: 2, ms_ago: 1, rtt_us: 71_000, ..Heard::default() },
         ],
         counters: vec![
             ("quorate_emulation_delayed_total".to_owned(), delayed),

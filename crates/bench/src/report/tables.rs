@@ -6,7 +6,7 @@ use super::arrange::{Arrangement, problem, short_name};
 use super::chart::{bytes, count, duration, escape, short};
 use super::goodput::ceiling;
 use crate::limits::{Limits, Spread};
-use crate::record::{Cell, NetworkCheck, Point, Record};
+use crate::record::{Cell, LinkCost, NetworkCheck, Point, Record};
 
 /// Notes of a record in a row, and how long one may be.
 const NOTES_MAX: usize = 8;
@@ -86,8 +86,37 @@ const NETWORK: [Number; 7] = [
     ("lost", "by chance", |point| count(point.network_check.lost)),
     ("dropped", "for want of room", |point| count(point.network_check.dropped)),
 ];
+/// What went over links between replicas.
+const LINKS: [Number; 5] = [
+    ("round trips", "at rest", round_trips),
+    ("heaviest link", "bytes per call", |point| {
+        heaviest(point).map_or_else(String::new, |link| bytes(link.bytes_per_request))
+    }),
+    ("from it leads", "to", |point| {
+        heaviest(point).map_or_else(String::new, |link| format!("{} \u{2192} {}", link.from, link.to))
+    }),
+    ("busiest sender", "bytes per call to all", |point| bytes(busiest(&point.links))),
+    ("model", "of the primary", |point| bytes(point.model.primary_bytes_per_request)),
+];
 /// Deviations that the page lists.
 const OFF_MAX: usize = 20;
+
+/// The shortest and the longest that were measured.
+fn round_trips(point: &Point) -> String {
+    let known = || point.links.iter().map(|link| link.round_trip_us).filter(|us| *us > 0.0);
+    let (least, most) = (known().fold(f64::INFINITY, f64::min), known().fold(0.0, f64::max));
+    if most > 0.0 { format!("{} .. {}", duration(least), duration(most)) } else { String::new() }
+}
+
+fn heaviest(point: &Point) -> Option<&LinkCost> {
+    point.links.iter().max_by(|one, other| one.bytes_per_request.total_cmp(&other.bytes_per_request))
+}
+
+/// Bytes for each call that the replica sent the others which sent them most.
+fn busiest(links: &[LinkCost]) -> f64 {
+    let of_one = links.chunk_by(|one, other| one.from == other.from);
+    of_one.map(|links| links.iter().map(|link| link.bytes_per_request).sum()).fold(0.0, f64::max)
+}
 
 fn interval(point: &Point) -> String {
     // One run has none: the cell stays empty, as it does in points.csv.
@@ -118,6 +147,7 @@ pub(super) fn points(points: &[Point], arrangement: Option<&Arrangement<'_>>) ->
     table.write(&mut out, "Points", &RESULTS, Some(notes));
     out.push_str("<h3>What a call took</h3>");
     table.write(&mut out, "Costs", &COSTS, None);
+    table.links(&mut out);
     table.networks(&mut out);
     if points.len() > ROWS_MAX {
         let _ = write!(out, "<p>{} more points are in points.csv.</p>", points.len() - ROWS_MAX);
@@ -135,6 +165,21 @@ struct Table<'a> {
 }
 
 impl Table<'_> {
+    /// Links between replicas, where they were counted.
+    fn links(&self, out: &mut String) {
+        let points: Vec<&Point> =
+            self.points.iter().copied().filter(|point| !point.links.is_empty()).collect();
+        if points.is_empty() {
+            return;
+        }
+        out.push_str(
+            "<h3>Links between replicas</h3><p>Of messages to replicas alone, as those say that do not lie. Every link is \
+             under <code>links</code> in points.json. The model is of all that a primary sends, its replies too; it knows \
+             of no heartbeats, states, and bodies that are asked for.</p>",
+        );
+        Self { points, apart: self.apart.clone() }.write(out, "Links", &LINKS, None);
+    }
+
     /// Emulated networks, where there are some.
     fn networks(&self, out: &mut String) {
         let emulated = |point: &&Point| point.network_check != NetworkCheck::default();

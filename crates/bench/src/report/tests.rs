@@ -287,6 +287,16 @@ fn an_emulated_network_that_was_not_what_it_says_is_warned_of() {
 }
 
 #[test]
+fn links_are_told_by_the_heaviest_and_by_who_sends_most() {
+    let mut record = sample();
+    let page = page_of(&record, "links").replace('\u{202f}', " ");
+    let row = "<td>78 µs .. 78 µs</td><td>161 B</td><td>0 \u{2192} 3</td><td>483 B</td><td>450 B</td>";
+    assert!(page.contains("Links between replicas") && page.contains(row), "{page}");
+    record.points.iter_mut().for_each(|point| point.links.clear());
+    assert!(!page_of(&record, "no-links").contains("Links between replicas"));
+}
+
+#[test]
 fn one_run_and_no_number_are_said_to_be_so() {
     let mut record = sample();
     record.points.truncate(4);

@@ -103,7 +103,7 @@ impl Stage {
         plan: &Plan,
         set: &mut Set,
     ) -> Result<Self, RunError> {
-        let placement = placement((figure, cell), set.hands.len())?;
+        let placement = placement((figure, cell))?;
         let places = (0..usize::from(cell.n)).map(|replica| {
             set.replica_places.get(replica % set.replica_places.len().max(1)).copied().unwrap_or(0)
         });
@@ -262,18 +262,14 @@ fn expected_us(placement: &Placement, plan: &Plan, primary: u16) -> Option<f64> 
 /// The same before anything is known of a cluster, on the emulated network of a cell: the first replica that is there
 /// and does not lie is taken for the primary, for one that lies is deposed.
 pub(super) fn expected_of((figure, cell): (&Figure, &Cell), plan: &Plan) -> Option<f64> {
-    let placement = placement((figure, cell), 1).ok().flatten()?;
+    let placement = placement((figure, cell)).ok().flatten()?;
     let honest = |id: &u16| !plan.crashed.contains(id) && !plan.liars.contains_key(id);
     expected_us(&placement, plan, (0..cell.n).find(honest)?)
 }
 
 /// The network of a cell; none for the machine's own.
-fn placement((figure, cell): (&Figure, &Cell), machines: usize) -> Result<Option<Placement>, RunError> {
-    let Some(network) = figure.network(cell)? else { return Ok(None) };
-    if machines > 1 {
-        return Err(RunError::Emulated(cell.network.clone()));
-    }
-    Ok(Some(network.place(cell.n, cell.clients)))
+fn placement((figure, cell): (&Figure, &Cell)) -> Result<Option<Placement>, RunError> {
+    Ok(figure.network(cell)?.map(|network| network.place(cell.n, cell.clients)))
 }
 
 /// What each replica has to emulate, as the texts of files.

@@ -2,6 +2,7 @@
 
 use quorate_host::disk::Disk;
 use quorate_host::journal::Shape;
+use quorate_host::lane::LaneCounts;
 use quorate_protocol::replica::Replica;
 use quorate_protocol::standing::Standing;
 
@@ -78,8 +79,15 @@ impl<D: Disk + Send + 'static> Node<D> {
                 let heard = self.peers.last_heard(replica).map_or(0, |heard| now.since(heard));
                 let rtt_us =
                     link.round_trip.map_or(0, |time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
-                let window_bytes = link.window_bytes;
-                status.heard.push(Heard { replica: replica.0, ms_ago: heard / 1000, rtt_us, window_bytes });
+                let sum = |of: fn(&LaneCounts) -> u64| link.lanes.iter().map(|(_, lane)| of(lane)).sum();
+                status.heard.push(Heard {
+                    replica: replica.0,
+                    ms_ago: heard / 1000,
+                    rtt_us,
+                    window_bytes: link.window_bytes,
+                    messages: sum(|lane| lane.sent_frames),
+                    bytes: sum(|lane| lane.sent_bytes),
+                });
             } else {
                 let why = link.trouble.unwrap_or_else(|| "not reached yet".to_owned());
                 status.links_down.push(LinkDown { replica: replica.0, why });

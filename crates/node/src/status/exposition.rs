@@ -115,6 +115,8 @@ impl Samples {
             self.take(&format!("quorate_link_silent_microseconds{{peer=\"{peer}\"}}"), silent_us);
             self.take(&format!("quorate_link_round_trip_microseconds{{peer=\"{peer}\"}}"), heard.rtt_us);
             self.take(&format!("quorate_link_window_bytes{{peer=\"{peer}\"}}"), heard.window_bytes);
+            self.take(&format!("quorate_link_sent_frames{{peer=\"{peer}\"}}"), heard.messages);
+            self.take(&format!("quorate_link_sent_bytes{{peer=\"{peer}\"}}"), heard.bytes);
         }
     }
 

@@ -95,7 +95,12 @@ impl Replica {
         if mutant::is(Mutant::M57) {
             return last.0.is_multiple_of(self.parameters().checkpoint_interval) && last > low;
         }
-        last >= self.parameters().checkpoint_due_by(low)
+        last >= self.checkpoint_due()
+    }
+
+    /// Where the next checkpoint is due at the latest; one may be made before.
+    pub(super) fn checkpoint_due(&self) -> Seq {
+        self.parameters().checkpoint_due_by(self.log.low())
     }
 
     /// A checkpoint is stable: votes that waited for room are cast.

@@ -223,7 +223,8 @@ pub(super) struct Marks {
     standing_since: Time,
     committed: (Seq, Time),
     executed: (Seq, Time),
-    due: (Seq, Time),
+    /// Execution is past where a checkpoint is due at the latest, and none is made.
+    due: Option<Time>,
     announced: BTreeMap<Seq, Time>,
     pending: Option<Time>,
     full: Option<Time>,
@@ -251,25 +252,25 @@ impl Replica {
     /// Notes what changed in a step: a few comparisons.
     pub(super) fn mark(&mut self, now: Time) {
         let standing = (self.view, self.status());
-        let due = Seq(self.executed.0 - self.executed.0 % self.parameters().checkpoint_interval);
         let full = self.next > self.log.high() || self.committed >= self.log.high();
         let (low, announced) = (self.log.low(), self.roots.last_key_value().map(|(seq, _)| *seq));
+        let due = announced.is_none_or(|seq| seq <= low) && self.executed >= self.checkpoint_due();
         let (quorum, forgot) = (self.waiting().new_view.is_some(), self.is_bound());
         let marks = &mut self.marks;
         if marks.standing.is_none() {
-            let (committed, executed, due) = ((self.committed, now), (self.executed, now), (due, now));
-            *marks = Marks { committed, executed, due, ..Marks::default() };
+            let (committed, executed) = ((self.committed, now), (self.executed, now));
+            *marks = Marks { committed, executed, ..Marks::default() };
         }
         if marks.standing != Some(standing) {
             (marks.standing, marks.standing_since) = (Some(standing), now);
         }
         follow(&mut marks.committed, self.committed, now);
         follow(&mut marks.executed, self.executed, now);
-        follow(&mut marks.due, due, now);
         if let Some(seq) = announced.filter(|seq| *seq > low && !marks.announced.contains_key(seq)) {
             marks.announced = marks.announced.split_off(&low.next());
             marks.announced.insert(seq, now);
         }
+        note(&mut marks.due, due, now);
         note(&mut marks.pending, !self.pool.is_empty(), now);
         note(&mut marks.full, full, now);
         note(&mut marks.forgot, forgot, now);
@@ -499,10 +500,8 @@ impl Replica {
             let since = self.log.get(seq).map_or(marks.executed.1, |slot| slot.since.max(marks.executed.1));
             waits.push(self.wait(Reason::Execution { seq, handed: self.handed }, since, now));
         }
-        // A checkpoint may also be due in between, and one that is newer makes up for it.
-        let made = self.roots.range(marks.due.0..).next().is_some();
-        if marks.due.0 > low && !made && !self.is_mute() {
-            waits.push(self.wait(Reason::Snapshot { seq: marks.due.0 }, marks.due.1, now));
+        if let Some(since) = marks.due.filter(|_| !self.is_mute()) {
+            waits.push(self.wait(Reason::Snapshot { seq: self.checkpoint_due() }, since, now));
         }
         if let Some((seq, root)) = self.roots.range(low.next()..).next() {
             let ours = Checkpoint { seq: *seq, root: *root, epoch_end: Seq::MAX };
@@ -524,9 +523,8 @@ impl Replica {
         }
         if let Some(since) = marks.full {
             let (high, low) = (self.log.high(), self.log.low());
-            // The low watermark may lie between two multiples of the interval.
-            let interval = self.parameters().checkpoint_interval;
-            let checkpoint = Seq(low.0 - low.0 % interval).plus(interval);
+            let announced = self.roots.range(low.next()..).next().map(|(seq, _)| *seq);
+            let checkpoint = announced.unwrap_or_else(|| self.checkpoint_due());
             waits.push(self.wait(Reason::WindowFull { high, checkpoint }, since, now));
         }
         let primary = self.primary();

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::record::LinkCost;
 
 pub(super) fn limits() -> Limits {
     let us = |median: f64| json!({ "median": median, "min": median * 0.97, "max": median * 1.2 });
@@ -186,10 +187,24 @@ pub(super) fn point(f: u16, (scenario, factor): (&str, f64), network: &str) -> P
             late_us: if far { 61.0 } else { 0.0 },
             ..NetworkCheck::default()
         },
+        links: links(3 * f + 1, far),
         search: search(peak, base_us),
         runs: [0.94, 1.0, 1.05].map(run).to_vec(),
         ..Point::default()
     }
+}
+
+/// Links of so many replicas of which the first one is the primary.
+fn links(n: u16, far: bool) -> Vec<LinkCost> {
+    let pairs = (0..n).flat_map(|from| (0..n).filter(move |to| *to != from).map(move |to| (from, to)));
+    let link = |(from, to): (u16, u16)| LinkCost {
+        from,
+        to,
+        round_trip_us: if far { 31_000.0 + 9_000.0 * f64::from(from + to) } else { 78.0 },
+        messages_per_request: if from == 0 { 0.05 } else { 0.03 },
+        bytes_per_request: if from == 0 { 161.0 } else { 9.0 } + f64::from(to) / 100.0,
+    };
+    pairs.map(link).collect()
 }
 
 /// Four sizes, five scenarios, two networks, and one point that diverged.

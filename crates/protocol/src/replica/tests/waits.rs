@@ -177,7 +177,10 @@ fn prepared() -> Bench {
 
 /// Slots up to `last` committed here, and handed to the executor.
 fn committed_up_to(last: u64) -> Bench {
-    let mut bench = Bench::new(4, 1);
+    commit_up_to(last, Bench::new(4, 1))
+}
+
+fn commit_up_to(last: u64, mut bench: Bench) -> Bench {
     for seq in 1..=last {
         let body = bench.body(seq);
         let this = vote(0, seq, body.digest);
@@ -193,7 +196,11 @@ fn committed() -> Bench {
 }
 
 fn executed_up_to(last: u64) -> Bench {
-    let mut bench = committed_up_to(last);
+    execute_up_to(last, Bench::new(4, 1))
+}
+
+fn execute_up_to(last: u64, bench: Bench) -> Bench {
+    let mut bench = commit_up_to(last, bench);
     (1..=last).for_each(|seq| bench.step(Event::Executed { seq: Seq(seq), root: None }));
     bench
 }
@@ -366,6 +373,19 @@ fn missing_votes_are_named_with_those_that_are_here() {
     let forgot = AmnesiaBox { epoch: Epoch(0), view: View(2), high: Seq(8) };
     assert_eq!(reason(22), Reason::Forgotten { forgot, stable: Seq(0) });
     assert_eq!(reason(18), Reason::NewViewParts { view, primary: ReplicaId(1), missing });
+}
+
+#[test]
+fn a_checkpoint_is_missed_only_where_one_is_due_however_large_the_state_is() {
+    let missed = |last| {
+        let wide = Bench::with(1, |parameters| parameters.window = 16);
+        let waits = waits(&execute_up_to(last, wide));
+        waits.into_iter().find_map(|wait| match wait.reason {
+            Reason::Snapshot { seq } => Some(seq),
+            _ => None,
+        })
+    };
+    assert_eq!([4, 7, 8, 9].map(missed), [None, None, Some(Seq(8)), Some(Seq(8))]);
 }
 
 #[test]
