@@ -92,7 +92,7 @@ const LINKS: [Number; 5] = [
     ("heaviest link", "bytes per call", |point| {
         heaviest(point).map_or_else(String::new, |link| bytes(link.bytes_per_request))
     }),
-    ("from it leads", "to", |point| {
+    ("it leads", "from, to", |point| {
         heaviest(point).map_or_else(String::new, |link| format!("{} \u{2192} {}", link.from, link.to))
     }),
     ("busiest sender", "bytes per call to all", |point| bytes(busiest(&point.links))),
