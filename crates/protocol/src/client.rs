@@ -87,11 +87,15 @@ impl Client {
     pub fn new(context: Context, id: ClientId, options: Options) -> Self {
         let parameters = &context.parameters;
         let calls = Calls::new(parameters.client_window, parameters.reply_cache_bytes_max);
+        let most_us = options.retry_timeout_max_us;
+        let least_us = (parameters.timeout_us / 5 * 3).min(most_us);
         let first_us = match options.retry_timeout_us {
-            0 => (parameters.timeout_us / 5 * 3).min(options.retry_timeout_max_us),
-            chosen => chosen,
+            // A watchdog lives on complaints about what takes longer than it did.
+            0 if parameters.watchdog => least_us..=least_us,
+            0 => least_us..=parameters.timeout_us.min(most_us),
+            chosen => chosen..=chosen,
         };
-        let backoff = Backoff::new(first_us, options.retry_timeout_max_us, options.nonce);
+        let backoff = Backoff::new(first_us, most_us, options.nonce);
         Self {
             peers: vec![Peer::default(); context.committee.size()],
             view: View(0),
@@ -337,7 +341,9 @@ impl Client {
         }
         let id = self.calls.id(number);
         self.calls.answer(number, decided.seq, decided.outcome.clone());
-        self.bundles.answered(bundle);
+        if let Some(us) = self.bundles.answered(now, bundle) {
+            self.backoff.took(us);
+        }
         self.counters.accepted += 1;
         self.answered = self.answered.max(decided.seq);
         for replica in dissenters.iter() {
@@ -437,7 +443,7 @@ impl Client {
             let (first, operations) = self.calls.cut(shape.operations, self.bundles.next_id());
             let to = self.target();
             let due = now.plus(self.backoff.delay(0));
-            self.bundles.push(shape.operations, Outgoing::new(due, to));
+            self.bundles.push(now, shape.operations, Outgoing::new(due, to));
             self.counters.bundles += 1;
             self.counters.operations += shape.operations;
             let draft = Draft { session, first, ack: self.calls.ack(), kind, operations };

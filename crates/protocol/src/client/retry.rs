@@ -1,5 +1,6 @@
 //! When to say something again, and to whom.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::ballot::ReplicaSet;
@@ -10,19 +11,29 @@ use crate::types::{ReplicaId, Time};
 /// Spreads the retries of many clients, the same way every time for one seed.
 #[derive(Debug, Clone)]
 pub(crate) struct Backoff {
-    base_us: u64,
+    /// The first wait is one of these: twice what answers take as a rule, as far as that is within.
+    first_us: RangeInclusive<u64>,
     most_us: u64,
+    /// What answers took, smoothed.
+    usual_us: u64,
     state: u64,
 }
 
 impl Backoff {
-    pub(crate) fn new(base_us: u64, most_us: u64, seed: u64) -> Self {
-        Self { base_us: base_us.max(1), most_us: most_us.max(base_us).max(1), state: seed }
+    pub(crate) fn new(first_us: RangeInclusive<u64>, most_us: u64, seed: u64) -> Self {
+        Self { most_us: most_us.max(*first_us.end()).max(1), first_us, usual_us: 0, state: seed }
+    }
+
+    /// An answer took so long, to something that was sent once. Smoothed as round trips are (RFC 6298, section 2).
+    pub(crate) fn took(&mut self, us: u64) {
+        let us = us.min(self.most_us);
+        self.usual_us = if self.usual_us == 0 { us } else { self.usual_us - self.usual_us / 8 + us / 8 };
     }
 
     /// How long to wait after this many attempts: doubling, capped, and a quarter more or less.
     pub(crate) fn delay(&mut self, attempts: u32) -> u64 {
-        let doubled = self.base_us.saturating_mul(1_u64.checked_shl(attempts).unwrap_or(u64::MAX));
+        let first_us = self.usual_us.saturating_mul(2).clamp(*self.first_us.start(), *self.first_us.end());
+        let doubled = first_us.max(1).saturating_mul(1_u64.checked_shl(attempts).unwrap_or(u64::MAX));
         let capped = doubled.min(self.most_us);
         (capped - capped / 4).saturating_add(self.random() % (capped / 2 + 1))
     }

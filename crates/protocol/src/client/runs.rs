@@ -73,7 +73,7 @@ impl Client {
             self.counters.stale += run.count() as u64;
             return;
         }
-        let rest = if ours { self.count_whole(from, run, effects) } else { Some(run) };
+        let rest = if ours { self.count_whole((now, from), run, effects) } else { Some(run) };
         let Some(run) = rest else { return };
         if ours {
             self.take_apart(&run);
@@ -84,7 +84,12 @@ impl Client {
     }
 
     /// Counts a run as a whole, where that is the same as counting its answers; else gives it back.
-    fn count_whole(&mut self, from: ReplicaId, run: Run, effects: &mut Vec<ClientEffect>) -> Option<Run> {
+    fn count_whole(
+        &mut self,
+        (now, from): (Time, ReplicaId),
+        run: Run,
+        effects: &mut Vec<ClientEffect>,
+    ) -> Option<Run> {
         if run.first() < self.calls.oldest() {
             return Some(run);
         }
@@ -109,20 +114,24 @@ impl Client {
         if open.voters.insert(from) {
             self.peers[usize::from(from.0)].held_bytes += bytes;
             if open.voters.len() >= self.needed() {
-                self.accept_run(first, effects);
+                self.accept_run(now, first, effects);
             }
         }
         None
     }
 
     /// Enough replicas give this run. Nobody has said anything else of its calls.
-    fn accept_run(&mut self, first: Number, effects: &mut Vec<ClientEffect>) {
+    fn accept_run(&mut self, now: Time, first: Number, effects: &mut Vec<ClientEffect>) {
         let Some(OpenRun { run, voters }) = self.runs.open.remove(&first) else { return };
         for replica in voters.iter() {
             self.peers[usize::from(replica.0)].held_bytes -= run.result_bytes();
         }
-        let bundles = &mut self.bundles;
-        let answered = self.calls.answer_run(&run, |bundle| bundles.answered(bundle));
+        let (bundles, backoff) = (&mut self.bundles, &mut self.backoff);
+        let answered = self.calls.answer_run(&run, |bundle| {
+            if let Some(us) = bundles.answered(now, bundle) {
+                backoff.took(us);
+            }
+        });
         self.counters.accepted += run.count() as u64;
         self.answered = self.answered.max(run.seq());
         let (seq, view, dissenters, how) = (run.seq(), self.view, ReplicaSet::default(), How::Ordered);

@@ -203,6 +203,63 @@ fn the_first_retry_follows_the_timeout_of_the_cluster_unless_it_is_chosen() {
     }
 }
 
+/// How long a call waits until it is sent again.
+fn until_sent_again(world: &mut World) -> u64 {
+    world.one(b"add");
+    let before = world.now;
+    while world.sent.is_empty() {
+        world.wait();
+    }
+    world.now.since(before)
+}
+
+#[test]
+fn the_first_retry_waits_twice_what_answers_take_and_never_longer_than_t0() {
+    // What 30 answers took; the chosen wait, if any; whether there is a watchdog; what the next request waits.
+    for (took_us, chosen_us, watchdog, nominal) in [
+        (1_000, 0, false, 300_000),
+        (200_000, 0, false, 400_000),
+        (220_000, 0, false, 440_000),
+        (360_000, 0, false, 500_000),
+        (220_000, 0, true, 300_000),
+        (220_000, 310_000, false, 310_000),
+    ] {
+        let mut world = World::open(4, |options, parameters| {
+            options.retry_timeout_us = chosen_us;
+            parameters.timeout_us = 500_000;
+            parameters.watchdog = watchdog;
+        });
+        for slot in 12..42 {
+            let (_, request) = world.one(b"add");
+            world.now = world.now.plus(took_us);
+            for replica in [R0, R1] {
+                world.answer(replica, &request, 0, slot, result(b""));
+            }
+        }
+        assert_eq!((world.client.counters().accepted, world.client.counters().retries), (30, 0));
+        let wait = until_sent_again(&mut world);
+        let (least, most) = (nominal - nominal / 4, nominal + nominal / 4);
+        assert!((least * 98 / 100..=most).contains(&wait), "{wait} for {nominal}");
+    }
+}
+
+#[test]
+fn what_an_answer_to_something_sent_twice_took_is_not_learnt() {
+    let mut world = World::open(4, |_, parameters| parameters.timeout_us = 500_000);
+    for slot in 12..42 {
+        let (_, request) = world.one(b"add");
+        while world.sent.is_empty() {
+            world.wait();
+        }
+        for replica in [R0, R1] {
+            world.answer(replica, &request, 0, slot, result(b""));
+        }
+        world.take_sent();
+    }
+    let wait = until_sent_again(&mut world);
+    assert!(wait <= 375_000, "{wait}: a cluster that needs retries makes nobody patient");
+}
+
 #[test]
 fn a_lost_link_to_the_primary_sends_to_everyone_at_once() {
     let mut world = World::open(4, |_, _| {});
