@@ -9,9 +9,9 @@ use crate::types::{ReplicaId, Seq, Time, View};
 
 /// Between two sendings of the same VIEW-CHANGE, in microseconds; does not grow.
 const RETRANSMIT_US: u64 = 200_000;
-/// Between two STATUS while work is pending, in microseconds.
+/// Between two STATUS while work is pending and nothing commits, in microseconds.
 pub(super) const STATUS_BUSY_US: u64 = 150_000;
-/// Between two STATUS while nothing is pending, in microseconds.
+/// Between two STATUS while nothing is pending, or one batch commits after the other, in microseconds.
 pub(super) const STATUS_IDLE_US: u64 = 1_000_000;
 
 /// When each timer fires. A timer that is off has no time.
@@ -21,6 +21,12 @@ pub(super) struct Timers {
     new_view: Option<Time>,
     retransmit: Option<Time>,
     status: Option<Time>,
+    /// Whether that STATUS is said whatever commits meanwhile.
+    asked: bool,
+    /// When the last STATUS was said.
+    said: Option<Time>,
+    /// When the last batch committed in order.
+    moved: Option<Time>,
     pub(super) fetch: Option<Time>,
     /// Who was heard since this replica came back, until these are a quorum.
     heard: Option<BTreeSet<ReplicaId>>,
@@ -82,6 +88,14 @@ impl Timers {
 
     pub(super) fn status_now(&mut self, now: Time) {
         self.status = Some(self.status.map_or(now, |at| at.min(now)));
+        self.asked = true;
+    }
+
+    /// When something will have been missed, if nothing commits until then; none if a STATUS is due now in any case.
+    fn misses_at(&self, now: Time) -> Option<Time> {
+        let lately = |at: Option<Time>, us: u64| at.map(|at| at.plus(us)).filter(|until| *until > now);
+        let (moves, known) = (lately(self.moved, STATUS_BUSY_US), lately(self.said, STATUS_IDLE_US));
+        moves.filter(|_| known.is_some() && !self.asked)
     }
 }
 
@@ -150,8 +164,8 @@ impl Replica {
         arm(&mut self.timers.progress, blames, timeout);
         arm(&mut self.timers.new_view, quorum_waits, timeout);
         arm(&mut self.timers.retransmit, changing, RETRANSMIT_US);
-        let lacks = self.behind() || self.unmended().is_some() || self.trails();
-        let pause = if owed || changing || recovering || lacks { STATUS_BUSY_US } else { STATUS_IDLE_US };
+        let pause =
+            if owed || changing || recovering || self.lacks() { STATUS_BUSY_US } else { STATUS_IDLE_US };
         let next = now.plus(pause);
         self.timers.status = Some(self.timers.status.map_or(next, |at| at.min(next)));
         self.watch_fetches(now);
@@ -169,8 +183,7 @@ impl Replica {
             self.fetch_again(out);
         }
         if due(self.timers.status, now) {
-            self.timers.status = None;
-            self.say_status(out);
+            self.status_is_due(out);
             let half = timeout(self.parameters(), self.view, self.timers.good) / 2;
             self.forward_again(due(self.timers.progress, now.plus(half)), out);
         }
@@ -193,8 +206,24 @@ impl Replica {
         }
     }
 
+    /// Whether it lacks something that no batch of this view brings.
+    fn lacks(&self) -> bool {
+        self.behind() || self.unmended().is_some() || self.trails()
+    }
+
+    /// Says where it stands; later, if batches commit one after the other: then whatever others would send is on its way.
+    fn status_is_due(&mut self, out: &mut Out<'_>) {
+        let works = self.status == Status::Normal && !self.lacks();
+        self.timers.status = self.timers.misses_at(out.now).filter(|_| works);
+        if self.timers.status.is_none() {
+            (self.timers.said, self.timers.asked) = (Some(out.now), false);
+            self.say_status(out);
+        }
+    }
+
     /// A batch committed in order. Useful ones keep the primary in its seat, and in time bring the timeout back down.
     pub(super) fn note_progress(&mut self, useful: bool, now: Time) {
+        self.timers.moved = Some(now);
         if !useful && self.pool.owes() && !mutant::is(Mutant::M30) {
             return;
         }

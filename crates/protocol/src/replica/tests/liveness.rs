@@ -434,3 +434,39 @@ fn batches_of_views_that_were_left_are_not_looked_at() {
     assert!(!bench.replica.needs_batch(&of(0, 1)));
     assert!(bench.replica.needs_batch(&of(1, 1)));
 }
+
+/// When this replica says where it stands, while `commits` says of each moment whether a batch commits then; one request
+/// waits all the time. In milliseconds; and whether the primary kept its seat.
+fn standings(commits: impl Fn(u64) -> bool) -> (Vec<u64>, bool) {
+    let mut bench = with(1, |_| {});
+    let waiting = request(&bench, 1, 1);
+    ask(&mut bench, &waiting);
+    let (mut said, mut number) = (Vec::new(), 0);
+    for ms in (0..3_000).step_by(10) {
+        if commits(ms) {
+            number += 1;
+            let other = request(&bench, 2, number);
+            order(&mut bench, &[&other]);
+        }
+        bench.said.clear();
+        bench.pass(10_000);
+        if bench.relayed().iter().any(|message| matches!(message, PeerMessage::Status(_))) {
+            said.push(ms);
+        }
+    }
+    (said, is_content(&bench))
+}
+
+#[test]
+fn while_batches_commit_one_after_the_other_standings_are_said_once_a_second_and_soon_when_they_stop() {
+    let (steady, is_content) = standings(|ms| ms % 50 == 0);
+    assert!(is_content && (2..=4).contains(&steady.len()), "{steady:?}");
+    assert!(steady.windows(2).all(|pair| pair[1] - pair[0] <= 1_150), "{steady:?}");
+    // Slower than a standing is worth waiting for.
+    let (slow, is_content) = standings(|ms| ms % 200 == 0);
+    assert!(is_content && slow.len() >= 13, "{slow:?}");
+    let (stops, _) = standings(|ms| ms % 50 == 0 && ms < 1_500);
+    let after = stops.iter().find(|ms| **ms >= 1_450);
+    assert!(after.is_some_and(|ms| *ms <= 1_610), "{stops:?}");
+    assert!(stops.iter().filter(|ms| **ms > 1_500).count() >= 2, "{stops:?}");
+}
