@@ -68,8 +68,10 @@ pub struct Limits {
     /// Largest datagram looked for. Paths that carry less are found out by probing. On loopback, bulk cost more
     /// processor time with 8952 than with 1452; small votes cost the same.
     pub datagram_bytes_max: u16,
-    /// How many packets to ask the other side to acknowledge at a time; 1 leaves QUIC its own way. No other value
-    /// was seen to save anything.
+    /// How many packets to ask the other side to acknowledge at a time, or after 25 ms; 1 leaves QUIC its own way, which is
+    /// every second one. A batch for 30 backups is thousands of packets, and half as many acknowledgements: with 25 at a
+    /// time 31 replicas on two processors served 10 % more, four 5 %; with 64 or 200 no more than that. A gap is told of
+    /// at once.
     pub packets_per_acknowledgement: u32,
 }
 
@@ -101,7 +103,7 @@ impl Default for Limits {
             handshakes_per_address_per_second: 128,
             socket_bytes: 4 << 20,
             datagram_bytes_max: 1452,
-            packets_per_acknowledgement: 1,
+            packets_per_acknowledgement: 25,
         }
     }
 }
