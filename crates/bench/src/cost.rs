@@ -35,6 +35,8 @@ const ENDED: &str = "(ended)";
 pub struct Used {
     /// Processor time in microseconds of the replicas' threads, by the names of those.
     pub threads_us: BTreeMap<String, u64>,
+    /// Of all threads of correct replicas together, in microseconds.
+    pub correct_us: u64,
     /// Processor time in microseconds of whatever calls.
     pub clients_us: u64,
     /// Most memory that a replica's process had.
@@ -42,12 +44,15 @@ pub struct Used {
 }
 
 impl Used {
-    /// Of the replicas' processes and the load, over the measured time.
+    /// Of the replicas' processes and the load, over the measured time; who is correct is said by `correct`.
     #[must_use]
-    pub fn of(usage: &Usage, peak_memory_bytes: u64) -> Self {
+    pub fn of(usage: &Usage, correct: &[u16], peak_memory_bytes: u64) -> Self {
         let mut threads_us = BTreeMap::new();
-        let mut ended_us = 0;
-        for process in usage.replicas.values() {
+        let (mut ended_us, mut correct_us) = (0, 0);
+        for (replica, process) in &usage.replicas {
+            if correct.contains(replica) {
+                correct_us += process.total_us;
+            }
             for (thread, spent_us) in &process.threads_us {
                 *threads_us.entry(thread.clone()).or_default() += spent_us;
             }
@@ -57,7 +62,7 @@ impl Used {
         if ended_us > 0 {
             threads_us.insert(ENDED.to_owned(), ended_us);
         }
-        Self { threads_us, clients_us: usage.load.total_us, peak_memory_bytes }
+        Self { threads_us, correct_us, clients_us: usage.load.total_us, peak_memory_bytes }
     }
 }
 
@@ -173,6 +178,7 @@ impl Costs {
         served.calls += run.served.calls;
         served.latency_us += run.served.latency_us;
         used.clients_us += run.used.clients_us;
+        used.correct_us += run.used.correct_us;
         used.peak_memory_bytes = used.peak_memory_bytes.max(run.used.peak_memory_bytes);
         for (thread, spent) in &run.used.threads_us {
             *used.threads_us.entry(thread.clone()).or_default() += spent;
@@ -220,12 +226,13 @@ impl Costs {
         point.cpu_us_per_request = ratio(roles.values().sum(), calls);
         point.cpu_us_per_request_by_role =
             roles.into_iter().map(|(role, spent_us)| (role.to_owned(), ratio(spent_us, calls))).collect();
+        point.cpu_us_per_request_per_replica = ratio(self.used.correct_us, self.operations);
         point.phases = self.phase_times();
         point.links = self.links.per(calls);
     }
 
     /// Each operation is committed once by each replica: so a replica's syncs per call are those of all by what all
-    /// committed.
+    /// committed, and its processor time is, too.
     fn syncs_per_request(&self) -> f64 {
         ratio(self.syncs, self.operations)
     }

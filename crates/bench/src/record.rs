@@ -174,6 +174,9 @@ pub struct Point {
     pub peak_memory_bytes: u64,
     /// Processor time per call in microseconds, by role: `verify`, `journal`, `clients`, ...
     pub cpu_us_per_request_by_role: BTreeMap<String, f64>,
+    /// Processor time of one correct replica per operation that it committed, in microseconds: what faults cost those who
+    /// have none.
+    pub cpu_us_per_request_per_replica: f64,
     /// Mean time a call spends in each phase, in order, in microseconds.
     pub phases: Vec<PhaseTime>,
     /// How often each lie was told by those who lie, all runs together.

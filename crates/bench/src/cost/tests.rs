@@ -161,7 +161,7 @@ fn processor_time_is_told_by_role_and_none_of_it_is_lost() {
     usage.replicas.insert(0, replica(1_000, &[("quorate", 600), ("verifier", 300), ("journal", 40)]));
     usage.replicas.insert(1, replica(800, &[("quorate", 500), ("execution", 200), ("tokio-rt-worker", 100)]));
     let served = Served { calls: 100, latency_us: 0 };
-    let found = point(&Costs::between(&[], &[], Used::of(&usage, 4096), served));
+    let found = point(&Costs::between(&[], &[], Used::of(&usage, &[0, 1], 4096), served));
     let by_role: Vec<_> = found.cpu_us_per_request_by_role.into_iter().collect();
     let expected = [
         ("blocking", 1.0),
@@ -175,6 +175,18 @@ fn processor_time_is_told_by_role_and_none_of_it_is_lost() {
     assert_eq!(by_role, expected.map(|(role, us)| (role.to_owned(), us)));
     assert!((found.cpu_us_per_request - 23.0).abs() < 1e-9);
     assert_eq!(found.peak_memory_bytes, 4096);
+}
+
+#[test]
+fn a_correct_replicas_processor_time_has_nothing_of_a_liars_in_it() {
+    let of = |total_us| ProcessTime { total_us, ..ProcessTime::default() };
+    let usage = Usage { replicas: [(0, of(300)), (1, of(500)), (2, of(9_000))].into(), load: of(70) };
+    let used = Used::of(&usage, &[0, 1], 0);
+    assert_eq!((used.correct_us, used.clients_us), (800, 70));
+    // Both committed the same hundred operations.
+    let mut costs = Costs { used, operations: 200, ..Costs::default() };
+    costs.add(&costs.clone());
+    assert!((point(&costs).cpu_us_per_request_per_replica - 4.0).abs() < 1e-9);
 }
 
 fn shape(n: usize, batch: f64, bundle: f64) -> Shape {

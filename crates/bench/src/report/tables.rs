@@ -58,7 +58,7 @@ const RESULTS: [Number; 6] = [
 ];
 
 /// What it took.
-const COSTS: [Number; 9] = [
+const COSTS: [Number; 10] = [
     ("batch", "calls", |point| short(point.batch_mean)),
     ("bundle", "calls", |point| short(point.bundle_mean)),
     ("messages", "per call", |point| short(point.messages_per_request)),
@@ -66,6 +66,7 @@ const COSTS: [Number; 9] = [
     ("bytes", "per call", |point| bytes(point.bytes_per_request)),
     ("syncs", "per call", |point| short(point.syncs_per_request)),
     ("processor", "per call", |point| duration(point.cpu_us_per_request)),
+    ("of it", "a correct replica", |point| duration(point.cpu_us_per_request_per_replica)),
     ("cores", "at work", |point| match point.cores_used {
         used if used > 0.0 => short(used),
         _ => String::new(),

@@ -102,8 +102,8 @@ async fn run(stage: &mut Stage, (stint, plan): (Stint, &Plan)) -> Result<Once, R
     let calls = report.submitted.saturating_sub(report.failed);
     // A conversion that does not fit ends at the largest number.
     let served = Served { calls, latency_us: (report.due_latency.mean() * calls as f64) as u64 };
-    let used = stage.used().await?;
     let after = stage.correct(&after);
+    let used = stage.used(&after).await?;
     let costs = Costs::between(&before, &after, used, served);
     let network = stage.network_check((&before, &after), (plan, view));
     let views = (view, newest(&after).unwrap_or(view));

@@ -229,12 +229,13 @@ impl Stage {
         self.cluster.liars().trusted(statuses).into_iter().flatten().collect()
     }
 
-    /// What was used since the last calm, replicas that lie included.
-    pub(super) async fn used(&mut self) -> Result<Used, RunError> {
+    /// What was used since the last calm, replicas that lie included; the correct ones are those that say these.
+    pub(super) async fn used(&mut self, correct: &[Status]) -> Result<Used, RunError> {
         self.cluster.survey().await;
         let memory = self.cluster.footprints().iter().filter_map(|of| of.memory).max();
         let usage = self.cluster.usage().await?.since(&self.idle);
-        Ok(Used::of(&usage, memory.unwrap_or(0)))
+        let correct: Vec<u16> = correct.iter().map(|status| status.replica).collect();
+        Ok(Used::of(&usage, &correct, memory.unwrap_or(0)))
     }
 }
 
