@@ -92,7 +92,7 @@ impl Client {
         let first_us = match options.retry_timeout_us {
             // A watchdog lives on complaints about what takes longer than it did.
             0 if parameters.watchdog => least_us..=least_us,
-            0 => least_us..=parameters.timeout_us.min(most_us),
+            0 => least_us..=parameters.timeout_us.saturating_mul(2).min(most_us),
             chosen => chosen..=chosen,
         };
         let backoff = Backoff::new(first_us, most_us, options.nonce);
@@ -341,9 +341,7 @@ impl Client {
         }
         let id = self.calls.id(number);
         self.calls.answer(number, decided.seq, decided.outcome.clone());
-        if let Some(us) = self.bundles.answered(now, bundle) {
-            self.backoff.took(us);
-        }
+        self.backoff.learn(self.bundles.answered(now, bundle));
         self.counters.accepted += 1;
         self.answered = self.answered.max(decided.seq);
         for replica in dissenters.iter() {
@@ -442,8 +440,7 @@ impl Client {
             }
             let (first, operations) = self.calls.cut(shape.operations, self.bundles.next_id());
             let to = self.target();
-            let due = now.plus(self.backoff.delay(0));
-            self.bundles.push(now, shape.operations, Outgoing::new(due, to));
+            self.bundles.push(shape.operations, Outgoing::new(now, &mut self.backoff, to));
             self.counters.bundles += 1;
             self.counters.operations += shape.operations;
             let draft = Draft { session, first, ack: self.calls.ack(), kind, operations };

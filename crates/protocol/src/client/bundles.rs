@@ -12,8 +12,6 @@ pub(crate) struct Bundle {
     pub(crate) unanswered: u64,
     /// Its operations were ordered but not executed; they must travel again, with a fresh acknowledgement.
     pub(crate) postponed: bool,
-    /// When it was sent first.
-    sent: Time,
     pub(crate) out: Outgoing,
 }
 
@@ -39,10 +37,10 @@ impl Bundles {
         self.base + self.queue.len() as u64
     }
 
-    pub(crate) fn push(&mut self, now: Time, operations: u64, out: Outgoing) {
+    pub(crate) fn push(&mut self, operations: u64, out: Outgoing) {
         self.earliest = self.earliest.min(out.due);
         self.operations += operations;
-        self.queue.push_back(Bundle { unanswered: operations, postponed: false, sent: now, out });
+        self.queue.push_back(Bundle { unanswered: operations, postponed: false, out });
     }
 
     pub(crate) fn get_mut(&mut self, id: u64) -> Option<&mut Bundle> {
@@ -50,15 +48,14 @@ impl Bundles {
         self.queue.get_mut(index)
     }
 
-    /// One of the bundle's operations was answered. Tells how long the bundle took, if that was the last one. Of one that
-    /// was sent again nobody knows what was answered, the first or the second.
+    /// One of the bundle's operations was answered. Tells how long the bundle took, if that was the last one.
     pub(crate) fn answered(&mut self, now: Time, id: u64) -> Option<u64> {
         let bundle = self.get_mut(id)?;
         bundle.unanswered = bundle.unanswered.saturating_sub(1);
         let mut took_us = None;
         if bundle.unanswered == 0 {
             bundle.out.request = None;
-            took_us = (bundle.out.attempts == 0).then(|| now.since(bundle.sent));
+            took_us = bundle.out.took(now);
         }
         self.operations = self.operations.saturating_sub(1);
         while self.queue.front().is_some_and(|bundle| bundle.unanswered == 0) {

@@ -123,6 +123,7 @@ impl Client {
                     self.dissent(replica);
                 }
                 let Standing::Registering(registering) = &self.standing else { return };
+                self.backoff.learn(registering.out.took(now));
                 self.standing = Standing::Open(registering.session);
             }
             Outcome::Full => {
@@ -157,7 +158,7 @@ impl Client {
         let registration = Registration { nonce, expires: self.expiry(rejections) };
         let session = registration.session(self.id);
         let to = self.target();
-        let out = Outgoing::new(now.plus(self.backoff.delay(0)), to);
+        let out = Outgoing::new(now, &mut self.backoff, to);
         let ballot = Ballot::default();
         let registering = Registering { registration, session, digest: None, ballot, out, rejections };
         self.standing = Standing::Registering(Box::new(registering));

@@ -25,8 +25,8 @@ impl Backoff {
     }
 
     /// An answer took so long, to something that was sent once. Smoothed as round trips are (RFC 6298, section 2).
-    pub(crate) fn took(&mut self, us: u64) {
-        let us = us.min(self.most_us);
+    pub(crate) fn learn(&mut self, took_us: Option<u64>) {
+        let Some(us) = took_us.map(|us| us.min(self.most_us)) else { return };
         self.usual_us = if self.usual_us == 0 { us } else { self.usual_us - self.usual_us / 8 + us / 8 };
     }
 
@@ -55,6 +55,8 @@ pub(crate) struct Outgoing {
     pub(crate) request: Option<Arc<Request>>,
     /// How often it was sent again.
     pub(crate) attempts: u32,
+    /// When it was sent first.
+    sent: Time,
     /// When to send it again.
     pub(crate) due: Time,
     /// The one replica that it went to, unless it went to everyone.
@@ -64,12 +66,18 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(crate) fn new(due: Time, to: To) -> Self {
+    pub(crate) fn new(now: Time, backoff: &mut Backoff, to: To) -> Self {
         let only = match to {
             To::Replica(replica) => Some(replica),
             To::Everyone => None,
         };
-        Self { request: None, attempts: 0, due, only, busy: ReplicaSet::default() }
+        let due = now.plus(backoff.delay(0));
+        Self { request: None, attempts: 0, sent: now, due, only, busy: ReplicaSet::default() }
+    }
+
+    /// It is answered: how long that took. Of what was sent twice nobody knows which was answered.
+    pub(crate) fn took(&self, now: Time) -> Option<u64> {
+        (self.attempts == 0).then(|| now.since(self.sent))
     }
 
     /// Whether nobody has it but a replica that cannot be reached any more; all are lost if none is named.
