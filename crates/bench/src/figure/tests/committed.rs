@@ -7,7 +7,7 @@ const COMMITTED: &[(&str, usize)] = &[
     ("bars-bundled", 6),
     ("bars-faults", 9),
     ("bars-one-in-flight", 2),
-    ("bars-scaling", 3),
+    ("bars-scaling", 6),
     ("bars-signed", 2),
     ("bars-sustained", 2),
     ("faults", 20),
