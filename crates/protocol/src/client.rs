@@ -92,7 +92,7 @@ impl Client {
         let first_us = match options.retry_timeout_us {
             // A watchdog lives on complaints about what takes longer than it did.
             0 if parameters.watchdog => least_us..=least_us,
-            0 => least_us..=parameters.timeout_us.saturating_mul(2).min(most_us),
+            0 => least_us..=(parameters.timeout_us / 5).saturating_mul(8).min(most_us),
             chosen => chosen..=chosen,
         };
         let backoff = Backoff::new(first_us, most_us, options.nonce);
@@ -341,7 +341,9 @@ impl Client {
         }
         let id = self.calls.id(number);
         self.calls.answer(number, decided.seq, decided.outcome.clone());
-        self.backoff.learn(self.bundles.answered(now, bundle));
+        if let Some(took_us) = self.bundles.answered(now, bundle) {
+            self.backoff.learn(took_us);
+        }
         self.counters.accepted += 1;
         self.answered = self.answered.max(decided.seq);
         for replica in dissenters.iter() {
@@ -374,7 +376,7 @@ impl Client {
         let Some(bundle) = self.bundles.get_mut(id) else { return };
         if !bundle.postponed {
             bundle.postponed = true;
-            bundle.out.due = now.plus(self.backoff.delay(bundle.out.attempts) / 8);
+            bundle.out.due = now.plus(self.backoff.pause(bundle.out.attempts) / 8);
             let due = bundle.out.due;
             self.bundles.moved(due);
         }

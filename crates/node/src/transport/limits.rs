@@ -71,7 +71,7 @@ pub struct Limits {
     /// How many packets to ask the other side to acknowledge at a time, or after 25 ms; 1 leaves QUIC its own way, which is
     /// every second one. A batch for 30 backups is thousands of packets, and half as many acknowledgements: with 25 at a
     /// time 31 replicas on two processors served 10 % more, four 5 %; with 64 or 200 no more than that. A gap is told of
-    /// at once.
+    /// with the second packet behind it.
     pub packets_per_acknowledgement: u32,
 }
 

@@ -55,7 +55,7 @@ impl Bundles {
         let mut took_us = None;
         if bundle.unanswered == 0 {
             bundle.out.request = None;
-            took_us = bundle.out.took(now);
+            took_us = Some(bundle.out.took(now));
         }
         self.operations = self.operations.saturating_sub(1);
         while self.queue.front().is_some_and(|bundle| bundle.unanswered == 0) {

@@ -361,7 +361,7 @@ impl Client {
     fn ask_reads(&mut self, now: Time, effects: &mut Vec<ClientEffect>) {
         let up = self.up();
         for mut waiting in std::mem::take(&mut self.reads.waiting) {
-            let due = waiting.due.unwrap_or_else(|| now.plus(self.backoff.delay(0)));
+            let due = waiting.due.unwrap_or_else(|| now.plus(self.backoff.pause(0)));
             waiting.due = Some(due);
             if self.reads.out.len() >= READS_OUT_MAX {
                 self.reads.waiting.push_back(waiting);
@@ -383,7 +383,7 @@ impl Client {
             command,
             read,
             floor: self.answered,
-            due: now.plus(self.backoff.delay(0)),
+            due: now.plus(self.backoff.pause(0)),
             patience: None,
             attempts: Vec::new(),
             needs_order: ReplicaSet::default(),

@@ -129,7 +129,7 @@ impl Client {
             Outcome::Full => {
                 // Every answer to it says the same until a session may be evicted, so there is no hurry.
                 registering.rejections = rejections;
-                registering.out.due = now.plus(self.backoff.delay(rejections.saturating_add(1)));
+                registering.out.due = now.plus(self.backoff.pause(rejections.saturating_add(1)));
             }
             Outcome::Expired
             | Outcome::Done(_)
@@ -139,7 +139,7 @@ impl Client {
             | Outcome::Gap
             | Outcome::Rejected
             | Outcome::TooLarge => {
-                let wait = if rejections == 1 { 0 } else { self.backoff.delay(rejections) };
+                let wait = if rejections == 1 { 0 } else { self.backoff.pause(rejections) };
                 self.standing = Standing::Outside { not_before: now.plus(wait), rejections, wanted: true };
             }
         }

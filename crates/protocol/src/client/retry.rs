@@ -24,15 +24,26 @@ impl Backoff {
         Self { most_us: most_us.max(*first_us.end()).max(1), first_us, usual_us: 0, state: seed }
     }
 
-    /// An answer took so long, to something that was sent once. Smoothed as round trips are (RFC 6298, section 2).
-    pub(crate) fn learn(&mut self, took_us: Option<u64>) {
-        let Some(us) = took_us.map(|us| us.min(self.most_us)) else { return };
+    /// An answer took so long from when the request was sent first, also if it was sent again: in a queue, where it matters,
+    /// the first one is answered. Smoothed as round trips are (RFC 6298, section 2), and no more than counts.
+    pub(crate) fn learn(&mut self, took_us: u64) {
+        let us = took_us.min(*self.first_us.end() / 2);
         self.usual_us = if self.usual_us == 0 { us } else { self.usual_us - self.usual_us / 8 + us / 8 };
     }
 
-    /// How long to wait after this many attempts: doubling, capped, and a quarter more or less.
+    /// How long to wait for the answer to something that was sent so often before: doubling, capped, and a quarter more or
+    /// less.
     pub(crate) fn delay(&mut self, attempts: u32) -> u64 {
         let first_us = self.usual_us.saturating_mul(2).clamp(*self.first_us.start(), *self.first_us.end());
+        self.spread(first_us, attempts)
+    }
+
+    /// The same for whatever is no answer to a request: it has nothing to do with what those take.
+    pub(crate) fn pause(&mut self, attempts: u32) -> u64 {
+        self.spread(*self.first_us.start(), attempts)
+    }
+
+    fn spread(&mut self, first_us: u64, attempts: u32) -> u64 {
         let doubled = first_us.max(1).saturating_mul(1_u64.checked_shl(attempts).unwrap_or(u64::MAX));
         let capped = doubled.min(self.most_us);
         (capped - capped / 4).saturating_add(self.random() % (capped / 2 + 1))
@@ -75,9 +86,9 @@ impl Outgoing {
         Self { request: None, attempts: 0, sent: now, due, only, busy: ReplicaSet::default() }
     }
 
-    /// It is answered: how long that took. Of what was sent twice nobody knows which was answered.
-    pub(crate) fn took(&self, now: Time) -> Option<u64> {
-        (self.attempts == 0).then(|| now.since(self.sent))
+    /// It is answered: how long that took.
+    pub(crate) fn took(&self, now: Time) -> u64 {
+        now.since(self.sent)
     }
 
     /// Whether nobody has it but a replica that cannot be reached any more; all are lost if none is named.
@@ -108,7 +119,7 @@ impl Outgoing {
         let refusals = self.busy.len();
         if refusals == 1 || refusals == weak_quorum {
             let steps = if refusals == weak_quorum { 2 } else { 1 };
-            self.due = self.due.max(now.plus(backoff.delay(self.attempts.saturating_add(steps))));
+            self.due = self.due.max(now.plus(backoff.pause(self.attempts.saturating_add(steps))));
         }
     }
 }

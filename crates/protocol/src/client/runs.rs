@@ -127,7 +127,11 @@ impl Client {
             self.peers[usize::from(replica.0)].held_bytes -= run.result_bytes();
         }
         let (bundles, backoff) = (&mut self.bundles, &mut self.backoff);
-        let answered = self.calls.answer_run(&run, |bundle| backoff.learn(bundles.answered(now, bundle)));
+        let answered = self.calls.answer_run(&run, |bundle| {
+            if let Some(took_us) = bundles.answered(now, bundle) {
+                backoff.learn(took_us);
+            }
+        });
         self.counters.accepted += run.count() as u64;
         self.answered = self.answered.max(run.seq());
         let (seq, view, dissenters, how) = (run.seq(), self.view, ReplicaSet::default(), How::Ordered);

@@ -23,15 +23,13 @@ impl Replica {
         }
     }
 
-    /// Whether f + 1 replicas say that the next slot committed, and here it did not, in a cluster whose clients wait for a
-    /// quorum of answers: one of them is needed from here, and a primary that leaves this replica out may see to it that
-    /// nobody else asks for it.
+    /// Whether f + 1 replicas say that a slot committed that is further ahead than a primary proposes: this replica is left
+    /// out. Or the next one, in a cluster whose clients wait for a quorum of answers: one of them is needed from here, and a
+    /// primary that leaves this replica out may see to it that nobody else asks for it.
     pub(super) fn trails(&self) -> bool {
-        if !self.parameters().fast_reads {
-            return false;
-        }
+        let ahead = if self.parameters().fast_reads { 0 } else { 2 * self.parameters().pipeline_depth };
         let weak = self.context.committee.weak_quorum();
-        let next = self.log.get(self.committed.next()).filter(|slot| slot.committed.is_none());
+        let next = self.log.get(self.committed.next().plus(ahead)).filter(|slot| slot.committed.is_none());
         next.is_some_and(|slot| {
             let mut votes = slot.commits.votes();
             votes.any(|(_, vote)| slot.commits.count(vote) >= weak)

@@ -208,7 +208,8 @@ impl Replica {
 
     /// Whether it lacks something that no batch of this view brings.
     fn lacks(&self) -> bool {
-        self.behind() || self.unmended().is_some() || self.trails()
+        let overdue = self.committed >= self.checkpoint_due();
+        overdue || self.behind() || self.unmended().is_some() || self.trails()
     }
 
     /// Says where it stands; later, if batches commit one after the other: then whatever others would send is on its way.

@@ -435,20 +435,53 @@ fn batches_of_views_that_were_left_are_not_looked_at() {
     assert!(bench.replica.needs_batch(&of(1, 1)));
 }
 
+/// What happens besides the batches that commit, one after the other.
+#[derive(Default)]
+struct Besides {
+    /// Two others commit what is further ahead than a primary proposes.
+    left_out: bool,
+    /// No checkpoint becomes stable.
+    no_checkpoint: bool,
+    /// A link comes up then.
+    link_up_at: Option<u64>,
+}
+
 /// When this replica says where it stands, while `commits` says of each moment whether a batch commits then; one request
 /// waits all the time. In milliseconds; and whether the primary kept its seat.
-fn standings(commits: impl Fn(u64) -> bool) -> (Vec<u64>, bool) {
-    let mut bench = with(1, |_| {});
+fn standings(besides: &Besides, commits: impl Fn(u64) -> bool) -> (Vec<u64>, bool) {
+    let mut bench = with(1, |parameters| parameters.window = 64);
     let waiting = request(&bench, 1, 1);
     ask(&mut bench, &waiting);
-    let (mut said, mut number) = (Vec::new(), 0);
+    let batch = |bench: &Bench, seq: Seq| {
+        let requests = List(vec![request(bench, 2, seq.0)]);
+        Body::new(Batch { nondet: Nondet { time: Time(seq.0) }, requests }, bench.context.cluster)
+    };
+    let ahead = 2 * bench.context.parameters.pipeline_depth + 1;
+    let mut said = Vec::new();
     for ms in (0..3_000).step_by(10) {
-        if commits(ms) {
-            number += 1;
-            let other = request(&bench, 2, number);
-            order(&mut bench, &[&other]);
-        }
         bench.said.clear();
+        if besides.link_up_at == Some(ms) {
+            bench.step(Event::LinkUp);
+        }
+        if commits(ms) {
+            let seq = bench.replica.committed().next();
+            let body = batch(&bench, seq);
+            let this = vote(0, seq.0, body.digest);
+            bench.pre_prepare(this, Some(&body));
+            [0, 2, 3].into_iter().for_each(|id| bench.commit(id, this));
+            assert_eq!(bench.replica.committed(), seq);
+            if besides.left_out {
+                let far = vote(0, seq.plus(ahead).0, batch(&bench, seq.plus(ahead)).digest);
+                [2, 3].into_iter().for_each(|id| bench.commit(id, far));
+            }
+            let root = Digest([8; 32]);
+            let due = seq.0.is_multiple_of(4);
+            bench.step(Event::Executed { seq, root: due.then_some(root) });
+            if due && !besides.no_checkpoint {
+                let stable = bench.certificate(Checkpoint { seq, root, epoch_end: Seq::MAX }, &[0, 2, 3]);
+                bench.step(Event::StableCertificate(Verified::vouch(stable)));
+            }
+        }
         bench.pass(10_000);
         if bench.relayed().iter().any(|message| matches!(message, PeerMessage::Status(_))) {
             said.push(ms);
@@ -459,14 +492,34 @@ fn standings(commits: impl Fn(u64) -> bool) -> (Vec<u64>, bool) {
 
 #[test]
 fn while_batches_commit_one_after_the_other_standings_are_said_once_a_second_and_soon_when_they_stop() {
-    let (steady, is_content) = standings(|ms| ms % 50 == 0);
+    let nothing = Besides::default();
+    let (steady, is_content) = standings(&nothing, |ms| ms % 50 == 0);
     assert!(is_content && (2..=4).contains(&steady.len()), "{steady:?}");
     assert!(steady.windows(2).all(|pair| pair[1] - pair[0] <= 1_150), "{steady:?}");
     // Slower than a standing is worth waiting for.
-    let (slow, is_content) = standings(|ms| ms % 200 == 0);
+    let (slow, is_content) = standings(&nothing, |ms| ms % 200 == 0);
     assert!(is_content && slow.len() >= 13, "{slow:?}");
-    let (stops, _) = standings(|ms| ms % 50 == 0 && ms < 1_500);
+    let (stops, _) = standings(&nothing, |ms| ms % 50 == 0 && ms < 1_500);
     let after = stops.iter().find(|ms| **ms >= 1_450);
     assert!(after.is_some_and(|ms| *ms <= 1_610), "{stops:?}");
     assert!(stops.iter().filter(|ms| **ms > 1_500).count() >= 2, "{stops:?}");
+    // Somebody came, and may have missed something.
+    let link_up = Besides { link_up_at: Some(700), ..Besides::default() };
+    let (asked, _) = standings(&link_up, |ms| ms % 50 == 0);
+    assert!(asked.iter().any(|ms| (740..=760).contains(ms)) && asked.len() <= 5, "{asked:?}");
+}
+
+#[test]
+fn who_is_left_out_says_so_however_steadily_a_liar_lets_it_have_one_batch_after_the_other() {
+    let (said, _) = standings(&Besides { left_out: true, ..Besides::default() }, |ms| ms % 50 == 0);
+    assert!(said.len() >= 15, "{said:?}");
+}
+
+#[test]
+fn a_checkpoint_that_is_overdue_is_asked_for_while_batches_commit() {
+    // Half of the window, 32 slots, has committed after 1.55 seconds.
+    let (said, _) = standings(&Besides { no_checkpoint: true, ..Besides::default() }, |ms| ms % 50 == 0);
+    let (before, after): (Vec<u64>, Vec<u64>) = said.iter().partition(|ms| **ms < 1_550);
+    assert!(before.len() <= 3 && after.len() >= 8, "{before:?} {after:?}");
+    assert!(after.windows(2).all(|pair| pair[1] - pair[0] <= 160), "{after:?}");
 }
