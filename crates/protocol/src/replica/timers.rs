@@ -14,6 +14,11 @@ pub(super) const STATUS_BUSY_US: u64 = 150_000;
 /// Between two STATUS while nothing is pending, or one batch commits after the other, in microseconds.
 pub(super) const STATUS_IDLE_US: u64 = 1_000_000;
 
+/// Batches that come one after the other have stopped after so many times what is usual between two, but no sooner than
+/// this, in microseconds.
+const GAPS: u64 = 8;
+const STOPPED_MIN_US: u64 = 30_000;
+
 /// When each timer fires. A timer that is off has no time.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Timers {
@@ -27,6 +32,8 @@ pub(super) struct Timers {
     said: Option<Time>,
     /// When the last batch committed in order.
     moved: Option<Time>,
+    /// What is usual between two such batches, in microseconds, smoothed; no more than counts.
+    gap_us: u64,
     pub(super) fetch: Option<Time>,
     /// Who was heard since this replica came back, until these are a quorum.
     heard: Option<BTreeSet<ReplicaId>>,
@@ -94,8 +101,17 @@ impl Timers {
     /// When something will have been missed, if nothing commits until then; none if a STATUS is due now in any case.
     fn misses_at(&self, now: Time) -> Option<Time> {
         let lately = |at: Option<Time>, us: u64| at.map(|at| at.plus(us)).filter(|until| *until > now);
-        let (moves, known) = (lately(self.moved, STATUS_BUSY_US), lately(self.said, STATUS_IDLE_US));
+        let stopped_us = self.gap_us.saturating_mul(GAPS).clamp(STOPPED_MIN_US, STATUS_BUSY_US);
+        let (moves, known) = (lately(self.moved, stopped_us), lately(self.said, STATUS_IDLE_US));
         moves.filter(|_| known.is_some() && !self.asked)
+    }
+
+    /// A batch committed in order.
+    fn moved(&mut self, now: Time) {
+        if let Some(before) = self.moved.replace(now) {
+            let gap_us = now.since(before).min(STATUS_BUSY_US);
+            self.gap_us = self.gap_us - self.gap_us / 8 + gap_us / 8;
+        }
     }
 }
 
@@ -166,7 +182,8 @@ impl Replica {
         arm(&mut self.timers.retransmit, changing, RETRANSMIT_US);
         let pause =
             if owed || changing || recovering || self.lacks() { STATUS_BUSY_US } else { STATUS_IDLE_US };
-        let next = now.plus(pause);
+        // Where batches come fast it shows sooner that one is missing.
+        let next = self.timers.misses_at(now).filter(|_| owed).unwrap_or(now.plus(pause));
         self.timers.status = Some(self.timers.status.map_or(next, |at| at.min(next)));
         self.watch_fetches(now);
         self.timers.fairness = self.starves_at(now).filter(|_| !mutant::is(Mutant::M30));
@@ -224,7 +241,7 @@ impl Replica {
 
     /// A batch committed in order. Useful ones keep the primary in its seat, and in time bring the timeout back down.
     pub(super) fn note_progress(&mut self, useful: bool, now: Time) {
-        self.timers.moved = Some(now);
+        self.timers.moved(now);
         if !useful && self.pool.owes() && !mutant::is(Mutant::M30) {
             return;
         }

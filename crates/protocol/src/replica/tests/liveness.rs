@@ -503,6 +503,10 @@ fn while_batches_commit_one_after_the_other_standings_are_said_once_a_second_and
     let after = stops.iter().find(|ms| **ms >= 1_450);
     assert!(after.is_some_and(|ms| *ms <= 1_610), "{stops:?}");
     assert!(stops.iter().filter(|ms| **ms > 1_500).count() >= 2, "{stops:?}");
+    // The faster they came, the sooner.
+    let (stops, _) = standings(&nothing, |ms| ms < 1_500);
+    let after = stops.iter().find(|ms| **ms >= 1_490);
+    assert!(after.is_some_and(|ms| *ms <= 1_580) && stops[0] < 1_000 && stops.len() <= 14, "{stops:?}");
     // Somebody came, and may have missed something.
     let link_up = Besides { link_up_at: Some(700), ..Besides::default() };
     let (asked, _) = standings(&link_up, |ms| ms % 50 == 0);
