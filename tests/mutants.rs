@@ -373,6 +373,11 @@ const KILLERS: &[Killer] = &[
         "acceptance::p_views::p42_bodies_that_no_clock_lets_pass_go_with_their_views",
         "what was refused in older views",
     ),
+    by(
+        Mutant::M60,
+        "acceptance::d_reads::d12_who_is_left_out_asks_for_the_rest_however_steadily_a_liar_lets_it_have_one_batch",
+        "lets a liar hold it at one batch now and then",
+    ),
 ];
 
 /// What became of a run of tests.

@@ -154,6 +154,8 @@ mutants! {
     M58,
     /// Bodies that got no vote are kept until their slot is stable, whatever views come (P42).
     M59,
+    /// STATUS is put off while batches commit also by who is left out, or lacks a checkpoint that is due (D107).
+    M60,
 }
 
 #[cfg(feature = "mutants")]

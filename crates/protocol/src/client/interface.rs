@@ -20,9 +20,10 @@ pub struct Options {
     /// Whether operations execute in the order of their numbers only.
     pub fifo: bool,
     /// First wait before a request is sent again, in microseconds; doubles with each retry. 0 stands for twice what answers
-    /// take as a rule, but no less than three fifths of the cluster's T0, and with a quarter more, by chance, no more than twice
-    /// T0: what is in order on a network arrives sooner, a queue is not taken for a loss, and a primary that grows slower
-    /// bit by bit is complained about when it is so slow. In a cluster with a `watchdog` it is three fifths, and what is chosen does not follow answers either.
+    /// take as a rule, but no less than three fifths of the cluster's T0, and with a quarter more, by chance, no more than
+    /// twice T0: what is in order on a network arrives sooner, a queue is not taken for a loss, and a primary that grows
+    /// slower bit by bit is complained about when it is so slow. In a cluster with a `watchdog` it is three fifths, and
+    /// what is chosen does not follow answers either.
     pub retry_timeout_us: u64,
     /// Longest wait between retries, in microseconds.
     pub retry_timeout_max_us: u64,

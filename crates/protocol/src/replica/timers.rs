@@ -17,7 +17,7 @@ pub(super) const STATUS_IDLE_US: u64 = 1_000_000;
 /// Batches that come one after the other have stopped after so many times what is usual between two, but no sooner than
 /// this, in microseconds.
 const GAPS: u64 = 8;
-const STOPPED_MIN_US: u64 = 30_000;
+const STOPPED_MIN_US: u64 = 75_000;
 
 /// When each timer fires. A timer that is off has no time.
 #[derive(Debug, Clone, Default)]
@@ -180,10 +180,10 @@ impl Replica {
         arm(&mut self.timers.progress, blames, timeout);
         arm(&mut self.timers.new_view, quorum_waits, timeout);
         arm(&mut self.timers.retransmit, changing, RETRANSMIT_US);
-        let pause =
-            if owed || changing || recovering || self.lacks() { STATUS_BUSY_US } else { STATUS_IDLE_US };
+        let lacks = self.lacks();
+        let pause = if owed || changing || recovering || lacks { STATUS_BUSY_US } else { STATUS_IDLE_US };
         // Where batches come fast it shows sooner that one is missing.
-        let next = self.timers.misses_at(now).filter(|_| owed).unwrap_or(now.plus(pause));
+        let next = self.timers.misses_at(now).filter(|_| owed && !lacks).unwrap_or(now.plus(pause));
         self.timers.status = Some(self.timers.status.map_or(next, |at| at.min(next)));
         self.watch_fetches(now);
         self.timers.fairness = self.starves_at(now).filter(|_| !mutant::is(Mutant::M30));
@@ -225,8 +225,8 @@ impl Replica {
 
     /// Whether it lacks something that no batch of this view brings.
     fn lacks(&self) -> bool {
-        let overdue = self.committed >= self.checkpoint_due();
-        overdue || self.behind() || self.unmended().is_some() || self.trails()
+        let left_out = self.trails() || self.committed >= self.checkpoint_due();
+        left_out && !mutant::is(Mutant::M60) || self.behind() || self.unmended().is_some()
     }
 
     /// Says where it stands; later, if batches commit one after the other: then whatever others would send is on its way.
