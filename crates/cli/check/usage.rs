@@ -34,7 +34,7 @@ fn kind_of(file: FileName) -> Option<&'static str> {
         FileName::Segment(_) => Some("segments"),
         FileName::Snapshot(_) | FileName::SnapshotDraft => Some("snapshots"),
         FileName::Divergence => Some("divergence"),
-        FileName::Accusation(..) => Some("evidence"),
+        FileName::Accusation(..) | FileName::EvidenceDraft => Some("evidence"),
         FileName::Folder => None,
     }
 }

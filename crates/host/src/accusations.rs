@@ -8,7 +8,7 @@ use quorate_protocol::codec::{self, CodecError};
 use quorate_protocol::parameters::Context;
 use quorate_protocol::types::{ClusterId, Epoch, ReplicaId};
 
-use crate::disk::{Disk, DiskError, FileName, read_padded};
+use crate::disk::{Disk, DiskError, FileName, publish, read_padded};
 
 const MAGIC: &[u8; 8] = b"QUORACCU";
 const VERSION: u16 = 1;
@@ -192,7 +192,7 @@ fn read(disk: &mut impl Disk, file: FileName) -> Result<Result<Exhibit, ExhibitE
 /// If the disk fails.
 pub fn keep(disk: &mut impl Disk, exhibit: &Exhibit) -> Result<(), DiskError> {
     let file = exhibit.file();
-    // One that a crash or rot spoiled makes room, and one that somebody put there who took it for another.
+    // One that rot spoiled makes room, and one that somebody put there who took it for another.
     let like = |held: Exhibit| {
         (held.cluster, held.epoch, held.file()) == (exhibit.cluster, exhibit.epoch, exhibit.file())
     };
@@ -200,10 +200,10 @@ pub fn keep(disk: &mut impl Disk, exhibit: &Exhibit) -> Result<(), DiskError> {
         return Ok(());
     }
     let Ok(bytes) = exhibit.encode() else { return Ok(()) };
-    disk.remove(file)?;
-    disk.write_at(file, 0, &bytes)?;
-    disk.sync(file)?;
-    disk.sync_folder()
+    let draft = FileName::EvidenceDraft;
+    disk.remove(draft)?;
+    disk.write_at(draft, 0, &bytes)?;
+    publish(disk, draft, file, true)
 }
 
 #[cfg(test)]

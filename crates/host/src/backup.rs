@@ -211,7 +211,7 @@ impl Contents {
     pub fn of(disk: &mut impl Disk) -> Result<Self, DiskError> {
         let mut contents = Self { files: Vec::new(), left_out: Vec::new() };
         for name in disk.list()? {
-            let file = FileName::parse(&name).filter(|file| *file != FileName::SnapshotDraft);
+            let file = FileName::parse(&name).filter(|file| !file.is_draft());
             match file.map(|file| disk.len(file).map(|bytes| (file, bytes))).transpose()? {
                 Some((file, Some(bytes))) => contents.files.push((file, bytes)),
                 Some((_, None)) | None => contents.left_out.push(name),

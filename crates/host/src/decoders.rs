@@ -59,7 +59,8 @@ pub fn mend(file: FileName, bytes: &mut [u8], journal: (u64, u64, u64)) {
         FileName::Journal => mend_journal(bytes, Shape::exactly(journal.0, journal.1, journal.2)),
         FileName::Snapshot(_) => store::manifest::mend(bytes),
         FileName::Divergence => divergence::mend(bytes),
-        FileName::Segment(_) | FileName::SnapshotDraft | FileName::Accusation(..) | FileName::Folder => {}
+        FileName::Segment(_) | FileName::SnapshotDraft => {}
+        FileName::Accusation(..) | FileName::EvidenceDraft | FileName::Folder => {}
     }
 }
 

@@ -29,6 +29,8 @@ pub enum FileName {
     Divergence,
     /// Proof that a replica lied, and how.
     Accusation(ReplicaId, Offence),
+    /// Proof, of either kind, that is still being written.
+    EvidenceDraft,
     /// The folder itself; names the culprit in errors and holds no bytes.
     Folder,
 }
@@ -43,12 +45,19 @@ impl fmt::Display for FileName {
             Self::SnapshotDraft => write!(f, "snapshot.draft"),
             Self::Divergence => write!(f, "divergence"),
             Self::Accusation(culprit, offence) => write!(f, "evidence-{culprit}-{}", offence.name()),
+            Self::EvidenceDraft => write!(f, "evidence.draft"),
             Self::Folder => write!(f, "."),
         }
     }
 }
 
 impl FileName {
+    /// Whether it is still being written, and nothing if a crash left it.
+    #[must_use]
+    pub fn is_draft(self) -> bool {
+        matches!(self, Self::SnapshotDraft | Self::EvidenceDraft)
+    }
+
     /// The file that is called `name`, if it is one of ours.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
@@ -57,6 +66,7 @@ impl FileName {
             "journal" => Self::Journal,
             "snapshot.draft" => Self::SnapshotDraft,
             "divergence" => Self::Divergence,
+            "evidence.draft" => Self::EvidenceDraft,
             _ if name.starts_with("evidence-") => {
                 let (culprit, offence) = name.strip_prefix("evidence-")?.split_once('-')?;
                 Self::Accusation(ReplicaId(culprit.parse().ok()?), Offence::parse(offence)?)
@@ -228,6 +238,21 @@ pub(crate) fn read_padded(
     Ok(bytes)
 }
 
+/// Gives a draft that is written its name: whoever finds a file of that name finds all of it, whenever a crash comes.
+/// With `sync` it is durable when this returns.
+pub(crate) fn publish(
+    disk: &mut impl Disk,
+    draft: FileName,
+    file: FileName,
+    sync: bool,
+) -> Result<(), DiskError> {
+    if sync {
+        disk.sync(draft)?;
+    }
+    disk.rename(draft, file)?;
+    if sync { disk.sync_folder() } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,6 +267,7 @@ mod tests {
             FileName::Segment(9),
             FileName::Divergence,
             FileName::Accusation(ReplicaId(12), Offence::ViewChanges),
+            FileName::EvidenceDraft,
         ] {
             assert_eq!(FileName::parse(&file.to_string()), Some(file));
         }

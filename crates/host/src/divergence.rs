@@ -18,7 +18,7 @@ use quorate_protocol::signed::Signed;
 use quorate_protocol::standing::{Batches, Divergence, Evidence, Proof};
 use quorate_protocol::types::Seq;
 
-use crate::disk::{Disk, DiskError, FileName, read_padded};
+use crate::disk::{Disk, DiskError, FileName, publish, read_padded};
 
 pub use report::{Culprit, KEYS_MAX, Key, Report, ReportError, Verdict, report};
 
@@ -259,8 +259,8 @@ impl Case {
     /// # Errors
     /// If the disk fails.
     pub fn write(&self, disk: &mut impl Disk) -> Result<(), DiskError> {
-        let file = FileName::Divergence;
-        disk.remove(file)?;
+        let draft = FileName::EvidenceDraft;
+        disk.remove(draft)?;
         let mut bytes = Vec::with_capacity(2 * PIECE);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
@@ -273,17 +273,16 @@ impl Case {
             bytes.extend_from_slice(&crc32c::crc32c(&entry).to_le_bytes());
             bytes.extend_from_slice(&entry);
             if bytes.len() >= PIECE {
-                disk.write_at(file, at, &bytes)?;
+                disk.write_at(draft, at, &bytes)?;
                 at += bytes.len() as u64;
                 bytes.clear();
             }
         }
-        disk.write_at(file, at, &bytes)?;
-        disk.sync(file)?;
-        disk.sync_folder()
+        disk.write_at(draft, at, &bytes)?;
+        publish(disk, draft, FileName::Divergence, true)
     }
 
-    /// Reads what is there, if anything is. What a crash or rot left out counts as cut.
+    /// Reads what is there, if anything is. What rot left out counts as cut.
     ///
     /// # Errors
     /// [`CaseError`] if not even what was found can be read.

@@ -216,6 +216,7 @@ impl<D: Disk> Store<D> {
                     | FileName::SnapshotDraft
                     | FileName::Divergence
                     | FileName::Accusation(..)
+                    | FileName::EvidenceDraft
                     | FileName::Folder,
                 )
                 | None => {}

@@ -10,7 +10,7 @@ use quorate_protocol::signed::{Signed, Signer};
 use quorate_protocol::types::{Digest, Seq, Signature, View};
 
 use super::*;
-use crate::disk::{Crash, MemoryDisk};
+use crate::disk::{Crash, DiskFailure, MemoryDisk};
 
 fn context(cluster: u8, epoch: u64) -> Context {
     let keys: Vec<_> = (1..5).map(|id| SecretKey::from_seed(&[id; 32]).public()).collect();
@@ -84,7 +84,7 @@ fn every_way_to_spoil_a_file_has_its_own_word() {
 }
 
 #[test]
-fn a_folder_keeps_the_first_of_each_and_what_a_crash_spoiled_is_written_again() {
+fn a_folder_keeps_the_first_of_each_and_what_rot_spoiled_is_written_again() {
     let mut disk = MemoryDisk::new();
     keep(&mut disk, &exhibit()).unwrap();
     let another = Exhibit { accusation: Accusation::Twice(vote(3), vote(4)), ..exhibit() };
@@ -95,6 +95,32 @@ fn a_folder_keeps_the_first_of_each_and_what_a_crash_spoiled_is_written_again() 
     assert!(matches!(&list(&mut disk).unwrap()[..], [(_, _, Err(ExhibitError::Truncated { .. }))]));
     keep(&mut disk, &another).unwrap();
     assert_eq!(list(&mut disk).unwrap(), [(ReplicaId(2), Offence::Prepares, Ok(another))]);
+}
+
+#[test]
+fn a_crash_while_an_accusation_is_written_leaves_all_of_it_or_nothing() {
+    let mut whole = MemoryDisk::new();
+    keep(&mut whole, &exhibit()).unwrap();
+    let mut seen = [0, 0];
+    for nth in 1..=whole.operations() {
+        for crash in [Crash::Forget, Crash::Keep, Crash::Some { mask: u64::MAX, torn: 50 }] {
+            let mut disk = MemoryDisk::new();
+            disk.fail(nth, DiskFailure::Failed("power".to_owned()));
+            keep(&mut disk, &exhibit()).unwrap_err();
+            disk.crash(crash);
+            let found = list(&mut disk).unwrap();
+            let there = found.len();
+            seen[there] += 1;
+            assert!(
+                found.into_iter().all(|(_, _, file)| file == Ok(exhibit())),
+                "operation {nth}, {crash:?}"
+            );
+            // What was left of the attempt is in nobody's way.
+            keep(&mut disk, &exhibit()).unwrap();
+            assert_eq!(list(&mut disk).unwrap(), [(ReplicaId(2), Offence::Prepares, Ok(exhibit()))]);
+        }
+    }
+    assert!(seen[0] >= 3 && seen[1] >= 1, "{seen:?}");
 }
 
 #[test]

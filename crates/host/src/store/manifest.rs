@@ -15,7 +15,7 @@ use quorate_protocol::types::{Digest, Seq};
 
 use super::StoreError;
 use super::segment::Place;
-use crate::disk::{Disk, DiskError, FileName, read_padded};
+use crate::disk::{Disk, DiskError, FileName, publish, read_padded};
 use crate::superblock::SnapshotPointer;
 
 const MAGIC: &[u8; 8] = b"QUORSNAP";
@@ -104,13 +104,7 @@ impl Manifest {
         for (index, piece) in body.chunks(PIECE).enumerate() {
             disk.write_at(draft, (HEADER + index * PIECE) as u64, piece)?;
         }
-        if sync {
-            disk.sync(draft)?;
-        }
-        disk.rename(draft, FileName::Snapshot(self.summary.seq))?;
-        if sync {
-            disk.sync_folder()?;
-        }
+        publish(disk, draft, FileName::Snapshot(self.summary.seq), sync)?;
         Ok((HEADER + body.len()) as u64)
     }
 
