@@ -341,8 +341,8 @@ impl Client {
         }
         let id = self.calls.id(number);
         self.calls.answer(number, decided.seq, decided.outcome.clone());
-        if let Some(took_us) = self.bundles.answered(now, bundle) {
-            self.backoff.learn(took_us);
+        if let Some(took) = self.bundles.answered(now, bundle) {
+            self.backoff.learn(took);
         }
         self.counters.accepted += 1;
         self.answered = self.answered.max(decided.seq);
@@ -376,7 +376,7 @@ impl Client {
         let Some(bundle) = self.bundles.get_mut(id) else { return };
         if !bundle.postponed {
             bundle.postponed = true;
-            bundle.out.due = now.plus(self.backoff.pause(bundle.out.attempts) / 8);
+            bundle.out.hold(now.plus(self.backoff.pause(bundle.out.attempts) / 8));
             let due = bundle.out.due;
             self.bundles.moved(due);
         }

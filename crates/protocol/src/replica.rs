@@ -120,6 +120,8 @@ pub struct Replica {
     promised: (View, Seq),
     /// No answer that counts as a fast read is of an earlier slot.
     answers_from: Seq,
+    /// The farthest slot that others have committed, as far as this replica knows.
+    farthest: Seq,
     timers: timers::Timers,
     fetches: catch_up::Fetches,
     room: room::Room,
@@ -272,6 +274,7 @@ impl Replica {
             position: Position(0),
             promised: (View(0), Seq(0)),
             answers_from: Seq(0),
+            farthest: Seq(0),
             timers: timers::Timers::default(),
             fetches: catch_up::Fetches::default(),
             room: room::Room::default(),

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::retry::Outgoing;
+use super::retry::{Outgoing, Took};
 use crate::types::{ReplicaId, Time};
 
 /// One request's share of the calls.
@@ -49,20 +49,20 @@ impl Bundles {
     }
 
     /// One of the bundle's operations was answered. Tells how long the bundle took, if that was the last one.
-    pub(crate) fn answered(&mut self, now: Time, id: u64) -> Option<u64> {
+    pub(crate) fn answered(&mut self, now: Time, id: u64) -> Option<Took> {
         let bundle = self.get_mut(id)?;
         bundle.unanswered = bundle.unanswered.saturating_sub(1);
-        let mut took_us = None;
+        let mut took = None;
         if bundle.unanswered == 0 {
             bundle.out.request = None;
-            took_us = Some(bundle.out.took(now));
+            took = bundle.out.took(now);
         }
         self.operations = self.operations.saturating_sub(1);
         while self.queue.front().is_some_and(|bundle| bundle.unanswered == 0) {
             self.queue.pop_front();
             self.base += 1;
         }
-        took_us
+        took
     }
 
     /// Operations that are out and have no answer.

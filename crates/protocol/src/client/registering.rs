@@ -123,13 +123,15 @@ impl Client {
                     self.dissent(replica);
                 }
                 let Standing::Registering(registering) = &self.standing else { return };
-                self.backoff.learn(registering.out.took(now));
+                if let Some(took) = registering.out.took(now) {
+                    self.backoff.learn(took);
+                }
                 self.standing = Standing::Open(registering.session);
             }
             Outcome::Full => {
                 // Every answer to it says the same until a session may be evicted, so there is no hurry.
                 registering.rejections = rejections;
-                registering.out.due = now.plus(self.backoff.pause(rejections.saturating_add(1)));
+                registering.out.hold(now.plus(self.backoff.pause(rejections.saturating_add(1))));
             }
             Outcome::Expired
             | Outcome::Done(_)

@@ -24,10 +24,10 @@ impl Backoff {
         Self { most_us: most_us.max(*first_us.end()).max(1), first_us, usual_us: 0, state: seed }
     }
 
-    /// An answer took so long from when the request was sent first, also if it was sent again: in a queue, where it matters,
-    /// the first one is answered. Smoothed as round trips are (RFC 6298, section 2), and no more than counts.
-    pub(crate) fn learn(&mut self, took_us: u64) {
-        let us = took_us.min(*self.first_us.end() / 2);
+    /// An answer took so long. Smoothed as round trips are (RFC 6298, section 2), and no more than counts.
+    pub(crate) fn learn(&mut self, took: Took) {
+        let most_us = if took.again { *self.first_us.start() } else { *self.first_us.end() / 2 };
+        let us = took.us.min(most_us);
         self.usual_us = if self.usual_us == 0 { us } else { self.usual_us - self.usual_us / 8 + us / 8 };
     }
 
@@ -59,6 +59,15 @@ impl Backoff {
     }
 }
 
+/// How long an answer took, from when its request was sent first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Took {
+    us: u64,
+    /// It was sent again meanwhile. In a queue, where it matters, the first one is answered; but a primary that waits for
+    /// the second must not make that come later and later.
+    again: bool,
+}
+
 /// One request on its way. Retries repeat the very same bytes: a replica that verified them does not do it again.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
@@ -74,6 +83,8 @@ pub(crate) struct Outgoing {
     only: Option<ReplicaId>,
     /// Who refused it since it was last sent.
     busy: ReplicaSet,
+    /// It waited for something else than its turn.
+    held_back: bool,
 }
 
 impl Outgoing {
@@ -83,12 +94,27 @@ impl Outgoing {
             To::Everyone => None,
         };
         let due = now.plus(backoff.delay(0));
-        Self { request: None, attempts: 0, sent: now, due, only, busy: ReplicaSet::default() }
+        Self {
+            request: None,
+            attempts: 0,
+            sent: now,
+            due,
+            only,
+            busy: ReplicaSet::default(),
+            held_back: false,
+        }
     }
 
-    /// It is answered: how long that took.
-    pub(crate) fn took(&self, now: Time) -> u64 {
-        now.since(self.sent)
+    /// It is answered: how long that took, if that tells anything of others.
+    pub(crate) fn took(&self, now: Time) -> Option<Took> {
+        let took = Took { us: now.since(self.sent), again: self.attempts > 0 };
+        Some(took).filter(|_| !self.held_back)
+    }
+
+    /// It goes again then, for a reason that tells nothing of how long answers take.
+    pub(crate) fn hold(&mut self, until: Time) {
+        self.held_back = true;
+        self.due = until;
     }
 
     /// Whether nobody has it but a replica that cannot be reached any more; all are lost if none is named.
@@ -119,7 +145,7 @@ impl Outgoing {
         let refusals = self.busy.len();
         if refusals == 1 || refusals == weak_quorum {
             let steps = if refusals == weak_quorum { 2 } else { 1 };
-            self.due = self.due.max(now.plus(backoff.pause(self.attempts.saturating_add(steps))));
+            self.hold(self.due.max(now.plus(backoff.pause(self.attempts.saturating_add(steps)))));
         }
     }
 }

@@ -128,8 +128,8 @@ impl Client {
         }
         let (bundles, backoff) = (&mut self.bundles, &mut self.backoff);
         let answered = self.calls.answer_run(&run, |bundle| {
-            if let Some(took_us) = bundles.answered(now, bundle) {
-                backoff.learn(took_us);
+            if let Some(took) = bundles.answered(now, bundle) {
+                backoff.learn(took);
             }
         });
         self.counters.accepted += run.count() as u64;

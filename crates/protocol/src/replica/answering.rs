@@ -23,17 +23,24 @@ impl Replica {
         }
     }
 
-    /// Whether f + 1 replicas say that a slot committed that is further ahead than a primary proposes: this replica is left
-    /// out. Or the next one, in a cluster whose clients wait for a quorum of answers: one of them is needed from here, and a
-    /// primary that leaves this replica out may see to it that nobody else asks for it.
+    /// Whether a slot committed, or f + 1 replicas of this view say so, that is further ahead than a primary proposes: this
+    /// replica is left out. Or any beyond its own, in a cluster whose clients wait for a quorum of answers: one of them is
+    /// needed from here, and a primary that leaves this replica out may see to it that nobody else asks for it.
     pub(super) fn trails(&self) -> bool {
-        let ahead = if self.parameters().fast_reads { 0 } else { 2 * self.parameters().pipeline_depth };
-        let weak = self.context.committee.weak_quorum();
-        let next = self.log.get(self.committed.next().plus(ahead)).filter(|slot| slot.committed.is_none());
-        next.is_some_and(|slot| {
-            let mut votes = slot.commits.votes();
-            votes.any(|(_, vote)| slot.commits.count(vote) >= weak)
-        })
+        let ahead = self.parameters().pipeline_depth.saturating_mul(2);
+        let ahead = if self.parameters().fast_reads { 0 } else { ahead };
+        self.farthest > self.committed.plus(ahead)
+    }
+
+    /// Others have committed this slot; at least one that is correct.
+    pub(super) fn note_ahead(&mut self, seq: Seq) {
+        self.farthest = self.farthest.max(seq);
+    }
+
+    /// A view opened: only what is certified will be there in it for certain.
+    pub(super) fn settle_ahead(&mut self) {
+        let certified = self.log.open_slots().filter(|(_, slot)| slot.committed.is_some());
+        self.farthest = certified.map(|(seq, _)| seq).max().unwrap_or_default();
     }
 
     /// What was answered so far may have been of later slots than what will be.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::timers::STATUS_BUSY_US;
 use super::{Out, Replica, Status};
 use crate::codec::Blob;
 use crate::message::{NamedViewChange, PeerMessage, PrePrepare, Status as Standing};
@@ -9,12 +10,15 @@ use crate::mutant::{self, Mutant};
 use crate::process::{Effect, Recipient, Say};
 use crate::types::{Digest, Position, ReplicaId, Seq, Time, View};
 
-/// How long a body may be on its way before it is asked for, in microseconds.
+/// How long a body may be on its way before it is asked for, at least, in microseconds.
 const FETCH_AFTER_US: u64 = 50_000;
+/// As many times what is usual between two batches it may be, within `STATUS_BUSY_US`: one of 30 large ones takes its time,
+/// and a second one would take the next one's.
+const FETCH_GAPS: u64 = 2;
 /// Answers to one STATUS at most; things served to one replica between two pauses at most.
 const ANSWERS_MAX: usize = 64;
 /// Between two answers to one replica, in microseconds.
-const ANSWER_PAUSE_US: u64 = 100_000;
+pub(super) const ANSWER_PAUSE_US: u64 = 100_000;
 
 /// Bodies that are missing, and whom to ask next.
 #[derive(Debug, Clone, Default)]
@@ -129,12 +133,28 @@ impl Replica {
                 self.fetches.missing.remove(&seq);
             }
             Some(digest) if self.fetches.missing.get(&seq).is_none_or(|known| known.digest != digest) => {
-                let missing =
-                    Missing { digest, ask_at: out.now.plus(FETCH_AFTER_US), turn: self.primary().0 };
+                let usual_us = self.timers.gap_us().saturating_mul(FETCH_GAPS);
+                let ask_at = out.now.plus(usual_us.clamp(FETCH_AFTER_US, STATUS_BUSY_US));
+                let missing = Missing { digest, ask_at, turn: self.first_source(seq, &digest).0 };
                 self.fetches.missing.insert(seq, missing);
             }
             Some(_) => {}
         }
+    }
+
+    /// Whom to ask for a batch first. Of what is certified a quorum has it, and the primary either is about to send it or
+    /// never will: somebody else, and not everybody the same one. Of what is only proposed nobody else may have it.
+    fn first_source(&self, seq: Seq, digest: &Digest) -> ReplicaId {
+        let slot = self.log.get(seq);
+        let certified = slot.is_some_and(|slot| {
+            slot.committed.as_ref().is_some_and(|held| held.statement.digest == *digest)
+                || slot.prepared.as_ref().is_some_and(|held| held.statement.digest == *digest)
+        });
+        let n = self.context.committee.size() as u64;
+        let mut others = (1..n).map(|step| (u64::from(self.id.0) + seq.0 + step) % n);
+        let others = others.find(|id| *id != u64::from(self.id.0) && *id != u64::from(self.primary().0));
+        let other = others.and_then(|id| u16::try_from(id).ok()).map(ReplicaId);
+        other.filter(|_| certified).unwrap_or(self.primary())
     }
 
     pub(super) fn watch_fetches(&mut self, now: Time) {

@@ -53,6 +53,8 @@ impl Replica {
             promised,
             // It decides what clients are told, and nothing else.
             answers_from: _,
+            // It decides when STATUS is said.
+            farthest: _,
             timers: _,
             fetches: _,
             room: _,

@@ -159,8 +159,14 @@ impl Replica {
 
     pub(super) fn on_commit(&mut self, commit: &Verified<Signed<Commit>>, out: &mut Out<'_>) {
         let quorum = self.quorum();
+        let ahead = commit.seq > self.farthest && commit.view >= self.view;
+        let weak = self.context.committee.weak_quorum();
         let Some(slot) = self.log.get_mut(commit.seq) else { return };
-        match slot.commits.add(commit, quorum) {
+        let added = slot.commits.add(commit, quorum);
+        if ahead && slot.commits.count(&commit.body) >= weak {
+            self.note_ahead(commit.seq);
+        }
+        match added {
             Added::Noted => {}
             Added::Quorum(certificate) => self.learn_committed(certificate, out),
             Added::Conflict(one, other) => self.alarm(Alarm::ConflictingCommits(one, other), out),
@@ -197,6 +203,7 @@ impl Replica {
             Some(_) => {}
             None => {
                 slot.committed = Some(certificate);
+                self.note_ahead(seq);
                 self.doubt_prepares(seq, view, out);
                 self.doubt_commits(seq, view, out);
             }

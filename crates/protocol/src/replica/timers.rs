@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::catch_up::ANSWER_PAUSE_US;
 use super::{Out, Replica, Status};
 use crate::mutant::{self, Mutant};
 use crate::timer::timeout;
@@ -15,9 +16,14 @@ pub(super) const STATUS_BUSY_US: u64 = 150_000;
 pub(super) const STATUS_IDLE_US: u64 = 1_000_000;
 
 /// Batches that come one after the other have stopped after so many times what is usual between two, but no sooner than
-/// this, in microseconds.
+/// this, in microseconds; and after so few where they come slowly, if that is not later than this or half of the base
+/// timeout.
 const GAPS: u64 = 8;
 const STOPPED_MIN_US: u64 = 75_000;
+const SLOW_GAPS: u64 = 3;
+const STOPPED_MAX_US: u64 = 300_000;
+/// Whoever has answered a STATUS answers the next one of the same replica after this, in microseconds.
+const ANSWERS_US: u64 = ANSWER_PAUSE_US + 10_000;
 
 /// When each timer fires. A timer that is off has no time.
 #[derive(Debug, Clone, Default)]
@@ -93,17 +99,23 @@ impl Timers {
         (self.retransmit, self.status)
     }
 
+    /// What is usual between two batches, in microseconds, no more than [`STATUS_BUSY_US`].
+    pub(super) fn gap_us(&self) -> u64 {
+        self.gap_us
+    }
+
     pub(super) fn status_now(&mut self, now: Time) {
         self.status = Some(self.status.map_or(now, |at| at.min(now)));
         self.asked = true;
     }
 
     /// When something will have been missed, if nothing commits until then; none if a STATUS is due now in any case.
-    fn misses_at(&self, now: Time) -> Option<Time> {
-        let lately = |at: Option<Time>, us: u64| at.map(|at| at.plus(us)).filter(|until| *until > now);
-        let stopped_us = self.gap_us.saturating_mul(GAPS).clamp(STOPPED_MIN_US, STATUS_BUSY_US);
-        let (moves, known) = (lately(self.moved, stopped_us), lately(self.said, STATUS_IDLE_US));
-        moves.filter(|_| known.is_some() && !self.asked)
+    fn misses_at(&self, now: Time, base_us: u64) -> Option<Time> {
+        let fast_us = self.gap_us.saturating_mul(GAPS).clamp(STOPPED_MIN_US, STATUS_BUSY_US);
+        let slow_us = self.gap_us.saturating_mul(SLOW_GAPS).min(STOPPED_MAX_US).min(base_us / 2);
+        let known = self.said.filter(|at| at.plus(STATUS_IDLE_US) > now && !self.asked)?;
+        let stopped = self.moved?.plus(fast_us.max(slow_us));
+        Some(stopped.max(known.plus(ANSWERS_US))).filter(|until| stopped > known && *until > now)
     }
 
     /// A batch committed in order.
@@ -183,7 +195,9 @@ impl Replica {
         let lacks = self.lacks();
         let pause = if owed || changing || recovering || lacks { STATUS_BUSY_US } else { STATUS_IDLE_US };
         // Where batches come fast it shows sooner that one is missing.
-        let next = self.timers.misses_at(now).filter(|_| owed && !lacks).unwrap_or(now.plus(pause));
+        let base_us = self.parameters().timeout_us;
+        let missed = self.timers.misses_at(now, base_us).filter(|_| owed && !lacks);
+        let next = missed.unwrap_or(now.plus(pause));
         self.timers.status = Some(self.timers.status.map_or(next, |at| at.min(next)));
         self.watch_fetches(now);
         self.timers.fairness = self.starves_at(now).filter(|_| !mutant::is(Mutant::M30));
@@ -223,16 +237,18 @@ impl Replica {
         }
     }
 
-    /// Whether it lacks something that no batch of this view brings.
+    /// Whether it lacks something that no batch of this view brings; the others may be in a later one.
     fn lacks(&self) -> bool {
-        let left_out = self.trails() || self.committed >= self.checkpoint_due();
+        let last = self.log.get(self.committed).and_then(|slot| slot.committed.as_ref());
+        let later = last.is_some_and(|certificate| certificate.statement.view > self.view);
+        let left_out = self.trails() || later || self.committed >= self.checkpoint_due();
         left_out && !mutant::is(Mutant::M60) || self.behind() || self.unmended().is_some()
     }
 
     /// Says where it stands; later, if batches commit one after the other: then whatever others would send is on its way.
     fn status_is_due(&mut self, out: &mut Out<'_>) {
         let works = self.status == Status::Normal && !self.lacks();
-        self.timers.status = self.timers.misses_at(out.now).filter(|_| works);
+        self.timers.status = self.timers.misses_at(out.now, self.parameters().timeout_us).filter(|_| works);
         if self.timers.status.is_none() {
             (self.timers.said, self.timers.asked) = (Some(out.now), false);
             self.say_status(out);

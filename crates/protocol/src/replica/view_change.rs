@@ -401,6 +401,7 @@ impl Replica {
         self.status = Status::Normal;
         self.timers.restart();
         self.settle_strays(out.now);
+        self.settle_ahead();
         self.forget_plea(new_view.signer);
         // Its own it made durable before it sent it, unless that was before it forgot.
         if self.opening != Some(view) {

@@ -247,7 +247,8 @@ fn the_first_retry_waits_twice_what_answers_take_and_never_longer_than_two_t0() 
         (1_000, 0, false, 300_000),
         (200_000, 0, false, 400_000),
         (280_000, 0, false, 560_000),
-        (700_000, 0, false, 800_000),
+        (390_000, 0, false, 780_000),
+        (950_000, 0, false, 600_000),
         (220_000, 0, true, 300_000),
         (220_000, 310_000, false, 310_000),
     ] {
@@ -268,6 +269,48 @@ fn who_joins_a_queue_learns_how_long_it_is_although_its_first_calls_are_sent_twi
     let retries = call_and_wait(&mut world, 390_000);
     assert!(world.client.counters().retries > 0);
     assert_eq!(retries, 0, "the last ten are sent once");
+}
+
+#[test]
+fn a_primary_that_serves_only_what_was_sent_twice_does_not_make_clients_wait_longer_and_longer() {
+    let mut world = World::open(4, |_, parameters| parameters.timeout_us = 500_000);
+    for slot in 12..42 {
+        let (_, request) = world.one(b"add");
+        let retries = world.client.counters().retries;
+        while world.client.counters().retries == retries {
+            world.wait();
+        }
+        world.now = world.now.plus(10_000);
+        world.take_sent();
+        for replica in [R0, R1] {
+            world.answer(replica, &request, 0, slot, result(b""));
+        }
+    }
+    let wait = until_sent_again(&mut world);
+    assert!(wait <= 750_000, "{wait}: six fifths of T0, and a quarter");
+}
+
+#[test]
+fn refusals_neither_wait_for_what_answers_take_nor_tell_anything_of_it() {
+    let mut world = World::open(4, |_, parameters| parameters.timeout_us = 500_000);
+    let (_, request) = world.one(b"add");
+    world.busy(R0, &request);
+    world.now = world.now.plus(250_000);
+    for replica in [R0, R1] {
+        world.answer(replica, &request, 0, 12, result(b""));
+    }
+    let wait = until_sent_again(&mut world);
+    assert!(is_about(wait, 300_000), "{wait}");
+    let mut world = World::open(4, |_, parameters| parameters.timeout_us = 500_000);
+    call_and_wait(&mut world, 280_000);
+    let (_, request) = world.one(b"add");
+    world.busy(R0, &request);
+    let before = world.now;
+    while world.sent.is_empty() {
+        world.wait();
+    }
+    let wait = world.now.since(before);
+    assert!(wait <= 750_000, "{wait}: twice three fifths of T0, and a quarter");
 }
 
 #[test]

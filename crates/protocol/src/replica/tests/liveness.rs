@@ -440,6 +440,10 @@ fn batches_of_views_that_were_left_are_not_looked_at() {
 struct Besides {
     /// Two others commit what is further ahead than a primary proposes.
     left_out: bool,
+    /// This slot committed before all others.
+    certified: Option<u64>,
+    /// The others are in this view.
+    others_in: u64,
     /// No checkpoint becomes stable.
     no_checkpoint: bool,
     /// A link comes up then.
@@ -458,6 +462,10 @@ fn standings(besides: &Besides, commits: impl Fn(u64) -> bool) -> (Vec<u64>, boo
     };
     let ahead = 2 * bench.context.parameters.pipeline_depth + 1;
     let mut said = Vec::new();
+    if let Some(seq) = besides.certified {
+        let far = vote(0, seq, batch(&bench, Seq(seq)).digest);
+        [0, 2, 3].into_iter().for_each(|id| bench.commit(id, far));
+    }
     for ms in (0..3_000).step_by(10) {
         bench.said.clear();
         if besides.link_up_at == Some(ms) {
@@ -468,7 +476,8 @@ fn standings(besides: &Besides, commits: impl Fn(u64) -> bool) -> (Vec<u64>, boo
             let body = batch(&bench, seq);
             let this = vote(0, seq.0, body.digest);
             bench.pre_prepare(this, Some(&body));
-            [0, 2, 3].into_iter().for_each(|id| bench.commit(id, this));
+            let theirs = vote(besides.others_in, seq.0, body.digest);
+            [0, 2, 3].into_iter().for_each(|id| bench.commit(id, theirs));
             assert_eq!(bench.replica.committed(), seq);
             if besides.left_out {
                 let far = vote(0, seq.plus(ahead).0, batch(&bench, seq.plus(ahead)).digest);
@@ -496,9 +505,13 @@ fn while_batches_commit_one_after_the_other_standings_are_said_once_a_second_and
     let (steady, is_content) = standings(&nothing, |ms| ms % 50 == 0);
     assert!(is_content && (2..=4).contains(&steady.len()), "{steady:?}");
     assert!(steady.windows(2).all(|pair| pair[1] - pair[0] <= 1_150), "{steady:?}");
+    // What comes slowly has stopped after three times what is usual.
+    let (slow, _) = standings(&nothing, |ms| ms % 150 == 0 && ms < 2_000);
+    assert!(slow.iter().filter(|ms| (1_000..2_100).contains(*ms)).count() <= 2, "{slow:?}");
+    assert!(slow.iter().any(|ms| (2_180..=2_210).contains(ms)), "half of T0 later: {slow:?}");
     // Slower than a standing is worth waiting for.
-    let (slow, is_content) = standings(&nothing, |ms| ms % 200 == 0);
-    assert!(is_content && slow.len() >= 13, "{slow:?}");
+    let (slow, is_content) = standings(&nothing, |ms| ms % 400 == 0);
+    assert!(is_content && slow.len() >= 6, "{slow:?}");
     let (stops, _) = standings(&nothing, |ms| ms % 50 == 0 && ms < 1_500);
     let after = stops.iter().find(|ms| **ms >= 1_450);
     assert!(after.is_some_and(|ms| *ms <= 1_610), "{stops:?}");
@@ -517,6 +530,28 @@ fn while_batches_commit_one_after_the_other_standings_are_said_once_a_second_and
 fn who_is_left_out_says_so_however_steadily_a_liar_lets_it_have_one_batch_after_the_other() {
     let (said, _) = standings(&Besides { left_out: true, ..Besides::default() }, |ms| ms % 50 == 0);
     assert!(said.len() >= 15, "{said:?}");
+}
+
+#[test]
+fn who_is_left_out_says_so_also_where_what_is_far_ahead_is_certified_and_where_the_others_left_its_view() {
+    let early = |besides: &Besides| {
+        let (said, _) = standings(besides, |ms| ms % 50 == 0 && ms < 1_500);
+        said.into_iter().filter(|ms| *ms < 1_500).count()
+    };
+    let certified = early(&Besides { certified: Some(50), ..Besides::default() });
+    let later = early(&Besides { others_in: 1, ..Besides::default() });
+    let nothing = early(&Besides::default());
+    assert!(certified >= 8 && later >= 8 && nothing <= 4, "{certified} {later} {nothing}");
+}
+
+#[test]
+fn no_standing_is_said_when_nobody_would_answer_it_yet() {
+    let steady = |until: u64| standings(&Besides::default(), move |ms| ms % 50 == 0 && ms < until).0;
+    // The others have just answered one, and pause.
+    let said = *steady(3_000).iter().find(|ms| **ms > 1_000).unwrap();
+    let stopped = steady((said / 50) * 50 + 1);
+    let next = *stopped.iter().find(|ms| **ms > said).unwrap();
+    assert!((said + 110..=said + 130).contains(&next), "{said}, then {next}: {stopped:?}");
 }
 
 #[test]

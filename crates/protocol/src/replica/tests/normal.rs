@@ -20,6 +20,33 @@ fn a_body_that_comes_late_is_voted_for_when_it_comes() {
 }
 
 #[test]
+fn a_body_is_given_more_time_where_batches_come_slowly() {
+    let asked_after = |gap_us: u64| {
+        let mut bench = Bench::with(1, |parameters| parameters.window = 64);
+        for seq in 1..=40 {
+            let body = bench.body(seq);
+            let this = vote(0, seq, body.digest);
+            bench.pre_prepare(this, Some(&body));
+            [0, 2, 3].into_iter().for_each(|id| bench.commit(id, this));
+            assert_eq!(bench.replica.committed(), Seq(seq));
+            bench.pass(gap_us);
+        }
+        let late = bench.body(41).digest;
+        bench.pre_prepare(vote(0, 41, late), None);
+        bench.said.clear();
+        let before = bench.now;
+        let asks = |say: &&PeerMessage| matches!(say, PeerMessage::FetchBody { .. });
+        while !bench.relayed().iter().any(asks) {
+            bench.pass(5_000);
+        }
+        bench.now.since(before)
+    };
+    assert_eq!(asked_after(5_000), 50_000);
+    assert!((120_000..=130_000).contains(&asked_after(65_000)));
+    assert_eq!(asked_after(400_000), 150_000, "at most");
+}
+
+#[test]
 fn votes_that_come_before_the_proposal_count() {
     let mut bench = Bench::new(4, 1);
     let body = bench.body(1);
