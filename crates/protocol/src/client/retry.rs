@@ -145,7 +145,9 @@ impl Outgoing {
         let refusals = self.busy.len();
         if refusals == 1 || refusals == weak_quorum {
             let steps = if refusals == weak_quorum { 2 } else { 1 };
-            self.hold(self.due.max(now.plus(backoff.pause(self.attempts.saturating_add(steps)))));
+            // Of what was sent again anybody may say so.
+            self.held_back |= self.attempts == 0;
+            self.due = self.due.max(now.plus(backoff.pause(self.attempts.saturating_add(steps))));
         }
     }
 }

@@ -133,28 +133,31 @@ impl Replica {
                 self.fetches.missing.remove(&seq);
             }
             Some(digest) if self.fetches.missing.get(&seq).is_none_or(|known| known.digest != digest) => {
-                let usual_us = self.timers.gap_us().saturating_mul(FETCH_GAPS);
-                let ask_at = out.now.plus(usual_us.clamp(FETCH_AFTER_US, STATUS_BUSY_US));
-                let missing = Missing { digest, ask_at, turn: self.first_source(seq, &digest).0 };
+                let missing = self.first_question(seq, digest, out.now);
                 self.fetches.missing.insert(seq, missing);
             }
             Some(_) => {}
         }
     }
 
-    /// Whom to ask for a batch first. Of what is certified a quorum has it, and the primary either is about to send it or
-    /// never will: somebody else, and not everybody the same one. Of what is only proposed nobody else may have it.
-    fn first_source(&self, seq: Seq, digest: &Digest) -> ReplicaId {
+    /// When to ask for a batch first, and whom. What is certified a quorum has, and the primary either is about to send it
+    /// or never will: not at once, somebody else, and not everybody the same one. Of what is only proposed, which comes so
+    /// as an answer, nobody else may have anything.
+    fn first_question(&self, seq: Seq, digest: Digest, now: Time) -> Missing {
+        let (me, primary) = (self.id.0, self.primary().0);
         let slot = self.log.get(seq);
-        let certified = slot.is_some_and(|slot| {
-            slot.committed.as_ref().is_some_and(|held| held.statement.digest == *digest)
-                || slot.prepared.as_ref().is_some_and(|held| held.statement.digest == *digest)
-        });
-        let n = self.context.committee.size() as u64;
-        let mut others = (1..n).map(|step| (u64::from(self.id.0) + seq.0 + step) % n);
-        let others = others.find(|id| *id != u64::from(self.id.0) && *id != u64::from(self.primary().0));
-        let other = others.and_then(|id| u16::try_from(id).ok()).map(ReplicaId);
-        other.filter(|_| certified).unwrap_or(self.primary())
+        let committed = slot.and_then(|slot| Some(slot.committed.as_ref()?.statement.digest));
+        let prepared = slot.and_then(|slot| Some(slot.prepared.as_ref()?.statement.digest));
+        if ![committed, prepared].contains(&Some(digest)) {
+            return Missing { digest, ask_at: now.plus(FETCH_AFTER_US), turn: primary };
+        }
+        let most_us = STATUS_BUSY_US.min(self.parameters().timeout_us / 3).max(FETCH_AFTER_US);
+        let usual_us = self.timers.gap_us().saturating_mul(FETCH_GAPS).clamp(FETCH_AFTER_US, most_us);
+        let n = u16::try_from(self.context.committee.size()).expect("n is at most 256");
+        let behind = u16::try_from(seq.0 % u64::from(n)).expect("it is below n");
+        let mut others = (1..n).map(|step| (me + behind + step) % n).filter(|id| *id != me && *id != primary);
+        let turn = others.next().unwrap_or(primary);
+        Missing { digest, ask_at: now.plus(usual_us), turn }
     }
 
     pub(super) fn watch_fetches(&mut self, now: Time) {

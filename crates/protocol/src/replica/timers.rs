@@ -38,8 +38,10 @@ pub(super) struct Timers {
     said: Option<Time>,
     /// When the last batch committed in order.
     moved: Option<Time>,
-    /// What is usual between two such batches, in microseconds, smoothed; no more than counts.
+    /// What is usual between two such batches, while something is owed, in microseconds, smoothed; no more than counts.
     gap_us: u64,
+    /// Since when something is owed.
+    owed: Option<Time>,
     pub(super) fetch: Option<Time>,
     /// Who was heard since this replica came back, until these are a quorum.
     heard: Option<BTreeSet<ReplicaId>>,
@@ -120,8 +122,8 @@ impl Timers {
 
     /// A batch committed in order.
     fn moved(&mut self, now: Time) {
-        if let Some(before) = self.moved.replace(now) {
-            let gap_us = now.since(before).min(STATUS_BUSY_US);
+        if let (Some(before), Some(owed)) = (self.moved.replace(now), self.owed) {
+            let gap_us = now.since(before.max(owed)).min(STATUS_BUSY_US);
             self.gap_us = self.gap_us - self.gap_us / 8 + gap_us / 8;
         }
     }
@@ -196,7 +198,8 @@ impl Replica {
         let pause = if owed || changing || recovering || lacks { STATUS_BUSY_US } else { STATUS_IDLE_US };
         // Where batches come fast it shows sooner that one is missing.
         let base_us = self.parameters().timeout_us;
-        let missed = self.timers.misses_at(now, base_us).filter(|_| owed && !lacks);
+        let works = owed && !changing && !recovering && !lacks;
+        let missed = self.timers.misses_at(now, base_us).filter(|_| works);
         let next = missed.unwrap_or(now.plus(pause));
         self.timers.status = Some(self.timers.status.map_or(next, |at| at.min(next)));
         self.watch_fetches(now);
@@ -205,6 +208,7 @@ impl Replica {
         self.timers.show = self.show_at();
         let leaves = self.retiring.into_iter().chain(self.strays.leaves_at());
         self.timers.retire = leaves.filter(|at| *at > now).min();
+        self.timers.owed = if owed { self.timers.owed.or(Some(now)) } else { None };
         self.pace.busy(owed, now);
     }
 

@@ -314,6 +314,26 @@ fn refusals_neither_wait_for_what_answers_take_nor_tell_anything_of_it() {
 }
 
 #[test]
+fn a_liar_that_refuses_what_was_sent_again_keeps_nobody_from_learning_how_long_a_queue_is() {
+    let mut world = World::open(4, |_, parameters| parameters.timeout_us = 500_000);
+    for slot in 12..42 {
+        let (_, request) = world.one(b"add");
+        let answered = world.now.plus(390_000);
+        while world.client.deadline().is_some_and(|at| at < answered) {
+            world.wait();
+            world.busy(R2, &request);
+        }
+        world.now = answered;
+        world.take_sent();
+        for replica in [R0, R1] {
+            world.answer(replica, &request, 0, slot, result(b""));
+        }
+    }
+    let wait = until_sent_again(&mut world);
+    assert!(wait > 500_000, "{wait}");
+}
+
+#[test]
 fn what_the_registration_took_is_what_the_first_call_expects() {
     let mut world = World::new(4, |_, parameters| parameters.timeout_us = 500_000);
     world.link_all(Seq(10), View(0));

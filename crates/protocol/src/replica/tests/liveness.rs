@@ -463,8 +463,9 @@ fn standings(besides: &Besides, commits: impl Fn(u64) -> bool) -> (Vec<u64>, boo
     let ahead = 2 * bench.context.parameters.pipeline_depth + 1;
     let mut said = Vec::new();
     if let Some(seq) = besides.certified {
-        let far = vote(0, seq, batch(&bench, Seq(seq)).digest);
-        [0, 2, 3].into_iter().for_each(|id| bench.commit(id, far));
+        let commit = Commit { view: View(0), seq: Seq(seq), digest: batch(&bench, Seq(seq)).digest };
+        let certificate = Verified::vouch(bench.certificate(commit, &[0, 2, 3]));
+        bench.step(Event::CommitCertificate(certificate));
     }
     for ms in (0..3_000).step_by(10) {
         bench.said.clear();
@@ -542,6 +543,50 @@ fn who_is_left_out_says_so_also_where_what_is_far_ahead_is_certified_and_where_t
     let later = early(&Besides { others_in: 1, ..Besides::default() });
     let nothing = early(&Besides::default());
     assert!(certified >= 8 && later >= 8 && nothing <= 4, "{certified} {later} {nothing}");
+}
+
+#[test]
+fn what_f_plus_1_said_was_committed_far_ahead_does_not_outlive_its_view() {
+    let mut bench = with(2, |parameters| parameters.window = 64);
+    let said = |bench: &mut Bench, ms: u64| {
+        bench.said.clear();
+        (0..ms / 10).for_each(|_| bench.pass(10_000));
+        bench.relayed().iter().filter(|message| matches!(message, PeerMessage::Status(_))).count()
+    };
+    // A liar, and somebody who had prepared it.
+    [0, 3].into_iter().for_each(|id| bench.commit(id, vote(0, 50, Digest([7; 32]))));
+    assert!(said(&mut bench, 3_000) >= 15, "it is left out");
+    let left = [0, 1, 3].map(|id| bench.view_change(id, 1, Vec::new()));
+    left.iter().for_each(|message| bench.step(Event::ViewChange(message.clone())));
+    let new_view = bench.new_view(1, &left.iter().collect::<Vec<_>>());
+    bench.step(Event::NewView(new_view));
+    assert_eq!((bench.replica.view(), bench.replica.status()), (View(1), Status::Normal));
+    said(&mut bench, 1_000);
+    assert!((2..=4).contains(&said(&mut bench, 3_000)), "nothing is missing");
+    // Nor does what comes late of it.
+    [0, 3].into_iter().for_each(|id| bench.commit(id, vote(0, 51, Digest([7; 32]))));
+    assert!((2..=4).contains(&said(&mut bench, 3_000)));
+}
+
+#[test]
+fn calls_that_come_now_and_then_are_no_slow_batches() {
+    let mut bench = with(1, |parameters| parameters.window = 64);
+    for number in 1..=20 {
+        bench.pass(300_000);
+        let waiting = request(&bench, 1, number);
+        ask(&mut bench, &waiting);
+        bench.pass(5_000);
+        order(&mut bench, &[&waiting]);
+    }
+    bench.pass(300_000);
+    assert_eq!(bench.replica.committed(), Seq(20));
+    // Of the next one this replica gets the certificate only, and not in vain asks soon.
+    let commit = Commit { view: View(0), seq: Seq(21), digest: Digest([7; 32]) };
+    let certificate = Verified::vouch(bench.certificate(commit, &[0, 2, 3]));
+    bench.said.clear();
+    bench.step(Event::CommitCertificate(certificate));
+    bench.pass(60_000);
+    assert!(bench.relayed().iter().any(|message| matches!(message, PeerMessage::FetchBody { .. })));
 }
 
 #[test]

@@ -21,19 +21,25 @@ fn a_body_that_comes_late_is_voted_for_when_it_comes() {
 
 #[test]
 fn a_body_is_given_more_time_where_batches_come_slowly() {
-    let asked_after = |gap_us: u64| {
+    let asked_after = |gap_us: u64, certified: bool| {
         let mut bench = Bench::with(1, |parameters| parameters.window = 64);
         for seq in 1..=40 {
             let body = bench.body(seq);
             let this = vote(0, seq, body.digest);
+            // Something is owed all the time.
             bench.pre_prepare(this, Some(&body));
+            bench.pass(gap_us);
             [0, 2, 3].into_iter().for_each(|id| bench.commit(id, this));
             assert_eq!(bench.replica.committed(), Seq(seq));
-            bench.pass(gap_us);
         }
-        let late = bench.body(41).digest;
-        bench.pre_prepare(vote(0, 41, late), None);
+        // They committed it, and it is not here; or the primary says that it proposed it, having been asked.
+        let late = vote(0, 41, bench.body(41).digest);
         bench.said.clear();
+        if certified {
+            [0, 2, 3].into_iter().for_each(|id| bench.commit(id, late));
+        } else {
+            bench.pre_prepare(late, None);
+        }
         let before = bench.now;
         let asks = |say: &&PeerMessage| matches!(say, PeerMessage::FetchBody { .. });
         while !bench.relayed().iter().any(asks) {
@@ -41,9 +47,10 @@ fn a_body_is_given_more_time_where_batches_come_slowly() {
         }
         bench.now.since(before)
     };
-    assert_eq!(asked_after(5_000), 50_000);
-    assert!((120_000..=130_000).contains(&asked_after(65_000)));
-    assert_eq!(asked_after(400_000), 150_000, "at most");
+    assert_eq!(asked_after(5_000, true), 50_000);
+    assert!((120_000..=130_000).contains(&asked_after(65_000, true)));
+    assert_eq!(asked_after(140_000, true), 150_000, "at most");
+    assert_eq!(asked_after(140_000, false), 50_000);
 }
 
 #[test]
