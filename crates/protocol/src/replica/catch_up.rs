@@ -140,23 +140,20 @@ impl Replica {
         }
     }
 
-    /// When to ask for a batch first, and whom. What is certified a quorum has, and the primary either is about to send it
-    /// or never will: not at once, somebody else, and not everybody the same one. Of what is only proposed, which comes so
-    /// as an answer, nobody else may have anything.
+    /// When to ask for a batch first, and whom. The primary is about to send it, as a rule. What is certified a quorum has:
+    /// somebody else is asked, and not by everybody the same one. Of what is only proposed nobody else may have anything.
     fn first_question(&self, seq: Seq, digest: Digest, now: Time) -> Missing {
         let (me, primary) = (self.id.0, self.primary().0);
         let slot = self.log.get(seq);
         let committed = slot.and_then(|slot| Some(slot.committed.as_ref()?.statement.digest));
         let prepared = slot.and_then(|slot| Some(slot.prepared.as_ref()?.statement.digest));
-        if ![committed, prepared].contains(&Some(digest)) {
-            return Missing { digest, ask_at: now.plus(FETCH_AFTER_US), turn: primary };
-        }
+        let certified = [committed, prepared].contains(&Some(digest));
         let most_us = STATUS_BUSY_US.min(self.parameters().timeout_us / 3).max(FETCH_AFTER_US);
         let usual_us = self.timers.gap_us().saturating_mul(FETCH_GAPS).clamp(FETCH_AFTER_US, most_us);
         let n = u16::try_from(self.context.committee.size()).expect("n is at most 256");
         let behind = u16::try_from(seq.0 % u64::from(n)).expect("it is below n");
         let mut others = (1..n).map(|step| (me + behind + step) % n).filter(|id| *id != me && *id != primary);
-        let turn = others.next().unwrap_or(primary);
+        let turn = others.next().filter(|_| certified).unwrap_or(primary);
         Missing { digest, ask_at: now.plus(usual_us), turn }
     }
 
