@@ -221,7 +221,7 @@ fn d10_a_watchdog_lets_correct_primaries_keep_their_seats_while_the_load_rises_a
 #[test]
 fn d10_drawn_worlds_with_a_watchdog_hold_every_invariant_and_answer_every_request() {
     let (mut changes, mut blamed, mut judged) = (0, 0, 0);
-    for seed in 2_000_000..2_000_030 {
+    for seed in 2_000_000..2_000_080 {
         let mut scenario = Scenario::of(seed);
         scenario.setting.parameters.watchdog = true;
         scenario.clients.iter_mut().for_each(|load| (load.commands, load.in_flight) = (100, 6));
