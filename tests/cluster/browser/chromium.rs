@@ -17,6 +17,10 @@ use tempfile::TempDir;
 /// How long the browser may take to answer, and a page to come to what is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Has the page note which keys reach it, and what had the focus then.
+const HEARS: &str = "window.keysHeard = []; addEventListener('keydown', event => \
+    keysHeard.push(`${Math.round(performance.now())} ${event.key} on ${event.target.id || event.target.nodeName}`), true)";
+
 /// Messages of the browser that wait to be read; then it waits.
 const ANSWERS_MAX: usize = 1024;
 
@@ -98,6 +102,7 @@ impl Browser {
         for domain in ["Page", "Runtime", "Log", "Network"] {
             self.call(&format!("{domain}.enable"), json!({}));
         }
+        self.call("Page.addScriptToEvaluateOnNewDocument", json!({ "source": HEARS }));
     }
 
     /// Asks for something, and waits for the answer.
@@ -183,7 +188,8 @@ impl Browser {
         );
         let found = self.evaluate(&script);
         if found.is_null() {
-            let shown = "document.activeElement.outerHTML.slice(0, 300) + '\\n' + document.body.innerText.slice(0, 3000)";
+            let shown = "`keys heard: ${keysHeard.slice(-12).join('; ')}\\n${document.activeElement.outerHTML.slice(0, 300)}\\n\
+                         ${document.body.innerText.slice(0, 3000)}`";
             let shown = self.evaluate(shown);
             let complaints = self.seen().complaints;
             panic!(

@@ -326,7 +326,8 @@ function listen({ agreement, schedule, change, play, openFile, goLive, player, m
     '?': () => $('help-text').showModal(),
   };
   document.addEventListener('keydown', event => {
-    const { target } = event;
+    // What was closed keeps the focus until the next frame; a key that comes before it is for the page.
+    const target = event.target.closest('dialog:not([open])') ? document.body : event.target;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (!(key in keys) || event.ctrlKey || event.metaKey || event.altKey || !$('keys').checked) return;
     if (document.querySelector('dialog[open]') || (!model().header && key !== '?')) return;
