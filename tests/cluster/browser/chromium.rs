@@ -253,7 +253,11 @@ impl Browser {
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme },
             { "name": "prefers-reduced-motion", "value": motion }]);
         self.call("Emulation.setEmulatedMedia", json!({ "features": features }));
-        // Two frames later everything is drawn anew.
+        self.settle();
+    }
+
+    /// Two frames later whatever changed is drawn.
+    pub(super) fn settle(&mut self) {
         self.evaluate(
             "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))",
         );

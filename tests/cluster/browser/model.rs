@@ -153,3 +153,81 @@ fn a_vote_for_another_batch_than_was_committed_is_found_and_explained() {
         "who was right is not known"
     );
 }
+
+#[test]
+fn a_jump_in_a_recording_forgets_neither_a_wrong_history_nor_who_fell_silent_long_ago() {
+    let Some((mut browser, _, _turn)) = stage("jump") else { return };
+    page(&mut browser);
+    let jump = "const lines = [{ kind: 'header', n: 4, f: 1, q: 3, source: 'simulation' }, \
+        { t: 1, kind: 'disagreement', replica: 2, about: 'history', seq: 9, says: 'ab', others: 'cd' }, \
+        { t: 2, kind: 'replica', id: 3, up: false, state: 'stopped' }]; \
+        for (let t = 10; t < 6000; t++) lines.push({ t, kind: t % 2 ? 'slot' : 'replica', id: t % 3, seq: t, up: true }); \
+        const bytes = new TextEncoder().encode(lines.map(line => JSON.stringify(line)).join('\\n')); \
+        let seen = []; \
+        const player = playerOf(readRecording(bytes), { onAnew() {}, onMoments: found => { seen = found; }, onEnd() {} }); \
+        player.seek(player.end); \
+        return [seen.filter(one => one.kind === 'disagreement').length, \
+            seen.filter(one => one.id === 3 && one.kind === 'replica').map(one => one.state), seen.length > 3000];";
+    assert_eq!(of(&mut browser, jump), json!([1, ["stopped"], true]));
+}
+
+#[test]
+fn what_is_over_is_fetched_to_its_end_however_few_moments_come_at_once() {
+    let Some((mut browser, _, _turn)) = stage("whole") else { return };
+    page(&mut browser);
+    let whole = "const real = window.fetch; let asked = []; \
+        const answers = [[{ kind: 'header', n: 64, over: true }, { t: 1 }], [{ t: 2 }], []]; \
+        window.fetch = async (address, { signal }) => { asked.push(signal instanceof AbortSignal); \
+            return { ok: true, json: async () => ({ began: 7, next: asked.length, lost: 0, moments: answers[asked.length - 1] }) }; }; \
+        return new Promise(done => { const source = liveSource({ onMoments() {}, onTrouble() {}, onAnew() {}, \
+            onWhole: parts => { window.fetch = real; source.stop(); done([parts.length, asked]); } }); });";
+    assert_eq!(of(&mut browser, whole), json!([3, [true, true, true]]));
+}
+
+#[test]
+fn a_replica_that_is_not_heard_can_be_killed_and_one_that_was_killed_started_again() {
+    let Some((mut browser, _, _turn)) = stage("deeds") else { return };
+    page(&mut browser);
+    let buttons = "tell('header', { n: 4, f: 1, q: 3, source: 'testbed', control: true, commands: ['kill', 'restart'] }); \
+        stands(9); stand(1, 9, { up: false, state: 'unreachable' }); stand(2, 9, { up: false, state: 'stopped' }); \
+        stand(3, 9, { state: 'halted' }); const cards = cardsOf(() => {}); cards.draw(model, true); \
+        const can = [...document.querySelectorAll('#cards .deeds')].map(row => \
+            [...row.querySelectorAll('button')].filter(node => !node.disabled).map(node => node.dataset.do)); \
+        model.replicas[2] = null; cards.draw(model, true); \
+        return [can, document.querySelectorAll('#cards .card')[2].innerText.split(/\\n+/).slice(0, 2), \
+            document.querySelectorAll('#cards .card')[2].dataset.executed === undefined];";
+    let found = of(&mut browser, buttons);
+    assert_eq!(found[0], json!([["kill"], ["kill"], ["restart"], ["kill"]]));
+    assert_eq!(found[1], json!(["Replica 2", "not heard of"]), "{found}");
+    assert_eq!(found[2], true, "what it said before is not shown any more");
+}
+
+#[test]
+fn a_slot_that_is_held_names_its_primary_and_leads_on_though_it_is_forgotten() {
+    let Some((mut browser, _, _turn)) = stage("held") else { return };
+    page(&mut browser);
+    let held = "stands(9); const slots = from => { for (let seq = from; seq < from + 9; seq++) \
+            [0, 1, 2, 3].forEach(id => lane(id, { seq })); }; slots(1); \
+        document.querySelector('#lane-names').replaceChildren(); document.querySelector('#slots').replaceChildren(); \
+        const agreement = agreementOf(() => {}); agreement.draw(model, 0, true); agreement.step(1); agreement.draw(model, 0, false); \
+        const crowned = [...document.querySelectorAll('#lane-names button')].map(node => node.textContent); \
+        agreement.step(-1); agreement.draw(model, 0, false); const words = () => document.querySelector('#slot-words').textContent; \
+        const newest = words(); model.slots.clear(); slots(20); agreement.step(-1); agreement.draw(model, 0, false); \
+        const later = words(); agreement.reset(); agreement.setFollow(true); model.slots.clear(); agreement.draw(model, 0, false); \
+        return [crowned, newest.split(' of ')[0], later.split(' of ')[0], words().split(',')[0], \
+            document.querySelector('#quorums').childElementCount];";
+    assert_eq!(
+        of(&mut browser, held),
+        json!([["0", "1", "♛ 2", "3"], "Slot 9", "Slot 28", "As soon as something is agreed on", 0])
+    );
+}
+
+#[test]
+fn that_more_lie_than_are_borne_is_said_before_all_else() {
+    let Some((mut browser, _, _turn)) = stage("warnings") else { return };
+    page(&mut browser);
+    let first = "stands(9); [1, 2].forEach(id => { stand(id, 9, { behaviour: 'lying-replies' }); \
+        tell('disagreement', { replica: id, about: 'history', seq: 9, says: 'ab', others: 'cd' }); }); \
+        return warnings(model).map(one => one.key);";
+    assert_eq!(of(&mut browser, first)[0], "lies");
+}

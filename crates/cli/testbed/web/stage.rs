@@ -30,12 +30,15 @@ struct Member {
     is_silent: bool,
     /// When its silence was told last.
     told: u64,
-    /// Whether its history is another one than the others'.
-    differs: bool,
+    /// When it was told last that its history is another one than the others'; nothing while it is the same.
+    differs: Option<u64>,
 }
 
 /// Between two words about one that is silent, in microseconds: a page that comes later sees them too.
 const SILENCE_US: u64 = 1_000_000;
+
+/// Between two words about one whose history is another one, in microseconds, for the same reason.
+const DIFFERS_US: u64 = 10_000_000;
 
 /// Disagreements that are remembered.
 const REMEMBERED_MAX: usize = 256;
@@ -231,17 +234,19 @@ impl Stage {
     }
 
     /// Replicas say that these are the heads of their histories after a slot. Whoever says something else than most is
-    /// told of when it begins to.
+    /// told of when it begins to, and now and then while it does.
     pub(super) fn compared(&mut self, seq: u64, heads: &[(u16, String)]) {
         let votes = |head: &String| heads.iter().filter(|(_, other)| other == head).count();
         // Of several that as many say, the one of the lowest id.
         let most = heads.iter().rev().max_by_key(|(_, head)| votes(head)).map(|(_, head)| head.clone());
         let Some(most) = most else { return };
+        let now = self.now_us();
         for (replica, head) in heads {
             let Some(member) = self.members.get_mut(usize::from(*replica)) else { continue };
-            let begins = *head != most && !member.differs;
-            member.differs = *head != most;
-            if begins {
+            let told = member.differs.filter(|_| *head != most);
+            let tells = *head != most && told.is_none_or(|at| now >= at + DIFFERS_US);
+            member.differs = if tells { Some(now) } else { told };
+            if tells {
                 self.disagrees(*replica, seq, (About::History, head.clone(), most.clone()));
             }
         }
@@ -276,6 +281,8 @@ impl Stage {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Duration;
+
     use quorate_host::live::SlotLane;
 
     use super::*;
@@ -354,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_another_history_is_told_of_when_that_begins() {
+    fn who_has_another_history_is_told_of_when_that_begins_and_again_for_pages_that_come_later() {
         let mut stage = stage();
         for id in 0..4 {
             stage.ask(id);
@@ -367,6 +374,10 @@ mod tests {
         for odd in ["ab", "cd", "ef", "ab", "cd"] {
             stage.compared(10, &heads(odd));
         }
+        stage.began -= Duration::from_micros(DIFFERS_US);
+        for odd in ["ef", "ef", "ab"] {
+            stage.compared(20, &heads(odd));
+        }
         let found: Vec<(u16, String, String)> = told(&stage)
             .into_iter()
             .filter_map(|moment| match moment {
@@ -374,8 +385,8 @@ mod tests {
                 _ => None,
             })
             .collect();
-        let cd = (2, "cd".to_owned(), "ab".to_owned());
-        assert_eq!(found, [cd.clone(), cd]);
+        let odd = |says: &str| (2, says.to_owned(), "ab".to_owned());
+        assert_eq!(found, [odd("cd"), odd("cd"), odd("ef")]);
         stage.compared(10, &[]);
     }
 

@@ -91,11 +91,11 @@ impl Occasion {
             }
             Self::Certificates => {
                 "needs certificates that it shows to somebody; let the primary go under load, or another replica be gone for \
-                 a while (testbed: `--kill primary@1s --restart last@3s`; scenario: a crash with `down`)"
+                 a while (testbed: `--kill primary@1s --restart last@3s`; scenario: a crash with `restart`)"
             }
             Self::Transfer => {
                 "needs another replica that fetches a state; let one be gone until the others keep no log of what it missed \
-                 (testbed: `--kill 3@1s --restart 3@after:100000`; scenario: a crash with a long `down` and a small `window`)"
+                 (testbed: `--kill 3@1s --restart 3@after:100000`; scenario: a crash with a late `restart` and a small `window`)"
             }
             Self::Answers => "needs clients that are answered while it lies; let them ask for longer",
         }

@@ -84,7 +84,9 @@ fn node(text: &mut String, file: &ClusterFile) {
     let durability = format!("durability = \"{durability}\"");
     push_line(
         text,
-        &format!("{durability:<36}# \"os\" and \"none\" are for trials: after a crash a replica stays out"),
+        &format!(
+            "{durability:<36}# \"os\" and \"none\" are for trials: after a crash a replica is `recovering`"
+        ),
     );
 }
 

@@ -62,7 +62,7 @@ function agreementOf(schedule) {
   function step(by) {
     const place = () => all.findIndex(slot => slot.key === key);
     // Beyond the newest that was there when the picture was held there may be newer ones by now.
-    if (by < 0 && place() === 0 && model.slots.has(key)) all = newestFirst(model);
+    if (by < 0 && place() === 0) all = newestFirst(model);
     const slot = all[Math.min(all.length - 1, Math.max(0, place() + by))];
     if (slot) choose(slot);
   }
@@ -88,8 +88,8 @@ function agreementOf(schedule) {
 
   function draw(found, now, anew) {
     model = found;
+    if (look >= model.header.n) look = -1;
     pick(now);
-    drawNames(anew);
     drawRows(anew);
     if (!shown) return drawNothing(anew);
     // One that is held stays, even if the model has forgotten it by now.
@@ -98,6 +98,7 @@ function agreementOf(schedule) {
       story = storyOf(model, slot);
     // Who was right may become known in a later view only.
     story.strays = strays(model, slot);
+    drawNames(anew);
     // What is not decided yet has no end to run to: all that is known is drawn at once.
     const open = openFor(model, slot) !== null;
     const share = still.matches || open ? 1 : Math.min(1, (now - begun) / SHOW.run);
@@ -117,8 +118,14 @@ function agreementOf(schedule) {
   }
 
   function drawNothing(anew) {
+    drawNames(anew);
     if (drawn === '' && !anew) return;
-    drawn = '';
+    drawn = quorumsFor = tableFor = '';
+    say($('slot-words'), 'As soon as something is agreed on, it is drawn here.');
+    mark(canvas, 'aria-label', 'Nothing is drawn yet.');
+    show($('odd'), false);
+    $('quorums').replaceChildren();
+    $('times-table').replaceChildren();
     sheet(canvas, TOP + CLIENTS + model.header.n * laneHeight(model.header.n) + BOTTOM);
     drawSteps(null, null, -1, false);
   }

@@ -116,11 +116,16 @@ function drawCard(card, model, { id, most, view, can }) {
   mark(card.node, 'data-primary', primary);
   mark(card.node, 'data-state', replica ? replica.state : 'unknown');
   show(card.crown, primary);
-  if (card.kill) card.kill.disabled = !can || !up;
-  if (card.restart) card.restart.disabled = !can || up;
+  // One that is not heard may run all the same.
+  const stopped = replica !== null && replica.state === 'stopped';
+  if (card.kill) card.kill.disabled = !can || !replica || stopped;
+  if (card.restart) card.restart.disabled = !can || !stopped;
   if (card.behave) card.behave.disabled = card.menu.disabled = !can || !up;
   if (!replica) {
     say(card.state, 'not heard of');
+    card.state.removeAttribute('data-level');
+    for (const node of [card.where, card.low, card.mid, card.high]) say(node, '');
+    for (const name of ['view', 'executed', 'cut', 'lying', 'lies']) delete card.node.dataset[name];
     for (const node of [card.marks, card.linked, card.lies, card.alarms]) show(node, false);
     return;
   }

@@ -2,10 +2,12 @@
 
 /** How long what came of something stays, in milliseconds. */
 const WORDS_STAY = 20000;
+const UNDER_WAY = 'being done…';
 
 function controlOf(page) {
   async function act(command, said) {
-    say(said, 'being done…');
+    if (said.textContent === UNDER_WAY) return;
+    say(said, UNDER_WAY);
     said.removeAttribute('data-level');
     let words;
     try {

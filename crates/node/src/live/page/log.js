@@ -32,9 +32,9 @@ function logOf() {
 
   /** Once every while what matters is said to those who listen to the page. */
   function speak(event) {
-    if (event.weight === 'note' || performance.now() - spoken < 1500) return;
+    if (event.weight === 'note' || (event.weight !== 'alarm' && performance.now() - spoken < 1500)) return;
     spoken = performance.now();
-    say($('said'), `${event.replica === null ? '' : `Replica ${event.replica}: `}${event.what}`);
+    say($('told'), `${event.replica === null ? '' : `Replica ${event.replica}: `}${event.what}`);
   }
 
   const whose = ids =>
@@ -123,9 +123,11 @@ function bannersOf() {
       for (const one of most) {
         let node = shown.get(one.key);
         if (!node) {
-          node = el('div', { role: 'alert', class: 'banner', 'data-key': one.key }, el('strong'), el('span'));
+          node = el('div', { class: 'banner', 'data-key': one.key }, el('strong'), el('span'));
           shown.set(one.key, node);
           place.append(node);
+          // Its words change all the time; who listens to the page is told of it once.
+          say($('warned'), one.title);
         }
         mark(node, 'class', one.level === 'bad' ? 'banner' : 'banner warn');
         say(node.firstChild, one.title);

@@ -43,7 +43,8 @@ function start() {
 
   function draw(now) {
     drawBanners();
-    if (!model.header) return;
+    mark(document.documentElement, 'data-waits', !model.header);
+    if (!model.header) return say($('about'), 'Waiting for the cluster.');
     drawNow();
     const can = live !== null && !trouble && model.verdict.length === 0;
     control.draw(model, can);
@@ -213,6 +214,7 @@ function start() {
       onAnew: reset,
       onWhole: async parts => open(new Uint8Array(await new Blob(parts).arrayBuffer()), false),
     });
+    schedule();
   }
 
   function open(bytes, canReturn = true) {
@@ -332,7 +334,7 @@ function listen({ agreement, schedule, change, play, openFile, goLive, player, m
     if (!(key in keys) || event.ctrlKey || event.metaKey || event.altKey || !$('keys').checked) return;
     if (document.querySelector('dialog[open]') || (!model().header && key !== '?')) return;
     // Menus, sliders and text have these keys for themselves, and a button has the space bar.
-    if (target.closest('input, select, textarea, #log') || (key === ' ' && target.closest('button, summary'))) return;
+    if (target.closest('input, select, textarea, #log, .scroll') || (key === ' ' && target.closest('button, summary'))) return;
     // The arrows up and down move the page unless somebody is at the picture.
     if ((key === 'ArrowUp' || key === 'ArrowDown') && !target.closest('#agreement')) return;
     event.preventDefault();

@@ -3,7 +3,8 @@
 
 const FILE_BYTES_MAX = 256 * 1024 * 1024;
 const KINDS = ['other', 'header', 'replica', 'slot', 'load', 'event', 'disagreement', 'verdict'];
-/** How many of each kind are taken in when somebody jumps to a place: what is older would have been forgotten anyway. */
+/** How many of each kind are taken in when somebody jumps to a place, as many as would be remembered there; and the last
+ * word of each replica, however old it is. */
 const LOOK_BACK = { replica: 2000, slot: 1500, load: 3, event: 300, disagreement: 200, verdict: 1 };
 const SPEEDS = [0.05, 0.1, 0.25, 0.5, 1, 2, 4, 10, 30];
 
@@ -16,7 +17,8 @@ function readRecording(bytes) {
   for (let at = 0; at < bytes.length; at++) if (bytes[at] === 10) lines++;
   const starts = new Float64Array(lines + 2),
     times = new Float64Array(lines + 1),
-    kinds = new Uint8Array(lines + 1);
+    kinds = new Uint8Array(lines + 1),
+    ids = new Uint16Array(lines + 1);
   let filled = 0,
     header = null,
     broken = 0;
@@ -26,11 +28,11 @@ function readRecording(bytes) {
     const head = line(from, Math.min(to, from + 80)).trim();
     if (head !== '') {
       const known = /^\{"t":(\d+),"kind":"(\w+)"/.exec(head) || turned(head);
-      let [t, kind] = known ? [Number(known[1]), known[2]] : [NaN, ''];
+      let [t, kind, id] = known ? [Number(known[1]), known[2], Number((/"id":(\d+)/.exec(head) || [])[1])] : [NaN, '', 0];
       if (!known) {
         try {
           const moment = JSON.parse(line(from, to));
-          [t, kind] = [number(moment.t), moment.kind];
+          [t, kind, id] = [number(moment.t), moment.kind, number(moment.id)];
         } catch {
           broken++;
           kind = null;
@@ -39,6 +41,7 @@ function readRecording(bytes) {
       if (!header && kind === 'header') header = JSON.parse(line(from, to));
       if (kind !== null) {
         [starts[filled], times[filled], kinds[filled]] = [from, t, Math.max(0, KINDS.indexOf(kind))];
+        ids[filled] = id;
         filled++;
       }
     }
@@ -57,6 +60,7 @@ function readRecording(bytes) {
     starts,
     times,
     kinds,
+    ids,
     moment: at => JSON.parse(line(starts[at], starts[at + 1])),
   };
 }
@@ -80,7 +84,7 @@ function inOrder(times, filled) {
 
 /** Plays a recording into models: `onAnew` gives a fresh one, `onMoments` fills it. */
 function playerOf(recording, { onAnew, onMoments, onEnd }) {
-  const { order, times, kinds } = recording;
+  const { order, times, kinds, ids } = recording;
   const last = order.length;
   const at = place => times[order[place]];
   const end = last > 0 ? at(last - 1) : 0;
@@ -113,15 +117,18 @@ function playerOf(recording, { onAnew, onMoments, onEnd }) {
   function seek(t) {
     now = Math.min(end, Math.max(0, t));
     place = after(now);
-    const room = { ...LOOK_BACK };
+    const room = KINDS.map(kind => LOOK_BACK[kind] || 0);
+    const stand = KINDS.indexOf('replica');
+    const heard = new Set();
     const taken = [];
     for (let where = place - 1; where >= 0; where--) {
-      const kind = KINDS[kinds[order[where]]];
-      if (room[kind] > 0) {
-        room[kind]--;
-        taken.push(where);
-      }
-      if (room.replica === 0 && room.slot === 0) break;
+      const line = order[where];
+      const kind = kinds[line];
+      const isLast = kind === stand && !heard.has(ids[line]);
+      if (room[kind] <= 0 && !isLast) continue;
+      if (kind === stand) heard.add(ids[line]);
+      room[kind]--;
+      taken.push(where);
     }
     onAnew();
     onMoments([recording.header, ...taken.reverse().map(moment)], 0);

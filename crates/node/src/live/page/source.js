@@ -2,6 +2,8 @@
 // no browser sends anywhere; it stays in the address bar so that the page can be loaded again.
 
 const POLL = { often: 250, hidden: 2000, again: 800, full: 2000 };
+/** So long a server may take to answer, in milliseconds; what is asked of the cluster takes it up to 15 s. */
+const ANSWERS = { live: 10000, deed: 20000 };
 
 function liveSource({ onMoments, onTrouble, onAnew, onWhole }) {
   const token = location.hash.slice(1);
@@ -20,7 +22,7 @@ function liveSource({ onMoments, onTrouble, onAnew, onWhole }) {
     const lines = new TextEncoder().encode(moments.map(moment => JSON.stringify(moment) + '\n').join(''));
     over.push(lines);
     overBytes += lines.length;
-    return moments.length < POLL.full || overBytes > FILE_BYTES_MAX;
+    return moments.length === 0 || overBytes > FILE_BYTES_MAX;
   }
 
   async function ask() {
@@ -31,6 +33,7 @@ function liveSource({ onMoments, onTrouble, onAnew, onWhole }) {
         headers: headers(),
         cache: 'no-store',
         credentials: 'omit',
+        signal: AbortSignal.timeout(ANSWERS.live),
       });
       if (stopped) return;
       if (!response.ok) {
@@ -90,6 +93,7 @@ function liveSource({ onMoments, onTrouble, onAnew, onWhole }) {
         body: JSON.stringify(command),
         cache: 'no-store',
         credentials: 'omit',
+        signal: AbortSignal.timeout(ANSWERS.deed),
       });
       if (!response.ok) throw new Error(await refusal(response));
       return text((await response.json()).done);

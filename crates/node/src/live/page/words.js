@@ -203,7 +203,8 @@ function warnings(model) {
   const lying = model.replicas.filter(replica => isUp(replica) && replica.behaviour !== '');
   found.push(...differingVotes(model, lying));
   if (lying.length > f) {
-    found.push({
+    // First of all: only so many are shown.
+    found.unshift({
       level: 'bad',
       key: 'lies',
       title: `${lying.length} of ${n} replicas lie, and the protocol bears ${f}.`,
