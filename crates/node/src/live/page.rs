@@ -101,7 +101,7 @@ mod tests {
         }
         assert!(SCRIPTS.iter().all(|script| !script.contains("</script")));
         assert!(!STYLE.contains("</style"));
-        assert!(page.len() < 125 << 10, "{} bytes is no light page", page.len());
+        assert!(page.len() < 128 << 10, "{} bytes is no light page", page.len());
     }
 
     #[test]

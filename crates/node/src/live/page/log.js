@@ -126,7 +126,7 @@ function bannersOf() {
           node = el('div', { class: 'banner', 'data-key': one.key }, el('strong'), el('span'));
           shown.set(one.key, node);
           place.append(node);
-          // Its words change all the time; who listens to the page is told of it once.
+          // Its words change all the time; it is read out once.
           say($('warned'), one.title);
         }
         mark(node, 'class', one.level === 'bad' ? 'banner' : 'banner warn');

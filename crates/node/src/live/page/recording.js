@@ -3,8 +3,7 @@
 
 const FILE_BYTES_MAX = 256 * 1024 * 1024;
 const KINDS = ['other', 'header', 'replica', 'slot', 'load', 'event', 'disagreement', 'verdict'];
-/** How many of each kind are taken in when somebody jumps to a place, as many as would be remembered there; and the last
- * word of each replica, however old it is. */
+/** How many of each kind are taken in after a jump, besides the last word of each replica. */
 const LOOK_BACK = { replica: 2000, slot: 1500, load: 3, event: 300, disagreement: 200, verdict: 1 };
 const SPEEDS = [0.05, 0.1, 0.25, 0.5, 1, 2, 4, 10, 30];
 
@@ -28,11 +27,12 @@ function readRecording(bytes) {
     const head = line(from, Math.min(to, from + 80)).trim();
     if (head !== '') {
       const known = /^\{"t":(\d+),"kind":"(\w+)"/.exec(head) || turned(head);
-      let [t, kind, id] = known ? [Number(known[1]), known[2], Number((/"id":(\d+)/.exec(head) || [])[1])] : [NaN, '', 0];
+      const id = /"id":(\d+)/.exec(head);
+      let [t, kind, of] = known ? [Number(known[1]), known[2], id && id[1]] : [NaN, '', 0];
       if (!known) {
         try {
           const moment = JSON.parse(line(from, to));
-          [t, kind, id] = [number(moment.t), moment.kind, number(moment.id)];
+          [t, kind, of] = [number(moment.t), moment.kind, number(moment.id)];
         } catch {
           broken++;
           kind = null;
@@ -41,7 +41,7 @@ function readRecording(bytes) {
       if (!header && kind === 'header') header = JSON.parse(line(from, to));
       if (kind !== null) {
         [starts[filled], times[filled], kinds[filled]] = [from, t, Math.max(0, KINDS.indexOf(kind))];
-        ids[filled] = id;
+        ids[filled] = of;
         filled++;
       }
     }
