@@ -2,8 +2,8 @@
 // no browser sends anywhere; it stays in the address bar so that the page can be loaded again.
 
 const POLL = { often: 250, hidden: 2000, again: 800, full: 2000 };
-/** So long a server may take to answer, in milliseconds; what is asked of the cluster takes it up to 15 s. */
-const ANSWERS = { live: 10000, deed: 20000 };
+/** So long an answer may take, in milliseconds: 4 MiB through a slow tunnel; of the cluster, which has 15 s itself. */
+const ANSWERS = { live: 30000, deed: 20000 };
 
 function liveSource({ onMoments, onTrouble, onAnew, onWhole }) {
   const token = location.hash.slice(1);
